@@ -1,0 +1,1 @@
+"""openmm_diffusion: molecular dynamics potentials for OpenMM, learnt by denoising configurations."""

@@ -1,0 +1,53 @@
+"""The unit system and its only conversions: nm, ps, amu, K, kJ/mol, e (OpenMM's own)."""
+
+import openmm
+from openmm import unit
+
+#: Boltzmann constant times Avogadro's number, kJ/mol/K (exact in the 2019 SI).
+BOLTZMANN = 8.31446261815324e-3
+#: Electronvolt, kJ/mol (exact in the 2019 SI).
+ELECTRONVOLT = 96.48533212331002
+#: Angstrom, nm.
+ANGSTROM = 0.1
+#: Coulomb constant 1/(4 pi epsilon_0), kJ/mol nm/e^2: the value OpenMM computes with.
+COULOMB = 138.93545764438198
+#: Amount of particles per nm^3 in one mol/L.
+MOLAR = 0.602214076
+
+
+def thermal_energy(temperature):
+    """kT in kJ/mol of a temperature in K (or a Quantity)."""
+    return BOLTZMANN * kelvin(temperature)
+
+
+def bare(value):
+    """A Quantity as a number in OpenMM's unit system; anything else as it is."""
+    if isinstance(value, openmm.unit.Quantity):
+        return value.value_in_unit_system(unit.md_unit_system)
+    return value
+
+
+def _bare_in(value, expected, argument):
+    if isinstance(value, openmm.unit.Quantity):
+        if not value.unit.is_compatible(expected):
+            raise ValueError(f"{argument} is {value}, which is no quantity in {expected}: give one, or a bare number in {expected}")
+        return value.value_in_unit(expected)
+    return value
+
+
+def kelvin(temperature):
+    """A positive temperature as a float in K; accepts a Quantity."""
+    value = float(_bare_in(temperature, unit.kelvin, "temperature"))
+    if not value > 0 or value == float("inf"):
+        raise ValueError(f"temperature is {value:g} K: give a positive temperature in K")
+    return value
+
+
+def nanometers(length, argument="length"):
+    """A length, or an array of lengths, in nm; accepts a Quantity."""
+    return _bare_in(length, unit.nanometer, argument)
+
+
+def picoseconds(time, argument="time"):
+    """A time in ps; accepts a Quantity."""
+    return float(_bare_in(time, unit.picosecond, argument))
