@@ -2,6 +2,7 @@
 
 import openmm
 from openmm import unit
+from openmm.app import Element
 
 #: Boltzmann constant times Avogadro's number, kJ/mol/K (exact in the 2019 SI).
 BOLTZMANN = 8.31446261815324e-3
@@ -30,7 +31,7 @@ def bare(value):
 def _bare_in(value, expected, argument):
     if isinstance(value, openmm.unit.Quantity):
         if not value.unit.is_compatible(expected):
-            raise ValueError(f"{argument} is {value}, which is no quantity in {expected}: give one, or a bare number in {expected}")
+            raise ValueError(f"{argument} is a quantity in {value.unit}: give it in {expected}, or as a bare number in {expected}")
         return value.value_in_unit(expected)
     return value
 
@@ -51,3 +52,8 @@ def nanometers(length, argument="length"):
 def picoseconds(time, argument="time"):
     """A time in ps; accepts a Quantity."""
     return float(_bare_in(time, unit.picosecond, argument))
+
+
+def symbols(atomic_numbers):
+    """Element symbols of atomic numbers."""
+    return [Element.getByAtomicNumber(int(z)).symbol for z in atomic_numbers]

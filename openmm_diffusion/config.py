@@ -1,0 +1,150 @@
+"""Configuration of a training: YAML read into validated models, errors with the key's path."""
+
+import difflib
+from pathlib import Path
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from .network import NetworkConfig
+from .noise import NoiseConfig
+from .pair import PairConfig
+from .prior import PriorConfig
+
+
+class DataConfig(BaseModel):
+    """Frames, and how they are divided; whole replicas go to one side where there are several.
+
+    Attributes
+    ----------
+    frames : path or None
+        Native npz, NequIP npz or extended XYZ; relative paths start at the YAML file.
+    temperature : float, K, or None
+        For formats that do not hold it.
+    test_fraction : float
+        Kept out of everything, as the reference of `evaluate`.
+    validation_fraction : float
+        Of the rest: held-out loss, early stopping, calibration.
+    limit : int or None
+        Use at most so many frames for training and validation together.
+    seed : int
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    frames: Path | None = None
+    temperature: PositiveFloat | None = None
+    test_fraction: float = Field(0.3, ge=0, lt=0.9)
+    validation_fraction: float = Field(0.15, gt=0, lt=0.9)
+    limit: PositiveInt | None = None
+    seed: NonNegativeInt = 0
+
+
+class TrainingConfig(BaseModel):
+    """The training loop of the network.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps at most.
+    batch : int
+        Frames per step; each is noised `draws` times, twice that with antithetic pairs.
+    learning_rate, weight_decay : float
+        Of AdamW; the rate falls to zero on a cosine.
+    ema_decay : float
+        Of the exponential moving average of the weights, which is what is saved.
+    check_every : int
+        Steps between evaluations of the held-out loss; a checkpoint follows each.
+    validation_draws : int
+        Noise draws per validation frame.
+    patience : int
+        Evaluations without improvement after which training stops.
+    seed : int
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: PositiveInt = 2000
+    batch: PositiveInt = 16
+    learning_rate: PositiveFloat = 5e-3
+    weight_decay: NonNegativeFloat = 1e-2
+    gradient_clip: PositiveFloat = 1.0
+    ema_decay: float = Field(0.99, ge=0, lt=1)
+    check_every: PositiveInt = 100
+    validation_draws: PositiveInt = 4
+    patience: PositiveInt = 8
+    seed: NonNegativeInt = 0
+
+
+class Config(BaseModel):
+    """A whole training.  `pair: null` or `network: null` leaves that learner out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: DataConfig = DataConfig()
+    noise: NoiseConfig = NoiseConfig()
+    prior: PriorConfig = PriorConfig()
+    pair: PairConfig | None = PairConfig()
+    network: NetworkConfig | None = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+def read_config(source):
+    """`Config` from a YAML file, a dict, or a `Config`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        With the path of the key, its value, and what it should be.
+    """
+    if isinstance(source, Config):
+        return source
+    if isinstance(source, dict):
+        return _validated(source, "config")
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no configuration file {path}: give a YAML file, such as examples/licl/licl.yaml")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no keys: start from examples/licl/licl.yaml")
+    config = _validated(values, str(path))
+    if config.data.frames is not None and not config.data.frames.is_absolute():
+        config.data.frames = path.parent / config.data.frames
+    return config
+
+
+def validated(model, values, name):
+    """A pydantic model from a dict, or a ValueError of one sentence about its first wrong key."""
+    try:
+        return model.model_validate(values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = _keys(model, first["loc"][:-1])
+            close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+            remedy = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise ValueError(f"{name}: unknown key {key}; {remedy}") from error
+        if first["type"] == "missing":
+            raise ValueError(f"{name}: {key} is missing") from error
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise ValueError(f"{name}: {key} is {first['input']!r}; {message} (bare numbers are nm, ps, K, kJ/mol, e)") from error
+
+
+def _validated(values, name):
+    return validated(Config, values, name)
+
+
+def _keys(model, location):
+    """Names that a nested model accepts."""
+    for part in location:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+        if model is None:
+            return []
+    return sorted(model.model_fields)

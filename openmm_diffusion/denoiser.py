@@ -1,0 +1,222 @@
+"""The denoiser: numpy in, numpy out, and its file.  What training writes and simulation reads.
+
+    F(y) = -grad U(y),   D(y) = y + sigma^2 F(y) / kT
+"""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from .geometry import check_box, check_cutoff, wrap
+from .header import Header
+from .noise import denoised_from_force
+from .terms import WeightedSum, energy_and_forces, has_energy
+from .units import bare, symbols, thermal_energy
+
+MODELS = Path(__file__).parent / "models"
+
+
+class Denoiser:
+    """A trained denoiser: energies, forces and denoised configurations of coarse-grained particles.
+
+    Usually made by `train` or `Denoiser.load`.
+
+    Parameters
+    ----------
+    header : Header
+        Everything but the weights.
+
+    Attributes
+    ----------
+    header : Header
+    model : WeightedSum
+        The torch module.
+    """
+
+    def __init__(self, header):
+        self.header = header
+        self.model = WeightedSum(header)
+
+    @property
+    def conservative(self):
+        """Whether every force is minus the gradient of an energy."""
+        return all(has_energy(term) for term in self.header.terms)
+
+    @property
+    def sigma(self):
+        """Noise level (nm) of the learnt terms; 0 for a model without any."""
+        return max([t.sigma for t in self.header.learnt], default=0.0)
+
+    @property
+    def dtype(self):
+        """Precision of evaluation: that of the network's weights, float64 without a network."""
+        return next((p.dtype for p in self.model.parameters()), torch.float64)
+
+    def subset(self, kinds):
+        """A denoiser of only the terms of some kinds ("coulomb", "wall", "pair", "network"), same weights."""
+        part = Denoiser(self.header.model_copy(update={"terms": [t for t in self.header.terms if t.kind in kinds]}))
+        for old, new, energy in (
+            (self.model.energies, part.model.energies, True),
+            (self.model.vectors, part.model.vectors, False),
+        ):
+            terms = [t for t in self.header.terms if has_energy(t) == energy]
+            kept = [module for term, module in zip(terms, old) if term.kind in kinds]
+            for source, target in zip(kept, new):
+                target.load_state_dict(source.state_dict())
+        return part
+
+    # -- numpy in, numpy out ---------------------------------------------------------
+
+    def forces(self, positions, box=None, species=None):
+        """Total force, prior included.
+
+        Parameters
+        ----------
+        positions : array, shape (..., n_particles, 3), nm
+        box : array, shape (3, 3) or (..., 3, 3), nm, None or False
+            None: the box of the training data.  False: no periodicity.
+        species : array, shape (n_particles,), optional
+            Atomic numbers; None: those of the training data.
+
+        Returns
+        -------
+        array, shape (..., n_particles, 3), kJ/mol/nm
+
+        Raises
+        ------
+        ValueError
+            For shapes that disagree, NaN, unknown species, a cutoff over half the box.
+        """
+        return self._evaluate(positions, box, species)[1]
+
+    def energy(self, positions, box=None, species=None):
+        """Energy U_sigma, kJ/mol, shape (...); arguments as `forces`.
+
+        Raises
+        ------
+        TypeError
+            For a model with a vector head, which has no energy.
+        """
+        if not self.conservative:
+            raise TypeError("this model has a vector head, which predicts forces without any potential: there is no energy")
+        return self._evaluate(positions, box, species)[0]
+
+    def denoised(self, positions, box=None, species=None):
+        """D(y, sigma) = y + sigma^2 F(y) / kT: the mean clean configuration behind y, in the image of y (nm)."""
+        positions = np.asarray(bare(positions))
+        forces = self.forces(positions, box, species)
+        return denoised_from_force(forces, positions, self.sigma, thermal_energy(self.header.temperature))
+
+    def species_index(self, atomic_numbers):
+        """Index into `header.species` of each atomic number, or a ValueError that names the unknown ones."""
+        known = {z: i for i, z in enumerate(self.header.species)}
+        unknown = sorted({int(z) for z in atomic_numbers} - set(known))
+        if unknown:
+            raise ValueError(
+                f"species {', '.join(symbols(unknown))} unknown to the model, which was trained on "
+                f"{', '.join(symbols(self.header.species))}: use a model trained on them, or leave them out"
+            )
+        return torch.tensor([known[int(z)] for z in atomic_numbers], dtype=torch.int64)
+
+    def _evaluate(self, positions, box, species, frames_per_chunk=64):
+        positions = np.asarray(bare(positions), dtype=np.float64)
+        if positions.ndim < 2 or positions.shape[-1] != 3:
+            raise ValueError(f"positions have shape {positions.shape}: give (..., n_particles, 3) in nm")
+        if not np.isfinite(positions).all():
+            raise ValueError("positions hold NaN or Inf: give finite coordinates in nm")
+        species = self.header.particles if species is None else species
+        index = self.species_index(species)
+        if len(index) != positions.shape[-2]:
+            raise ValueError(
+                f"species has {len(index)} entries for {positions.shape[-2]} particles: give one atomic number per particle"
+            )
+        if box is None:
+            box = self.header.box
+        y = torch.as_tensor(positions.reshape(-1, *positions.shape[-2:]))
+        boxes = None
+        if box is not None and box is not False:
+            boxes = torch.as_tensor(np.asarray(bare(box), dtype=np.float64))
+            check_box(boxes)
+            check_cutoff(self.model.cutoff, boxes, "the model's cutoff")
+            boxes = boxes.expand(*positions.shape[:-2], 3, 3).reshape(-1, 3, 3)
+            y = wrap(y, boxes.unsqueeze(1))
+        energies, forces = [], []
+        dtype = self.dtype
+        for start in range(0, len(y), frames_per_chunk):
+            chunk = slice(start, start + frames_per_chunk)
+            box_chunk = None if boxes is None else boxes[chunk].to(dtype)
+            energy, force = energy_and_forces(self.model, y[chunk].to(dtype), box_chunk, index)
+            energies.append(energy.double())
+            forces.append(force.double())
+        energy = torch.cat(energies).numpy().reshape(positions.shape[:-2])
+        return energy, torch.cat(forces).numpy().reshape(positions.shape)
+
+    # -- file ------------------------------------------------------------------------
+
+    def save(self, path):
+        """Write weights and header as one safetensors file; nothing in it executes on loading."""
+        path = Path(path)
+        data = self.to_bytes()
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(data)
+        partial.replace(path)
+
+    def to_bytes(self):
+        """The model file as bytes."""
+        tensors = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        versions = {name: version(name) for name in ("openmm_diffusion", "torch", "e3nn", "openmm")}
+        header = self.header.model_copy(update={"versions": {"python": platform.python_version(), **versions}})
+        return safetensors.torch.save(tensors, {"openmm_diffusion": header.model_dump_json()})
+
+    @classmethod
+    def load(cls, path):
+        """Read a model file.
+
+        Parameters
+        ----------
+        path : str or path
+            A safetensors file written by `save`, or "licl" or "licl_vector": the shipped models.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If there is no such file, or it is truncated or not a model.
+        """
+        path = find_model(path)
+        return cls.from_bytes(path.read_bytes(), str(path))
+
+    @classmethod
+    def from_bytes(cls, data, name="model"):
+        """Read what `to_bytes` wrote; `name` is used in error messages."""
+        try:
+            tensors = safetensors.torch.load(data)
+            length = int.from_bytes(data[:8], "little")
+            text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("openmm_diffusion")
+        except (safetensors.SafetensorError, ValueError) as error:
+            raise ValueError(f"{name} is truncated or not a model file ({error}): save or copy it again") from error
+        if text is None:
+            raise ValueError(f"{name} is a safetensors file without an openmm_diffusion header: give one that `train` wrote")
+        denoiser = cls(Header.parse(text, name))
+        try:
+            denoiser.model.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(f"{name} holds weights that do not fit its header: save or copy it again") from error
+        return denoiser
+
+
+def find_model(path):
+    """Path of a model file, or of a shipped model by its bare name."""
+    path = Path(path)
+    shipped = MODELS / f"{path.name}.safetensors"
+    if path.exists():
+        return path
+    if path.suffix == "" and path.parent == Path(".") and shipped.exists():
+        return shipped
+    names = ", ".join(sorted(p.stem for p in MODELS.glob("*.safetensors"))) or "none"
+    raise FileNotFoundError(f"there is no model file {path}: give a .safetensors file, or a shipped model ({names})")

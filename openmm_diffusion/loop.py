@@ -1,0 +1,150 @@
+"""The training loop of a network, on Lightning: denoising loss, checkpoints, early stopping, resume."""
+
+import logging
+import warnings
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from .noise import denoising_force, draw_noise
+from .terms import energy_and_forces
+
+log = logging.getLogger(__name__)
+
+
+class DenoisingTask(pl.LightningModule):
+    """Denoising score matching of what the fixed terms leave over.
+
+    With target T = -kT eps / sigma - F_fixed(y) and the network's force F, the loss is
+    <|F|^2 - 2 F . T>: the squared error less its constant <|T|^2>, so that zero means
+    "no better than no network" and float32 need not resolve a large constant.  In
+    units of (kT / 0.1 nm)^2, per noised Cartesian component.
+
+    Parameters
+    ----------
+    network : WeightedSum
+        The trainable term alone.
+    fixed : WeightedSum
+        Prior and pair potential; not trained.
+    training, validation : TrainingSet
+    config : Config
+    kT : float, kJ/mol
+    """
+
+    def __init__(self, network, fixed, training, validation, config, kT):
+        super().__init__()
+        self.network = network
+        self.sets = {"training": training, "validation": validation}
+        self.config, self.sigma, self.kT = config, config.noise.sigma, kT
+        self.fixed = (fixed.requires_grad_(False),)  # in a tuple, Lightning neither saves nor trains it
+        # Drawn once: "data duplication" as in Harcombe & Duignan.
+        generator = torch.Generator().manual_seed(config.training.seed + 17)
+        fresh = config.noise.fresh
+        self.fixed_noise = None if fresh else draw_noise(training.positions, config.noise, generator, training.mask)
+
+    def score_loss(self, frames, eps):
+        """The loss on frames noised by eps (n_copies, n_frames, n_particles, 3)."""
+        y, boxes = frames.noised(self.sigma, eps)
+        _, fixed = energy_and_forces(self.fixed[0].to(self.device), y, boxes, frames.species)
+        target = denoising_force(eps.flatten(0, 1), self.sigma, self.kT) - fixed
+        _, force = energy_and_forces(self.network, y, boxes, frames.species, differentiable=self.training)
+        unit = self.kT / 0.1
+        return ((force * force - 2 * force * target) * frames.mask).sum() / (unit**2 * len(y) * frames.mask.sum())
+
+    def training_step(self, batch, _):
+        # Frames and noise follow from the step's number: a resumed run goes on as the killed one would have.
+        frames, settings = self.sets["training"], self.config.training
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + int(batch))
+        chosen = torch.randint(len(frames.positions), (settings.batch,), generator=generator)
+        if self.config.noise.fresh:
+            eps = draw_noise(frames.positions[chosen], self.config.noise, generator, frames.mask)
+        else:
+            eps = self.fixed_noise[:, chosen]
+        loss = self.score_loss(frames.at(chosen).to(self.device), eps.to(self.device))
+        self.log("training_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=1)
+        return loss
+
+    def validation_step(self, batch, _):
+        # The same draws at every check, never used in training: differences between checks are the network's.
+        frames, settings = self.sets["validation"].at(batch.cpu()), self.config.training
+        noise = self.config.noise.model_copy(update={"draws": 1, "antithetic": True})
+        generator = torch.Generator().manual_seed(settings.seed + 1_000_000_007 + int(batch[0]))
+        for _ in range(settings.validation_draws):
+            eps = draw_noise(frames.positions, noise, generator, frames.mask)
+            loss = self.score_loss(frames.to(self.device), eps.to(self.device))
+            self.log("held_out_loss", loss, prog_bar=True, on_epoch=True, batch_size=len(batch))
+
+    def configure_optimizers(self):
+        settings = self.config.training
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def train_dataloader(self):
+        # One epoch is the stretch between two checks; it yields the numbers of its steps.
+        every = self.config.training.check_every
+        first = self.current_epoch * every
+        return DataLoader(range(first, first + every), batch_size=1, shuffle=False)
+
+    def val_dataloader(self):
+        return DataLoader(range(len(self.sets["validation"].positions)), batch_size=32, shuffle=False)
+
+
+def train_network(task, directory, resume, progress=True):
+    """Run the loop; the weights of the best held-out loss are left in `task.network`.
+
+    Parameters
+    ----------
+    task : DenoisingTask
+    directory : Path
+        Receives checkpoints/ and the CSV log.
+    resume : bool
+        Go on from the last checkpoint, where there is one.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    dict
+        `held_out_loss` of the best check, `steps` taken.
+    """
+    settings = task.config.training
+    checkpoints = ModelCheckpoint(
+        directory / "checkpoints", "best", monitor="held_out_loss", save_last=True, enable_version_counter=False
+    )
+    callbacks = [
+        EMAWeightAveraging(decay=settings.ema_decay),
+        EarlyStopping("held_out_loss", patience=settings.patience),
+        checkpoints,
+    ]
+    if progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=10))
+    last = directory / "checkpoints" / "last.ckpt"
+    with warnings.catch_warnings():
+        # Data and logs are small and in memory: Lightning's advice on workers and intervals is not for us.
+        warnings.filterwarnings("ignore", ".*(does not have many workers|log_every_n_steps|exists and is not empty).*")
+        trainer = pl.Trainer(
+            max_steps=settings.steps,
+            accelerator="auto",
+            devices=1,
+            logger=CSVLogger(directory, name="", version="log"),
+            callbacks=callbacks,
+            gradient_clip_val=settings.gradient_clip,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+            log_every_n_steps=settings.check_every,
+            inference_mode=False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+        )
+        trainer.fit(task, ckpt_path=str(last) if resume and last.exists() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    best = torch.load(checkpoints.best_model_path, map_location="cpu", weights_only=True)
+    task.load_state_dict(best["state_dict"])
+    return {"held_out_loss": float(checkpoints.best_model_score), "steps": int(trainer.global_step)}

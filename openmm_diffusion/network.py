@@ -1,0 +1,177 @@
+"""Equivariant message passing in the manner of NequIP: particles and edges in, scalars or vectors out.
+
+Knows nothing of noise, energies or units.
+
+References
+----------
+Batzner et al., Nat. Commun. 13, 2453 (2022), arXiv:2101.03164;
+Geiger & Smidt, arXiv:2207.09453 (e3nn).
+"""
+
+import math
+from typing import Literal
+
+import torch
+from e3nn import nn as enn
+from e3nn import o3
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+
+class NetworkConfig(BaseModel):
+    """Shape of the network.
+
+    Attributes
+    ----------
+    head : "energy" or "vector"
+        A scalar per particle, whose sum is differentiated into forces (conservative),
+        or forces directly (no potential exists).
+    cutoff : float, nm
+        Range of one message.
+    lmax : int
+        Highest degree of the spherical harmonics and of the features.
+    features : int
+        Multiplicity of each degree.
+    layers : int
+        Interaction blocks: n-body correlations up to layers + 2 and beyond.
+    radial : int
+        Bessel functions.
+    radial_width : int
+        Hidden width of the radial network.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    head: Literal["energy", "vector"] = "energy"
+    cutoff: PositiveFloat = 0.6
+    lmax: int = Field(1, ge=0, le=3)
+    features: PositiveInt = 16
+    layers: PositiveInt = 2
+    radial: PositiveInt = 8
+    radial_width: PositiveInt = 32
+
+
+class BesselBasis(nn.Module):
+    """sqrt(2/r_c) sin(n pi r/r_c)/r, n = 1..N, times the polynomial envelope of order 6.
+
+    The envelope 1 - 28 x^6 + 48 x^7 - 21 x^8 (x = r/r_c) vanishes with its first two
+    derivatives at the cutoff, so that forces are smooth there.
+
+    References
+    ----------
+    Gasteiger et al., arXiv:2003.03123, eqs. 7-8.
+    """
+
+    def __init__(self, number, cutoff):
+        super().__init__()
+        self.cutoff = cutoff
+        self.register_buffer("n_pi", math.pi * torch.arange(1, number + 1))
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """Shape (n_edges,) to (n_edges, number)."""
+        x = distances / self.cutoff
+        envelope = 1 - x**6 * (28 - 48 * x + 21 * x * x)
+        envelope = torch.where(x < 1, envelope, torch.zeros_like(x))
+        # Dimensionless: 1/x instead of 1/r keeps the values of order one.
+        return math.sqrt(2) * torch.sin(self.n_pi * x.unsqueeze(-1)) * (envelope / x).unsqueeze(-1)
+
+
+class Interaction(nn.Module):
+    """One round of messages: feature times spherical harmonic, weighted by distance, summed, gated."""
+
+    def __init__(self, irreps_in, irreps_hidden, irreps_edge, irreps_species, radial, radial_width, neighbours):
+        super().__init__()
+        scalars = o3.Irreps([(mul, ir) for mul, ir in irreps_hidden if ir.l == 0])
+        gated = o3.Irreps([(mul, ir) for mul, ir in irreps_hidden if ir.l > 0])
+        gates = o3.Irreps([(gated.num_irreps, "0e")]) if gated.num_irreps else o3.Irreps([])
+        self.gate = enn.Gate(
+            scalars, [nn.functional.silu] * len(scalars), gates, [torch.sigmoid] * len(gates), gated
+        )
+        irreps_before_gate = self.gate.irreps_in.simplify()
+
+        middle, instructions = [], []
+        for i, (mul, ir_in) in enumerate(irreps_in):
+            for j, (_, ir_edge) in enumerate(irreps_edge):
+                for ir_out in ir_in * ir_edge:
+                    if ir_out in irreps_hidden:
+                        instructions.append((i, j, len(middle), "uvu", True))
+                        middle.append((mul, ir_out))
+        irreps_middle, permutation, _ = o3.Irreps(middle).sort()
+        instructions = [(i, j, permutation[k], mode, train) for i, j, k, mode, train in instructions]
+        self.product = o3.TensorProduct(
+            irreps_in, irreps_edge, irreps_middle, instructions, shared_weights=False, internal_weights=False
+        )
+        self.radial = enn.FullyConnectedNet(
+            [radial, radial_width, self.product.weight_numel], nn.functional.silu
+        )
+        self.before = o3.Linear(irreps_in, irreps_in)
+        self.after = o3.Linear(irreps_middle.simplify(), irreps_before_gate)
+        self.self_connection = o3.FullyConnectedTensorProduct(irreps_in, irreps_species, irreps_before_gate)
+        self.normalisation = 1 / math.sqrt(neighbours)
+        self.irreps_out = self.gate.irreps_out
+
+    def forward(
+        self, features: Tensor, species: Tensor, senders: Tensor, receivers: Tensor, harmonics: Tensor, radial: Tensor
+    ) -> Tensor:
+        messages = self.product(self.before(features)[senders], harmonics, self.radial(radial))
+        collected = torch.zeros(features.shape[0], messages.shape[1], dtype=messages.dtype, device=messages.device)
+        collected = collected.index_add(0, receivers, messages) * self.normalisation
+        return self.gate(self.after(collected) + self.self_connection(features, species))
+
+
+class MessagePassing(nn.Module):
+    """The network.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+    n_species : int
+    neighbours : float
+        Mean number of neighbours within the cutoff, which normalises the sums.
+    """
+
+    def __init__(self, config, n_species, neighbours):
+        super().__init__()
+        self.n_species = n_species
+        parity = [(config.features, (l, (-1) ** l)) for l in range(config.lmax + 1)]
+        irreps_hidden, irreps_species = o3.Irreps(parity), o3.Irreps([(n_species, "0e")])
+        irreps_edge = o3.Irreps.spherical_harmonics(config.lmax)
+        self.harmonics = o3.SphericalHarmonics(irreps_edge, normalize=True, normalization="component")
+        self.basis = BesselBasis(config.radial, config.cutoff)
+        irreps = o3.Irreps([(config.features, "0e")])
+        self.embedding = o3.Linear(irreps_species, irreps)
+        layers = []
+        for i in range(config.layers):
+            # Scalars are all that an energy reads, so the last block makes nothing else.
+            scalars_only = config.head == "energy" and i == config.layers - 1
+            layer = Interaction(
+                irreps, irreps_hidden[:1] if scalars_only else irreps_hidden, irreps_edge, irreps_species, config.radial, config.radial_width, neighbours
+            )
+            irreps = layer.irreps_out
+            layers.append(layer)
+        self.layers = nn.ModuleList(layers)
+        self.head = config.head
+        self.readout = o3.Linear(irreps, o3.Irreps("1x0e" if config.head == "energy" else "1x1o"))
+
+    def forward(self, species: Tensor, senders: Tensor, receivers: Tensor, vectors: Tensor) -> Tensor:
+        """One output per particle.
+
+        Parameters
+        ----------
+        species : Tensor, shape (n_particles,), dtype int64
+        senders, receivers : Tensor, shape (n_edges,), dtype int64
+            Directed edges: every pair appears in both directions.
+        vectors : Tensor, shape (n_edges, 3), nm
+            From receiver to sender.
+
+        Returns
+        -------
+        Tensor, shape (n_particles, 1) scalars or (n_particles, 3) vectors, dimensionless
+        """
+        one_hot = nn.functional.one_hot(species, self.n_species).to(vectors.dtype)
+        features = self.embedding(one_hot)
+        harmonics = self.harmonics(vectors)
+        radial = self.basis(torch.sqrt((vectors * vectors).sum(-1)))
+        for layer in self.layers:
+            features = layer(features, one_hot, senders, receivers, harmonics, radial)
+        return self.readout(features)

@@ -1,0 +1,213 @@
+"""Physics known beforehand: Coulomb in a dielectric, and a wall below the shortest distance seen.
+
+Each part of the prior is defined once and realised twice: as a torch module, which
+training subtracts and `DiffusionForce` can carry inside, and as native OpenMM
+forces, which simulations can use instead.
+"""
+
+import math
+from typing import Optional
+
+import numpy as np
+import openmm
+import torch
+from pydantic import BaseModel, ConfigDict, PositiveFloat
+from torch import Tensor, nn
+
+from .geometry import Configuration, pair_species, sum_pairs, within
+from .units import COULOMB
+
+
+class CoulombConfig(BaseModel):
+    """Point charges in a dielectric.
+
+    Attributes
+    ----------
+    charges : dict of str to float, e
+        Charge of each element.
+    relative_permittivity : float
+        Static permittivity of the solvent; 78.3 is water at 298 K (Malmberg & Maryott,
+        J. Res. Natl. Bur. Stand. 56, 1 (1956)).
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    charges: dict[str, float]
+    relative_permittivity: PositiveFloat = 78.3
+
+
+class WallConfig(BaseModel):
+    """Harmonic wall that keeps repelling where no data tell the forces: k/2 (r_w - r)^2 for r < r_w.
+
+    Attributes
+    ----------
+    margin : float, nm
+        r_w is the data's shortest distance of each pair of species minus this.
+    stiffness : float, kJ/mol/nm^2
+        k: 2e5 costs 16 kT (300 K) at 0.02 nm below r_w, and vibrates slowly enough
+        for steps of 5 fs.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    margin: float = 0.01
+    stiffness: PositiveFloat = 2.0e5
+
+
+class PriorConfig(BaseModel):
+    """The prior: any part may be left out (null)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    coulomb: CoulombConfig | None = None
+    wall: WallConfig | None = WallConfig()
+
+
+class Coulomb(nn.Module):
+    """Coulomb energy in a dielectric: Ewald sum in a box, plain sum without one.
+
+    U = 1/(4 pi epsilon_0 epsilon_r) sum_{i<j} q_i q_j / r_ij over all periodic images,
+    surrounded by a conductor.
+
+    Parameters
+    ----------
+    charges : sequence of float, length n_species, e
+    relative_permittivity : float
+    box : array, shape (3, 3), nm, or None
+        The box that splitting parameter and wave vectors are chosen for.
+    tolerance : float
+        Relative error aimed at in either half of the sum.
+
+    References
+    ----------
+    Frenkel & Smit, Understanding Molecular Simulation, 2nd ed., section 12.1.
+    """
+
+    def __init__(self, charges, relative_permittivity, box=None, tolerance=1e-5):
+        super().__init__()
+        self.register_buffer("charges", torch.as_tensor(charges, dtype=torch.float64), persistent=False)
+        self.prefactor = COULOMB / relative_permittivity
+        width = 1.0 if box is None else float(np.diagonal(box).min())
+        self.cutoff = 0.5 * width
+        # erfc(alpha r_c) = tolerance, as OpenMM chooses it; exp(-k^2 / 4 alpha^2) = tolerance ends the sum over k.
+        self.alpha = math.sqrt(-math.log(2 * tolerance)) / self.cutoff
+        k_max = 2 * self.alpha * math.sqrt(-math.log(tolerance))
+        waves = np.zeros((0, 3)) if box is None else _half_space_waves(np.asarray(box, dtype=float), k_max)
+        self.register_buffer("waves", torch.as_tensor(waves, dtype=torch.float64), persistent=False)
+
+    def forward(self, c: Configuration) -> Tensor:
+        """Energy of each frame, shape (n_frames,), kJ/mol."""
+        charges = self.charges.to(c.positions.dtype)
+        box = c.box
+        if box is None:
+            return self.prefactor * self.direct(c.positions, charges[c.species])
+        near = within(c, self.cutoff)
+        first, second = pair_species(near)
+        products = charges[first] * charges[second]
+        real = sum_pairs(near, products * torch.erfc(self.alpha * near.distances) / near.distances)
+        return self.prefactor * (real + self.reciprocal(c.positions, box, charges[c.species]))
+
+    def direct(self, positions: Tensor, q: Tensor) -> Tensor:
+        upper = torch.triu_indices(q.shape[0], q.shape[0], offset=1, device=q.device)
+        vectors = positions[:, upper[1]] - positions[:, upper[0]]
+        return (q[upper[0]] * q[upper[1]] / torch.sqrt((vectors * vectors).sum(-1))).sum(-1)
+
+    def reciprocal(self, positions: Tensor, box: Tensor, q: Tensor) -> Tensor:
+        """Smooth part of the sum, self energy removed; the half space of wave vectors counts twice."""
+        boxes = box if box.dim() == 3 else box.unsqueeze(0)
+        k = 2 * math.pi * torch.matmul(self.waves.to(q.dtype), torch.linalg.inv(boxes).transpose(1, 2))
+        k_squared = (k * k).sum(-1)
+        phase = torch.matmul(positions, k.transpose(1, 2))
+        cosine = (q.unsqueeze(-1) * torch.cos(phase)).sum(1)
+        sine = (q.unsqueeze(-1) * torch.sin(phase)).sum(1)
+        weight = torch.exp(-k_squared / (4 * self.alpha**2)) / k_squared
+        volume = boxes[:, 0, 0] * boxes[:, 1, 1] * boxes[:, 2, 2]
+        smooth = 4 * math.pi / volume * (weight * (cosine * cosine + sine * sine)).sum(-1)
+        return smooth - self.alpha / math.sqrt(math.pi) * (q * q).sum()
+
+
+def _half_space_waves(box, k_max):
+    """Integer wave vectors n with |2 pi n box^-1| < k_max, one of each pair n and -n, without zero."""
+    # |n_a| = |k . a| / 2 pi is bounded by k_max |a| / 2 pi.
+    bounds = np.ceil(k_max * np.linalg.norm(box, axis=1) / (2 * np.pi)).astype(int)
+    n = np.stack(np.meshgrid(*[np.arange(-b, b + 1) for b in bounds], indexing="ij"), -1).reshape(-1, 3)
+    half = (n[:, 0] > 0) | ((n[:, 0] == 0) & ((n[:, 1] > 0) | ((n[:, 1] == 0) & (n[:, 2] > 0))))
+    n = n[half]
+    return n[np.linalg.norm(2 * np.pi * n @ np.linalg.inv(box).T, axis=1) < k_max]
+
+
+class Wall(nn.Module):
+    """Harmonic wall k/2 (r_w - r)^2 for r < r_w of every pair, zero with its slope beyond.
+
+    Parameters
+    ----------
+    radii : array, shape (n_species, n_species), nm
+        r_w, symmetric.
+    stiffness : float, kJ/mol/nm^2
+        k.
+    """
+
+    def __init__(self, radii, stiffness):
+        super().__init__()
+        self.register_buffer("radii", torch.as_tensor(radii, dtype=torch.float64), persistent=False)
+        self.stiffness = stiffness
+        self.cutoff = float(self.radii.max())
+
+    def forward(self, c: Configuration) -> Tensor:
+        """Energy of each frame, shape (n_frames,), kJ/mol."""
+        near = within(c, self.cutoff)
+        first, second = pair_species(near)
+        overlap = torch.relu(self.radii.to(near.distances.dtype)[first, second] - near.distances)
+        return sum_pairs(near, 0.5 * self.stiffness * overlap * overlap)
+
+
+def coulomb_force(charges, relative_permittivity, box):
+    """The `Coulomb` prior as a native OpenMM force: NonbondedForce with PME.
+
+    Parameters
+    ----------
+    charges : sequence of float, length n_particles, e
+    relative_permittivity : float
+    box : array, shape (3, 3), nm, or None
+
+    Returns
+    -------
+    openmm.NonbondedForce
+        Charges are divided by sqrt(epsilon_r); Lennard-Jones is off.
+    """
+    force = openmm.NonbondedForce()
+    force.setName("CoulombPrior")
+    for q in charges:
+        force.addParticle(q / math.sqrt(relative_permittivity), 1.0, 0.0)
+    if box is None:
+        force.setNonbondedMethod(openmm.NonbondedForce.NoCutoff)
+    else:
+        force.setNonbondedMethod(openmm.NonbondedForce.PME)
+        force.setCutoffDistance(native_cutoff(box))
+        force.setEwaldErrorTolerance(1e-5)
+        force.setUseDispersionCorrection(False)
+    return force
+
+
+def wall_force(radii, stiffness, species, box):
+    """The `Wall` prior as a native OpenMM CustomNonbondedForce; `species` (n_particles,) indexes `radii`."""
+    n_species = len(radii)
+    force = openmm.CustomNonbondedForce("0.5*k*max(0, radius(s1, s2) - r)^2")
+    force.setName("WallPrior")
+    force.addTabulatedFunction("radius", openmm.Discrete2DFunction(n_species, n_species, np.asarray(radii).T.ravel()))
+    force.addGlobalParameter("k", stiffness)
+    force.addPerParticleParameter("s")
+    for s in species:
+        force.addParticle([int(s)])
+    if box is None:
+        force.setNonbondedMethod(openmm.CustomNonbondedForce.NoCutoff)
+    else:
+        # The platforms want one cutoff for all nonbonded forces; the wall is far shorter.
+        force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
+        force.setCutoffDistance(native_cutoff(box))
+    return force
+
+
+def native_cutoff(box: Optional[np.ndarray]):
+    """Cutoff (nm) of the native prior forces: 1.2 nm, or just under half a smaller box."""
+    return min(1.2, 0.499 * float(np.diagonal(box).min()))

@@ -1,0 +1,171 @@
+"""Radial distribution functions through mdtraj, with error bars, and their smearing by noise."""
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import mdtraj
+import numpy as np
+import pandas
+
+
+@dataclass(frozen=True)
+class RDF:
+    """Radial distribution functions of all pairs of species.
+
+    Attributes
+    ----------
+    r : array, shape (n_bins,), nm
+        Bin centres.
+    g : dict of str to array, shape (n_bins,)
+        By pair, such as "Li-Cl"; 1 at large distance.
+    error : dict of str to array, shape (n_bins,)
+        Standard error of the mean from the spread over blocks; NaN from one block alone.
+    blocks : dict of str to array, shape (n_blocks, n_bins)
+        g(r) of each block: an independent run, or a contiguous stretch of a single one.
+    """
+
+    r: np.ndarray
+    g: dict
+    error: dict
+    blocks: dict
+
+    def table(self):
+        """All curves as a pandas DataFrame: r (nm), then one column g and one column error per pair."""
+        columns = {"r_nm": self.r}
+        for pair in self.g:
+            columns[pair], columns[f"{pair}_error"] = self.g[pair], self.error[pair]
+        return pandas.DataFrame(columns)
+
+
+def compute_rdf(frames, r_range=(0.2, 1.0), bin_width=0.01, n_blocks=8, frames_per_chunk=500):
+    """g(r) of every pair of species.
+
+    Parameters
+    ----------
+    frames : Frames or mdtraj.Trajectory
+        Periodic.  Blocks are the replicas of `Frames` that has more than one.
+    r_range : (float, float), nm
+        At most half the smallest width of the box.
+    bin_width : float, nm
+    n_blocks : int
+        Contiguous blocks a single run is cut into.
+    frames_per_chunk : int
+        Frames whose distances are held in memory at once.
+
+    Returns
+    -------
+    RDF
+
+    Raises
+    ------
+    ValueError
+        Without a box, or with `r_range` beyond half of it: there is no g(r) there.
+    """
+    replica = getattr(frames, "replica", None)
+    trajectory = frames.to_mdtraj() if hasattr(frames, "to_mdtraj") else frames
+    if trajectory.unitcell_vectors is None:
+        raise ValueError("frames have no periodic box: a g(r) needs a density")
+    half = 0.5 * float(np.diagonal(trajectory.unitcell_vectors, axis1=1, axis2=2).min())
+    if not 0 <= r_range[0] < r_range[1] <= half * (1 + 1e-6):
+        raise ValueError(f"r_range is {r_range[0]:g} to {r_range[1]:g} nm: it must end within half the box, {half:.4g} nm")
+    if not bin_width > 0:
+        raise ValueError(f"bin_width is {bin_width:g} nm: give a positive width in nm")
+    n_bins = round((r_range[1] - r_range[0]) / bin_width)
+    if replica is not None and len(np.unique(replica)) > 1:
+        blocks = [np.flatnonzero(replica == number) for number in np.unique(replica)]
+    else:
+        blocks = [b for b in np.array_split(np.arange(len(trajectory)), n_blocks) if len(b)]
+    weights = np.array([len(b) for b in blocks], dtype=float)
+    g, error, curves = {}, {}, {}
+    for name, pairs in species_pairs(trajectory.topology).items():
+        rows = np.array([_curve(trajectory[b], pairs, r_range, n_bins, frames_per_chunk) for b in blocks])
+        g[name], error[name], curves[name] = *mean_and_error(rows, weights), rows
+    edges = np.linspace(r_range[0], r_range[1], n_bins + 1)
+    return RDF(0.5 * (edges[1:] + edges[:-1]), g, error, curves)
+
+
+def species_pairs(topology):
+    """Index pairs of every two elements of an mdtraj Topology: dict of "A-B" to array (n_pairs, 2).
+
+    Lighter element first; pairs of which there are none are left out.
+    """
+    atoms = {}
+    for atom in topology.atoms:
+        atoms.setdefault(atom.element.symbol, []).append(atom.index)
+    order = sorted(atoms, key=lambda s: mdtraj.element.get_by_symbol(s).atomic_number)
+    pairs = {}
+    for a, b in combinations_with_replacement(order, 2):
+        pairs[f"{a}-{b}"] = topology.select_pairs(np.array(atoms[a]), np.array(atoms[b]))
+    return {name: p for name, p in pairs.items() if len(p)}
+
+
+def _curve(trajectory, pairs, r_range, n_bins, frames_per_chunk):
+    total = np.zeros(n_bins)
+    for start in range(0, len(trajectory), frames_per_chunk):
+        chunk = trajectory[start : start + frames_per_chunk]
+        # mdtraj builds frames x pairs distances in memory, and truncates the bin count unless n_bins is given.
+        _, g = mdtraj.compute_rdf(chunk, pairs, r_range=r_range, n_bins=n_bins, periodic=True)
+        total += g * len(chunk)
+    return total / len(trajectory)
+
+
+def mean_and_error(rows, weights):
+    """Weighted mean of rows (n_blocks, ...) and its standard error from their spread."""
+    weights = weights / weights.sum()
+    mean = np.tensordot(weights, rows, 1)
+    if len(rows) < 2:
+        return mean, np.full_like(mean, np.nan)
+    variance = np.tensordot(weights**2, (rows - mean) ** 2, 1) * len(rows) / (len(rows) - 1)
+    return mean, np.sqrt(variance)
+
+
+def rmsd(first, second):
+    """Root mean square difference of two curves on the same bins, dimensionless."""
+    return float(np.sqrt(np.mean((np.asarray(first) - np.asarray(second)) ** 2)))
+
+
+def split_half_error(rdf, splits=20, seed=0):
+    """Root mean square, over random splits of the blocks into halves, of the RMSD between the halves, by pair.
+
+    What two reference sets half as long as this one differ by.
+    """
+    rng = np.random.default_rng(seed)
+    errors = {}
+    for name, rows in rdf.blocks.items():
+        squares = []
+        for _ in range(splits):
+            order = rng.permutation(len(rows))
+            half = len(rows) // 2
+            squares.append(rmsd(rows[order[:half]].mean(0), rows[order[half:]].mean(0)) ** 2 if half else np.nan)
+        errors[name] = float(np.sqrt(np.mean(squares)))
+    return errors
+
+
+def smear(r, g, sigma):
+    """g(r) after both particles of every pair are noised by sigma.
+
+    The distance vector receives a Gaussian of variance s^2 = 2 sigma^2 per component,
+    which convolves the three-dimensional g; for a radial function::
+
+        g_sigma(r) = int dr' (r'/r) g(r') [N(r - r'; s) - N(r + r'; s)]
+
+    Parameters
+    ----------
+    r, g : array, shape (n_bins,), nm and dimensionless
+        Equally spaced.  g is continued by 0 below and by its last value above.
+    sigma : float, nm
+
+    Returns
+    -------
+    array, shape (n_bins,)
+    """
+    if sigma == 0:
+        return np.array(g)
+    s, width = np.sqrt(2) * sigma, r[1] - r[0]
+    # Quadrature needs several points per s, whatever the bins are.
+    fine = np.arange(max(r[0] - 0.5 * width, 0) + 1e-6, r[-1] + 8 * s, min(width, s / 4))
+    values = np.interp(fine, r, g, left=0.0)
+    out, source = r[:, None], fine[None, :]
+    kernel = np.exp(-((out - source) ** 2) / (2 * s**2)) - np.exp(-((out + source) ** 2) / (2 * s**2))
+    kernel *= source / out / np.sqrt(2 * np.pi) / s
+    return (kernel * values).sum(1) * (fine[1] - fine[0])

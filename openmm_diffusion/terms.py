@@ -1,0 +1,139 @@
+"""The weighted sum of energies behind a denoiser, as one torch module that scripts.
+
+    U(y) = sum_i w_i U_i(y; sigma_i),   F(y) = -grad U(y)
+
+Terms are parts of the prior, spline pair potentials, and networks.  A network
+with a vector head has no energy: it adds its forces directly, without net force.
+"""
+
+from typing import Optional, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .geometry import Configuration, configuration, within
+from .header import CoulombTerm, NetworkTerm, PairTerm, WallTerm
+from .network import MessagePassing
+from .noise import scale
+from .pair import SplinePair
+from .prior import Coulomb, Wall
+from .units import symbols, thermal_energy
+
+
+class DenoisingNetwork(nn.Module):
+    """A network as a denoiser: it predicts displacements D(y) - y, which kT/sigma^2 turns into forces.
+
+    Parameters
+    ----------
+    term : NetworkTerm
+    n_species : int
+    kT : float, kJ/mol
+        Of the training data.
+    """
+
+    def __init__(self, term, n_species, kT):
+        super().__init__()
+        self.cutoff = term.network.cutoff
+        self.conservative = term.network.head == "energy"
+        self.network = MessagePassing(term.network, n_species, term.neighbours)
+        # An output of one then is a force of kT per 0.1 nm, or an energy of kT: numbers of order one.
+        self.length = 0.1  # nm
+        self.displacement = term.sigma**2 / self.length  # nm
+        self.register_buffer("kT_over_sigma2", torch.tensor(scale(term.sigma, kT), dtype=torch.float64))
+
+    def outputs(self, c: Configuration) -> Tensor:
+        """Raw outputs of the network, shape (n_frames, n_particles, 1 or 3), dimensionless."""
+        near = within(c, self.cutoff)
+        n_frames, n_particles = c.positions.shape[0], c.positions.shape[1]
+        senders = torch.cat([near.second, near.first])
+        receivers = torch.cat([near.first, near.second])
+        vectors = torch.cat([near.vectors, -near.vectors])
+        values = self.network(c.species.repeat(n_frames), senders, receivers, vectors)
+        return values.view(n_frames, n_particles, -1)
+
+    def forward(self, c: Configuration) -> Tensor:
+        """Energy of each frame, shape (n_frames,), kJ/mol: an energy head's only."""
+        potential = self.displacement * self.length * self.outputs(c).sum(dim=[1, 2])  # nm^2
+        return self.kT_over_sigma2.to(potential.dtype) * potential
+
+    def forces(self, c: Configuration) -> Tensor:
+        """Forces of a vector head, shape (n_frames, n_particles, 3), kJ/mol/nm, without net force."""
+        displacement = self.displacement * self.outputs(c)  # nm
+        displacement = displacement - displacement.mean(dim=1, keepdim=True)
+        return self.kT_over_sigma2.to(displacement.dtype) * displacement
+
+
+class WeightedSum(nn.Module):
+    """All terms of a model.
+
+    Parameters
+    ----------
+    header : Header
+    """
+
+    def __init__(self, header):
+        super().__init__()
+        energies = [term for term in header.terms if has_energy(term)]
+        vectors = [term for term in header.terms if not has_energy(term)]
+        self.energies = nn.ModuleList([_build(term, header) for term in energies])
+        self.vectors = nn.ModuleList([_build(term, header) for term in vectors])
+        self.energy_weights = [term.weight for term in energies]
+        self.vector_weights = [term.weight for term in vectors]
+        self.cutoff = max([float(m.cutoff) for m in [*self.energies, *self.vectors]], default=0.0)
+
+    def forward(self, positions: Tensor, box: Optional[Tensor], species: Tensor) -> Tuple[Tensor, Tensor]:
+        """Energy, and the forces that have none.
+
+        Parameters
+        ----------
+        positions : Tensor, shape (n_frames, n_particles, 3), nm
+        box : Tensor, shape (3, 3) or (n_frames, 3, 3), nm, or None
+        species : Tensor, shape (n_particles,), dtype int64
+            Index into `header.species`.
+
+        Returns
+        -------
+        energy : Tensor, shape (n_frames,), kJ/mol
+        direct : Tensor, shape (n_frames, n_particles, 3), kJ/mol/nm
+            Forces of vector heads; the total force is -grad(energy) + direct.
+        """
+        c = configuration(positions, box, species, self.cutoff)
+        energy = torch.zeros_like(positions[:, 0, 0])
+        for i, term in enumerate(self.energies):
+            energy = energy + self.energy_weights[i] * term(c)
+        direct = torch.zeros_like(positions)
+        for i, network in enumerate(self.vectors):
+            direct = direct + self.vector_weights[i] * network.forces(c)
+        return energy, direct
+
+
+def energy_and_forces(model, positions, box, species, differentiable=False):
+    """Energy (n_frames,) and total force (n_frames, n_particles, 3) of a batch; arguments as `WeightedSum.forward`.
+
+    `differentiable` keeps the graph, so that a loss on the forces can be differentiated.
+    """
+    with torch.enable_grad():
+        positions = positions.detach().requires_grad_(True)
+        energy, direct = model(positions, box, species)
+        forces = direct
+        if energy.requires_grad:
+            forces = direct - torch.autograd.grad(energy.sum(), positions, create_graph=differentiable)[0]
+    return (energy, forces) if differentiable else (energy.detach(), forces.detach())
+
+
+def has_energy(term):
+    """Whether a term's force is the gradient of an energy."""
+    return not (isinstance(term, NetworkTerm) and term.network.head == "vector")
+
+
+def _build(term, header):
+    names = symbols(header.species)
+    if isinstance(term, CoulombTerm):
+        box = None if header.box is None else np.array(header.box)
+        return Coulomb([term.charges[s] for s in names], term.relative_permittivity, box)
+    if isinstance(term, WallTerm):
+        return Wall(term.radii, term.stiffness)
+    if isinstance(term, PairTerm):
+        return SplinePair(len(names), term.cutoff, term.start, term.spacing)
+    return DenoisingNetwork(term, len(names), thermal_energy(header.temperature))

@@ -1,0 +1,296 @@
+"""Training: frames and a configuration in, a denoiser out.
+
+First the prior is set up, then the pair potential fitted in closed form, then the
+network trained on what they leave over.
+"""
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from .config import read_config
+from .denoiser import Denoiser
+from .frames import Frames
+from .geometry import check_cutoff, neighbour_pairs
+from .header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
+from .noise import draw_noise
+from .pair import fit, moments
+from .rdf import compute_rdf, rmsd, smear
+from .terms import energy_and_forces
+from .units import thermal_energy
+
+log = logging.getLogger(__name__)
+
+#: RMSD of a g(r) above which the smoothing by the noise is warned of.
+SMOOTHING_WARNING = 0.05
+
+
+@dataclass
+class TrainingSet:
+    """Frames as tensors.
+
+    Attributes
+    ----------
+    positions : Tensor, shape (n_frames, n_particles, 3), nm
+    box : Tensor, shape (n_frames, 3, 3), nm, or None
+    species : Tensor, shape (n_particles,), dtype int64
+    mask : Tensor, shape (n_particles, 3), dtype bool
+        Coordinates that are noised.
+    """
+
+    positions: torch.Tensor
+    box: torch.Tensor | None
+    species: torch.Tensor
+    mask: torch.Tensor
+
+    def to(self, device):
+        """The same on another device."""
+        return TrainingSet(*(None if t is None else t.to(device) for t in vars(self).values()))
+
+    def at(self, chosen):
+        """Some of the frames."""
+        box = None if self.box is None else self.box[chosen]
+        return TrainingSet(self.positions[chosen], box, self.species, self.mask)
+
+    def noised(self, sigma, eps):
+        """Positions and boxes of all copies in eps (n_copies, n_frames, n_particles, 3), one after the other."""
+        y = (self.positions + sigma * eps).flatten(0, 1)
+        return y, None if self.box is None else self.box.repeat(len(eps), 1, 1)
+
+
+def train(frames, config, output=None, resume=False, progress=True):
+    """Learn a denoiser from configurations.
+
+    Parameters
+    ----------
+    frames : Frames or None
+        None: those that `data.frames` of the configuration names.
+    config : path, dict or Config
+    output : path, optional
+        Directory of the run: config.yaml, pair.safetensors (the model before the
+        network), checkpoints/, log/metrics.csv and model.safetensors.  Without one,
+        nothing is kept but the result.
+    resume : bool
+        Go on with the run in `output`.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Denoiser
+
+    Raises
+    ------
+    ValueError
+        For configurations, frames and directories that do not fit.
+    """
+    config = read_config(config)
+    if frames is None:
+        if config.data.frames is None:
+            raise ValueError("data.frames is missing: name a file of frames in the configuration, or pass frames")
+        frames = Frames.load(config.data.frames, config.data.temperature)
+    if output is None:
+        with tempfile.TemporaryDirectory() as directory:
+            return _train(frames, config, Path(directory), False, progress)
+    output = Path(output)
+    settings = output / "config.yaml"
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    if settings.exists() and not resume:
+        raise ValueError(f"output {output} holds a run already: resume it (--resume), or name another directory")
+    if settings.exists() and settings.read_text() != text:
+        raise ValueError(f"output {output} was begun with another configuration ({settings}): resume with that one")
+    output.mkdir(parents=True, exist_ok=True)
+    settings.write_text(text)
+    return _train(frames, config, output, resume, progress)
+
+
+def divide(frames, data):
+    """Training, validation and test frames, as `DataConfig` asks; the test frames may be None."""
+    rest, test = (frames, None) if data.test_fraction == 0 else frames.split(data.test_fraction, data.seed)
+    if data.limit is not None and data.limit < len(rest):
+        rest, _ = rest.split(1 - data.limit / len(rest), data.seed + 1)
+        rest = rest[np.linspace(0, len(rest) - 1, min(data.limit, len(rest))).round().astype(int)]
+    training, validation = rest.split(data.validation_fraction, data.seed + 2)
+    return training, validation, test
+
+
+def _train(frames, config, output, resume, progress):
+    training, validation, test = divide(frames, config.data)
+    log.info(
+        "%d frames to train on, %d to validate, %d kept apart", len(training), len(validation), len(test) if test else 0
+    )
+    header = _header(frames, training, validation, test, config)
+    check_training(training, config)
+    fitted = output / "pair.safetensors"
+    if resume and fitted.exists():
+        denoiser = Denoiser.load(fitted)
+    else:
+        denoiser = Denoiser(header)
+        if config.pair is not None:
+            _fit_pair(denoiser, training, config)
+        denoiser.save(fitted)
+    if config.network is not None:
+        denoiser = _add_network(denoiser, training, validation, config, output, resume, progress)
+    denoiser.save(output / "model.safetensors")
+    return denoiser
+
+
+def check_training(frames, config):
+    """Refuse what cannot work with these frames, warn of what will hurt: cutoffs, charges, smoothing."""
+    names = set(frames.symbols)
+    coulomb = config.prior.coulomb
+    if coulomb is not None:
+        missing = sorted(names - set(coulomb.charges))
+        if missing:
+            raise ValueError(f"prior.coulomb.charges has no charge of {', '.join(missing)}: give one in e")
+        net = sum(coulomb.charges[s] for s in frames.symbols)
+        if frames.box is not None and abs(net) > 1e-6:
+            raise ValueError(f"prior.coulomb.charges add up to {net:g} e over all particles: a periodic system must be neutral")
+    if frames.box is not None:
+        for name, part in (("pair.cutoff", config.pair), ("network.cutoff", config.network)):
+            if part is not None:
+                check_cutoff(part.cutoff, torch.as_tensor(frames.boxes), name)
+    if config.noise.species is not None or config.noise.axes != "xyz":
+        if config.pair is not None:
+            raise ValueError("noise.species and noise.axes leave coordinates clean, which the pair fit cannot: set pair: null")
+        unknown = sorted(set(config.noise.species or []) - names)
+        if unknown:
+            raise ValueError(f"noise.species is {unknown}, but the frames hold {sorted(names)}")
+    warn_of_smoothing(frames, config.noise.sigma)
+
+
+def warn_of_smoothing(frames, sigma):
+    """Log a warning where the noise will change the g(r) of these frames by more than `SMOOTHING_WARNING`."""
+    if frames.box is None:
+        return
+    half = 0.5 * float(np.diagonal(frames.boxes, axis1=1, axis2=2).min())
+    rdf = compute_rdf(frames[:: max(1, len(frames) // 500)], r_range=(0.1, min(1.0, half)), bin_width=0.005)
+    for pair, g in rdf.g.items():
+        smoothed = smear(rdf.r, g, sigma)
+        error = rmsd(g, smoothed)
+        if error > SMOOTHING_WARNING:
+            log.warning(
+                "noise.sigma = %g nm smooths g(r) of %s by %.3f (RMSD; highest peak %.2f -> %.2f): sigma is in nm, "
+                "0.005 is usual for ions in water; is it meant in Angstrom?",
+                sigma, pair, error, g.max(), smoothed.max(),
+            )  # fmt: skip
+
+
+def _header(frames, training, validation, test, config):
+    species = sorted(set(frames.species.tolist()))
+    shortest = training.shortest_distances()
+    distances = [[shortest.get((min(a, b), max(a, b))) for b in species] for a in species]
+    terms = []
+    if config.prior.coulomb is not None:
+        terms.append(CoulombTerm(**config.prior.coulomb.model_dump()))
+    if config.prior.wall is not None:
+        # Noise moves both ends of a pair: the wall must not stand where noised pairs of the data are.
+        margin = config.prior.wall.margin + 2 * config.noise.sigma
+        radii = [[0.0 if d is None else max(d - margin, 0.0) for d in row] for row in distances]
+        terms.append(WallTerm(radii=radii, stiffness=config.prior.wall.stiffness))
+    parts = {"training": training, "validation": validation, "test": test}
+    return Header(
+        species=species,
+        particles=frames.species.tolist(),
+        temperature=frames.temperature,
+        box=None if frames.box is None else frames.boxes.mean(0).tolist(),
+        number_density=frames.number_density,
+        shortest_distances=distances,
+        terms=terms,
+        data={
+            "digest": frames.digest(),
+            "n_frames": len(frames),
+            "test_fraction": config.data.test_fraction,
+            "seed": config.data.seed,
+            **{f"{k}_frames": 0 if v is None else len(v) for k, v in parts.items()},
+        },
+    )
+
+
+def _tensors(frames, denoiser, config, dtype):
+    index = denoiser.species_index(frames.species)
+    chosen = np.isin(frames.symbols, config.noise.species) if config.noise.species else np.ones(len(index), bool)
+    axes = np.array([axis in config.noise.axes for axis in "xyz"])
+    box = None if frames.box is None else torch.as_tensor(frames.boxes).to(dtype)
+    mask = torch.as_tensor(chosen[:, None] & axes[None, :])
+    return TrainingSet(torch.as_tensor(frames.positions).to(dtype), box, index, mask)
+
+
+def _fit_pair(denoiser, training, config):
+    """Add the pair potential, fitted by exact score matching on noised frames."""
+    prior = denoiser.model
+    term = PairTerm(
+        sigma=config.noise.sigma, cutoff=config.pair.cutoff, start=config.pair.start, spacing=config.pair.spacing
+    )
+    denoiser.header.terms.append(term)
+    denoiser.model = Denoiser(denoiser.header).model
+    pair = denoiser.model.energies[-1]
+    kT = thermal_energy(training.temperature)
+    noise = config.noise.model_copy(update={"antithetic": True, "draws": config.pair.draws})
+    generator = torch.Generator().manual_seed(config.training.seed)
+    replicas = []
+    for block in _blocks(training, config.pair.folds):
+        data = _tensors(block, denoiser, config, torch.float64)
+        y, boxes = data.noised(config.noise.sigma, draw_noise(data.positions, noise, generator))
+        parts = zip(y.split(32), [None] * len(y) if boxes is None else boxes.split(32))
+        prior_forces = torch.cat([energy_and_forces(prior, *part, data.species)[1] for part in parts])
+        replicas.append(moments(pair, y, prior_forces, boxes, data.species, kT))
+    result = fit(pair, replicas, config.pair)
+    term.penalty = result["penalty"]
+    denoiser.header.held_out["pair_score"] = result["held_out_score"]
+
+
+def _blocks(frames, n_blocks):
+    """The replicas of frames, or contiguous stretches of a single one: sets that are nearly independent."""
+    numbers = np.unique(frames.replica)
+    if len(numbers) > 1:
+        return [frames[frames.replica == number] for number in numbers]
+    return [frames[rows] for rows in np.array_split(np.arange(len(frames)), n_blocks) if len(rows)]
+
+
+def _add_network(denoiser, training, validation, config, output, resume, progress):
+    """The denoiser with a network trained on what its other terms leave over."""
+    try:
+        from .loop import DenoisingTask, train_network  # Lightning, an extra
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"training a network needs {error.name}: pip install 'openmm_diffusion[train]', or set network: null"
+        ) from error
+    torch.manual_seed(config.training.seed)
+    data = _tensors(training, denoiser, config, torch.float32)
+    some = torch.arange(0, len(training), max(1, len(training) // 100))
+    sample = data.at(some)
+    first, _, _ = neighbour_pairs(sample.positions, sample.box, config.network.cutoff)
+    neighbours = 2 * len(first) / (len(some) * len(data.species))
+    term = NetworkTerm(sigma=config.noise.sigma, network=config.network, neighbours=max(neighbours, 1.0))
+    header = denoiser.header.model_copy(update={"terms": [*denoiser.header.terms, term]})
+    alone = Denoiser(header.model_copy(update={"terms": [term]}))
+    # From zero: the pair potential is the starting point, and its held-out loss the one to beat.
+    module = [*alone.model.energies, *alone.model.vectors][0]
+    torch.nn.init.zeros_(module.network.readout.weight)
+    task = DenoisingTask(
+        alone.model, denoiser.model, data, _tensors(validation, denoiser, config, torch.float32), config,
+        thermal_energy(training.temperature),
+    )  # fmt: skip
+    result = train_network(task, output, resume, progress)
+    if result["held_out_loss"] >= 0 and config.pair is not None:
+        log.warning("the network does not improve the held-out loss (%.4f): left out", result["held_out_loss"])
+        return denoiser
+    header.held_out.update(network_loss=result["held_out_loss"], network_steps=result["steps"])
+    whole = Denoiser(header)
+    _copy(denoiser.model, whole.model)
+    target = whole.model.energies[-1] if alone.conservative else whole.model.vectors[-1]
+    target.load_state_dict(module.state_dict())
+    return whole
+
+
+def _copy(source, target):
+    """Copy the terms of one weighted sum into the first terms of a longer one."""
+    for name in ("energies", "vectors"):
+        for old, new in zip(getattr(source, name), getattr(target, name)):
+            new.load_state_dict(old.state_dict())
