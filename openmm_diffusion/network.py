@@ -76,6 +76,13 @@ class BesselBasis(nn.Module):
         return math.sqrt(2) * torch.sin(self.n_pi * x.unsqueeze(-1)) * (envelope / x).unsqueeze(-1)
 
 
+class SphericalHarmonics(o3.SphericalHarmonics):
+    """e3nn's, without state: sharing it is copying it (its scripted function refuses deepcopy)."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
 class Interaction(nn.Module):
     """One round of messages: feature times spherical harmonic, weighted by distance, summed, gated."""
 
@@ -136,7 +143,7 @@ class MessagePassing(nn.Module):
         parity = [(config.features, (l, (-1) ** l)) for l in range(config.lmax + 1)]
         irreps_hidden, irreps_species = o3.Irreps(parity), o3.Irreps([(n_species, "0e")])
         irreps_edge = o3.Irreps.spherical_harmonics(config.lmax)
-        self.harmonics = o3.SphericalHarmonics(irreps_edge, normalize=True, normalization="component")
+        self.harmonics = SphericalHarmonics(irreps_edge, normalize=True, normalization="component")
         self.basis = BesselBasis(config.radial, config.cutoff)
         irreps = o3.Irreps([(config.features, "0e")])
         self.embedding = o3.Linear(irreps_species, irreps)

@@ -1,0 +1,137 @@
+"""Coarse-grained systems for OpenMM: topology, positions, masses, and the forces of a model."""
+
+import numpy as np
+import openmm
+import torch
+from openmm import app, unit
+
+from .denoiser import Denoiser
+from .force import DiffusionForce
+from .geometry import minimum_image
+
+from .prior import coulomb_force, wall_force
+from .units import MOLAR, nanometers, symbols
+
+
+def create_system(model, topology, *, native_prior=True, **options):
+    """An OpenMM System of coarse-grained particles with a model's forces.
+
+    Parameters
+    ----------
+    model : path or Denoiser
+    topology : openmm.app.Topology
+        With elements, which give masses and species, and periodic box vectors.
+    native_prior : bool
+        The prior as native OpenMM forces (Coulomb by PME, the wall as a
+        CustomNonbondedForce) and the learnt part as a DiffusionForce; False puts both
+        into the DiffusionForce.  The physics is the same.
+    **options
+        To `DiffusionForce`.
+
+    Returns
+    -------
+    openmm.System
+    """
+    denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
+    force = DiffusionForce(denoiser, topology, include_prior=not native_prior, **options)
+    system = openmm.System()
+    for atom in topology.atoms():
+        system.addParticle(atom.element.mass)
+    box = topology.getPeriodicBoxVectors()
+    if box is not None:
+        system.setDefaultPeriodicBoxVectors(*box)
+        box = np.array(box.value_in_unit(unit.nanometer), dtype=float)
+    if native_prior:
+        names = symbols(denoiser.header.species)
+        species = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
+        for term in denoiser.header.terms:
+            if term.kind == "coulomb":
+                charges = [term.charges[names[s]] for s in species]
+                system.addForce(coulomb_force(charges, term.relative_permittivity, box))
+            elif term.kind == "wall":
+                system.addForce(wall_force(term.radii, term.stiffness, species, box))
+    if denoiser.header.learnt or not native_prior:
+        system.addForce(force)
+    return system
+
+
+def electrolyte(composition, *, edge=None, molarity=None):
+    """Topology of ions alone in a cubic box.
+
+    Parameters
+    ----------
+    composition : dict of str to int
+        Number of each element: {"Li": 24, "Cl": 24}.
+    edge : float or Quantity, nm
+        Of the box; or
+    molarity : float or Quantity, mol/L
+        Of the salt: the concentration of the least frequent element.
+
+    Returns
+    -------
+    openmm.app.Topology
+
+    Raises
+    ------
+    ValueError
+        Unless exactly one of `edge` and `molarity` is given.
+    """
+    if (edge is None) == (molarity is None):
+        raise ValueError("give either edge (nm) or molarity (mol/L): exactly one of them fixes the box")
+    if not composition or any(int(n) != n or n < 1 for n in composition.values()):
+        raise ValueError(f"composition is {composition}: give a positive whole number of each element, such as {{'Li': 24, 'Cl': 24}}")
+    if edge is None:
+        molarity = molarity.value_in_unit(unit.molar) if isinstance(molarity, openmm.unit.Quantity) else molarity
+        if not molarity > 0:
+            raise ValueError(f"molarity is {molarity:g} mol/L: give a positive concentration")
+        edge = (min(composition.values()) / (molarity * MOLAR)) ** (1 / 3)
+    edge = float(nanometers(edge, "edge"))
+    if not edge > 0:
+        raise ValueError(f"edge is {edge:g} nm: give a positive length in nm")
+    topology = app.Topology()
+    chain = topology.addChain()
+    for symbol, number in composition.items():
+        try:
+            element = app.Element.getBySymbol(symbol)
+        except KeyError as error:
+            raise ValueError(f"composition names {symbol!r}, which is no element: use symbols such as Li and Cl") from error
+        for _ in range(int(number)):
+            topology.addAtom(symbol.upper(), element, topology.addResidue(symbol.upper(), chain))
+    topology.setPeriodicBoxVectors(np.eye(3) * edge * unit.nanometer)
+    return topology
+
+
+def random_positions(model, topology, seed=0, attempts=20000):
+    """Random places for all particles, no pair closer than 0.02 nm beyond the data's shortest distance.
+
+    Pairs of like charge, for which the data may hold no short distance, are kept
+    apart by the distances of the data too.
+
+    Parameters
+    ----------
+    model : path or Denoiser
+    topology : openmm.app.Topology
+    seed : int
+    attempts : int
+        Tries per particle.
+
+    Returns
+    -------
+    array, shape (n_particles, 3), nm
+    """
+    denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
+    index = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
+    apart = np.array([[d or 0.3 for d in row] for row in denoiser.header.shortest_distances]) + 0.02
+    box = torch.tensor(np.array(topology.getPeriodicBoxVectors().value_in_unit(unit.nanometer), dtype=float))
+    rng = np.random.default_rng(seed)
+    placed = np.zeros((len(index), 3))
+    for i in range(len(index)):
+        for _ in range(attempts):
+            trial = rng.random(3) @ box.numpy()
+            vectors = minimum_image(torch.as_tensor(placed[:i] - trial), box)
+            if i == 0 or bool((vectors.norm(dim=1).numpy() > apart[index[i], index[:i]]).all()):
+                placed[i] = trial
+                break
+        else:
+            raise ValueError(f"no room for particle {i} of {len(index)} in the box: use a larger box or fewer particles")
+    return placed
