@@ -104,7 +104,9 @@ def read_config(source):
         return _validated(source, "config")
     path = Path(source)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no configuration file {path}: give a YAML file, such as examples/licl/licl.yaml")
+        raise FileNotFoundError(
+            f"there is no configuration file {path}: give a YAML file, such as examples/licl/licl.yaml"
+        )
     try:
         values = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -132,7 +134,9 @@ def validated(model, values, name):
         if first["type"] == "missing":
             raise ValueError(f"{name}: {key} is missing") from error
         message = first["msg"][0].lower() + first["msg"][1:]
-        raise ValueError(f"{name}: {key} is {first['input']!r}; {message} (bare numbers are nm, ps, K, kJ/mol, e)") from error
+        raise ValueError(
+            f"{name}: {key} is {first['input']!r}; {message} (bare numbers are nm, ps, K, kJ/mol, e)"
+        ) from error
 
 
 def _validated(values, name):

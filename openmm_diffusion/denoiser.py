@@ -1,6 +1,6 @@
 """The denoiser: numpy in, numpy out, and its file.  What training writes and simulation reads.
 
-    F(y) = -grad U(y),   D(y) = y + sigma^2 F(y) / kT
+F(y) = -grad U(y),   D(y) = y + sigma^2 F(y) / kT
 """
 
 import json
@@ -104,7 +104,9 @@ class Denoiser:
             For a model with a vector head, which has no energy.
         """
         if not self.conservative:
-            raise TypeError("this model has a vector head, which predicts forces without any potential: there is no energy")
+            raise TypeError(
+                "this model has a vector head, which predicts forces without any potential: there is no energy"
+            )
         return self._evaluate(positions, box, species)[0]
 
     def denoised(self, positions, box=None, species=None):
@@ -134,7 +136,7 @@ class Denoiser:
         index = self.species_index(species)
         if len(index) != positions.shape[-2]:
             raise ValueError(
-                f"species has {len(index)} entries for {positions.shape[-2]} particles: give one atomic number per particle"
+                f"species has {len(index)} entries for {positions.shape[-2]} particles: give one atomic number for each"
             )
         if box is None:
             box = self.header.box
@@ -201,7 +203,9 @@ class Denoiser:
         except (safetensors.SafetensorError, ValueError) as error:
             raise ValueError(f"{name} is truncated or not a model file ({error}): save or copy it again") from error
         if text is None:
-            raise ValueError(f"{name} is a safetensors file without an openmm_diffusion header: give one that `train` wrote")
+            raise ValueError(
+                f"{name} is a safetensors file without an openmm_diffusion header: give one that `train` wrote"
+            )
         denoiser = cls(Header.parse(text, name))
         try:
             denoiser.model.load_state_dict(tensors)

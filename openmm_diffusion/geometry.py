@@ -28,7 +28,9 @@ def check_box(box, argument="box"):
     ValueError
     """
     if box.shape[-2:] != (3, 3):
-        raise ValueError(f"{argument} has shape {tuple(box.shape)}: give three box vectors as rows, shape (3, 3), in nm")
+        raise ValueError(
+            f"{argument} has shape {tuple(box.shape)}: give three box vectors as rows, shape (3, 3), in nm"
+        )
     if not torch.isfinite(box).all():
         raise ValueError(f"{argument} holds NaN or Inf: give three finite box vectors in nm")
     a, b, c = box.unbind(-2)
@@ -52,7 +54,7 @@ def check_cutoff(cutoff, box, argument="cutoff"):
     half = 0.5 * float(torch.diagonal(box, dim1=-2, dim2=-1).min())
     if cutoff > half * (1 + 1e-6):
         raise ValueError(
-            f"{argument} is {cutoff:.4g} nm, more than half the box ({half:.4g} nm), so periodic images would be missed: "
+            f"{argument} is {cutoff:.4g} nm, over half the box ({half:.4g} nm), and periodic images would be missed: "
             f"use a {argument} of at most {half:.4g} nm or a larger box"
         )
 
@@ -105,7 +107,7 @@ def neighbour_pairs(positions: Tensor, box: Optional[Tensor], cutoff: float) -> 
     vectors : Tensor, shape (n_pairs, 3), nm
         From `first` to the nearest image of `second`; differentiable.
     """
-    n_frames, n_particles = positions.shape[0], positions.shape[1]
+    n_particles = positions.shape[1]
     upper = torch.triu_indices(n_particles, n_particles, offset=1, device=positions.device)
     vectors = positions[:, upper[1]] - positions[:, upper[0]]
     if box is not None and box.dim() == 3:

@@ -100,7 +100,9 @@ class Header(BaseModel):
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(k) for k in first["loc"])
-            raise ValueError(f"{name} has a header that cannot be read ({key}: {first['msg']}): save it again") from error
+            raise ValueError(
+                f"{name} has a header that cannot be read ({key}: {first['msg']}): save it again"
+            ) from error
         if header.format > FORMAT:
             raise ValueError(f"{name} has format {header.format}, newer than {FORMAT}: upgrade openmm_diffusion")
         return header

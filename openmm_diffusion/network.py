@@ -91,9 +91,7 @@ class Interaction(nn.Module):
         scalars = o3.Irreps([(mul, ir) for mul, ir in irreps_hidden if ir.l == 0])
         gated = o3.Irreps([(mul, ir) for mul, ir in irreps_hidden if ir.l > 0])
         gates = o3.Irreps([(gated.num_irreps, "0e")]) if gated.num_irreps else o3.Irreps([])
-        self.gate = enn.Gate(
-            scalars, [nn.functional.silu] * len(scalars), gates, [torch.sigmoid] * len(gates), gated
-        )
+        self.gate = enn.Gate(scalars, [nn.functional.silu] * len(scalars), gates, [torch.sigmoid] * len(gates), gated)
         irreps_before_gate = self.gate.irreps_in.simplify()
 
         middle, instructions = [], []
@@ -108,9 +106,7 @@ class Interaction(nn.Module):
         self.product = o3.TensorProduct(
             irreps_in, irreps_edge, irreps_middle, instructions, shared_weights=False, internal_weights=False
         )
-        self.radial = enn.FullyConnectedNet(
-            [radial, radial_width, self.product.weight_numel], nn.functional.silu
-        )
+        self.radial = enn.FullyConnectedNet([radial, radial_width, self.product.weight_numel], nn.functional.silu)
         self.before = o3.Linear(irreps_in, irreps_in)
         self.after = o3.Linear(irreps_middle.simplify(), irreps_before_gate)
         self.self_connection = o3.FullyConnectedTensorProduct(irreps_in, irreps_species, irreps_before_gate)
@@ -140,7 +136,7 @@ class MessagePassing(nn.Module):
     def __init__(self, config, n_species, neighbours):
         super().__init__()
         self.n_species = n_species
-        parity = [(config.features, (l, (-1) ** l)) for l in range(config.lmax + 1)]
+        parity = [(config.features, (degree, (-1) ** degree)) for degree in range(config.lmax + 1)]
         irreps_hidden, irreps_species = o3.Irreps(parity), o3.Irreps([(n_species, "0e")])
         irreps_edge = o3.Irreps.spherical_harmonics(config.lmax)
         self.harmonics = SphericalHarmonics(irreps_edge, normalize=True, normalization="component")
@@ -152,7 +148,13 @@ class MessagePassing(nn.Module):
             # Scalars are all that an energy reads, so the last block makes nothing else.
             scalars_only = config.head == "energy" and i == config.layers - 1
             layer = Interaction(
-                irreps, irreps_hidden[:1] if scalars_only else irreps_hidden, irreps_edge, irreps_species, config.radial, config.radial_width, neighbours
+                irreps,
+                irreps_hidden[:1] if scalars_only else irreps_hidden,
+                irreps_edge,
+                irreps_species,
+                config.radial,
+                config.radial_width,
+                neighbours,
             )
             irreps = layer.irreps_out
             layers.append(layer)

@@ -135,4 +135,6 @@ def _check(first, second, sigma):
     if not sigma > 0:
         raise ValueError(f"sigma is {sigma} nm: a score needs a positive noise level")
     if first.shape != second.shape:
-        raise ValueError(f"the two configurations have shapes {tuple(first.shape)} and {tuple(second.shape)}: they must agree")
+        raise ValueError(
+            f"the two configurations have shapes {tuple(first.shape)} and {tuple(second.shape)}: they must agree"
+        )

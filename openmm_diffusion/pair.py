@@ -76,7 +76,9 @@ class SplinePair(nn.Module):
     def __init__(self, n_species, cutoff, start, spacing):
         super().__init__()
         if not start + 4 * spacing < cutoff:
-            raise ValueError(f"pair.start is {start:g} nm: it must lie at least four knots below pair.cutoff = {cutoff:g} nm")
+            raise ValueError(
+                f"pair.start is {start:g} nm: it must lie at least four knots below pair.cutoff = {cutoff:g} nm"
+            )
         n_intervals = round((cutoff - start) / spacing)
         self.cutoff, self.start = cutoff, start
         self.spacing = (cutoff - start) / n_intervals

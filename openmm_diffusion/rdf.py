@@ -67,7 +67,9 @@ def compute_rdf(frames, r_range=(0.2, 1.0), bin_width=0.01, n_blocks=8, frames_p
         raise ValueError("frames have no periodic box: a g(r) needs a density")
     half = 0.5 * float(np.diagonal(trajectory.unitcell_vectors, axis1=1, axis2=2).min())
     if not 0 <= r_range[0] < r_range[1] <= half * (1 + 1e-6):
-        raise ValueError(f"r_range is {r_range[0]:g} to {r_range[1]:g} nm: it must end within half the box, {half:.4g} nm")
+        raise ValueError(
+            f"r_range is {r_range[0]:g} to {r_range[1]:g} nm: it must end within half the box, {half:.4g} nm"
+        )
     if not bin_width > 0:
         raise ValueError(f"bin_width is {bin_width:g} nm: give a positive width in nm")
     n_bins = round((r_range[1] - r_range[0]) / bin_width)

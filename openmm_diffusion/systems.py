@@ -8,7 +8,6 @@ from openmm import app, unit
 from .denoiser import Denoiser
 from .force import DiffusionForce
 from .geometry import minimum_image
-
 from .prior import coulomb_force, wall_force
 from .units import MOLAR, nanometers, symbols
 
@@ -79,7 +78,9 @@ def electrolyte(composition, *, edge=None, molarity=None):
     if (edge is None) == (molarity is None):
         raise ValueError("give either edge (nm) or molarity (mol/L): exactly one of them fixes the box")
     if not composition or any(int(n) != n or n < 1 for n in composition.values()):
-        raise ValueError(f"composition is {composition}: give a positive whole number of each element, such as {{'Li': 24, 'Cl': 24}}")
+        raise ValueError(
+            f"composition is {composition}: give a positive number of each element, such as {{'Li': 24, 'Cl': 24}}"
+        )
     if edge is None:
         molarity = molarity.value_in_unit(unit.molar) if isinstance(molarity, openmm.unit.Quantity) else molarity
         if not molarity > 0:
@@ -94,7 +95,9 @@ def electrolyte(composition, *, edge=None, molarity=None):
         try:
             element = app.Element.getBySymbol(symbol)
         except KeyError as error:
-            raise ValueError(f"composition names {symbol!r}, which is no element: use symbols such as Li and Cl") from error
+            raise ValueError(
+                f"composition names {symbol!r}, which is no element: use symbols such as Li and Cl"
+            ) from error
         for _ in range(int(number)):
             topology.addAtom(symbol.upper(), element, topology.addResidue(symbol.upper(), chain))
     topology.setPeriodicBoxVectors(np.eye(3) * edge * unit.nanometer)
@@ -133,5 +136,7 @@ def random_positions(model, topology, seed=0, attempts=20000):
                 placed[i] = trial
                 break
         else:
-            raise ValueError(f"no room for particle {i} of {len(index)} in the box: use a larger box or fewer particles")
+            raise ValueError(
+                f"no room for particle {i} of {len(index)} in the box: use a larger box or fewer particles"
+            )
     return placed

@@ -150,14 +150,18 @@ def check_training(frames, config):
             raise ValueError(f"prior.coulomb.charges has no charge of {', '.join(missing)}: give one in e")
         net = sum(coulomb.charges[s] for s in frames.symbols)
         if frames.box is not None and abs(net) > 1e-6:
-            raise ValueError(f"prior.coulomb.charges add up to {net:g} e over all particles: a periodic system must be neutral")
+            raise ValueError(
+                f"prior.coulomb.charges add up to {net:g} e over all particles: a periodic system must be neutral"
+            )
     if frames.box is not None:
         for name, part in (("pair.cutoff", config.pair), ("network.cutoff", config.network)):
             if part is not None:
                 check_cutoff(part.cutoff, torch.as_tensor(frames.boxes), name)
     if config.noise.species is not None or config.noise.axes != "xyz":
         if config.pair is not None:
-            raise ValueError("noise.species and noise.axes leave coordinates clean, which the pair fit cannot: set pair: null")
+            raise ValueError(
+                "noise.species and noise.axes leave coordinates clean, which the pair fit cannot: set pair: null"
+            )
         unknown = sorted(set(config.noise.species or []) - names)
         if unknown:
             raise ValueError(f"noise.species is {unknown}, but the frames hold {sorted(names)}")

@@ -31,7 +31,9 @@ def bare(value):
 def _bare_in(value, expected, argument):
     if isinstance(value, openmm.unit.Quantity):
         if not value.unit.is_compatible(expected):
-            raise ValueError(f"{argument} is a quantity in {value.unit}: give it in {expected}, or as a bare number in {expected}")
+            raise ValueError(
+                f"{argument} is a quantity in {value.unit}: give it in {expected}, or as a bare number in {expected}"
+            )
         return value.value_in_unit(expected)
     return value
 
