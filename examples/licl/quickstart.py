@@ -1,0 +1,62 @@
+"""From configurations to a force to molecular dynamics to g(r): the main job, end to end.
+
+    python quickstart.py OUTPUT [--picoseconds 100] [--runs 8] [--config licl.yaml]
+
+Trains on the bundled frames (positions only), runs `simulate.py` several times, two at
+a time, and compares the g(r) with frames that training never saw.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).parent
+COMMAND = [sys.executable, "-m", "openmm_diffusion"]
+
+
+def run(command, threads):
+    """One program, with so many threads."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENMM_CPU_THREADS": str(threads)}
+    subprocess.run([str(part) for part in command], check=True, env=environment)
+
+
+def simulate(output, number, picoseconds):
+    """Run number 0 starts from random places, the others from frames of the data."""
+    start = [] if number == 0 else [HERE / "licl.npz"]
+    # Spread over the replicas of the data; the number is the run's seed too.
+    run([sys.executable, HERE / "simulate.py", output / "model.safetensors", output / "md", 211 * number, picoseconds,
+         *start], threads=1)  # fmt: skip
+    print(f"  run {number}: {picoseconds:g} ps done", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--picoseconds", type=float, default=100, help="length of each run")
+    parser.add_argument("--runs", type=int, default=8)
+    parser.add_argument("--config", type=Path, default=HERE / "licl.yaml")
+    options = parser.parse_args()
+    output, begun = options.output, time.time()
+
+    print("1/3 training on configurations alone", flush=True)
+    resume = ["--resume"] if (output / "config.yaml").exists() else []
+    run([*COMMAND, "train", options.config, "--output", output, *resume], threads=os.cpu_count())
+
+    print(f"2/3 molecular dynamics: {options.runs} runs of {options.picoseconds:g} ps", flush=True)
+    with ThreadPoolExecutor(max_workers=min(2, os.cpu_count())) as pool:
+        list(pool.map(lambda number: simulate(output, number, options.picoseconds), range(options.runs)))
+
+    print("3/3 evaluation", flush=True)
+    trajectories = sorted((output / "md").glob("run-*.dcd"))
+    arguments = [item for path in trajectories for item in ("--trajectory", path)]
+    run([*COMMAND, "evaluate", output / "model.safetensors", HERE / "licl.npz", "--output", output, *arguments,
+         "--top", output / "md" / "topology.pdb", "--discard", 5, "--interval", 0.2], threads=os.cpu_count())  # fmt: skip
+    print(f"\n{(time.time() - begun) / 60:.1f} minutes; open {output / 'rdf.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""python -m openmm_diffusion."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,168 @@
+"""The command line: parses, calls, prints."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+import yaml
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Molecular dynamics potentials for OpenMM, learnt by denoising equilibrium configurations.",
+)  # fmt: skip
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Directory of the run.")]
+Resume = Annotated[bool, typer.Option(help="Go on with the run in --output.")]
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file, such as examples/licl/licl.yaml.")],
+    output: Output,
+    frames: Annotated[Optional[Path], typer.Option(help="Overrides data.frames.")] = None,
+    resume: Resume = False,
+):
+    """Learn a denoiser from configurations: writes model.safetensors, log and loss picture."""
+    from .figures import loss_figure
+    from .frames import Frames
+    from .training import train as run
+
+    denoiser = run(None if frames is None else Frames.load(frames), config, output, resume)
+    metrics = output / "log" / "metrics.csv"
+    if metrics.exists():
+        loss_figure(metrics, output / "loss.png")
+    typer.echo(f"{output / 'model.safetensors'}: {' + '.join(t.kind for t in denoiser.header.terms)}")
+
+
+@app.command()
+def simulate(
+    model: Annotated[str, typer.Argument(help="Model file, or licl or licl_vector.")],
+    output: Output,
+    config: Annotated[Optional[Path], typer.Option(help="YAML file with the settings of the run.")] = None,
+    duration: Annotated[Optional[float], typer.Option(help="ps")] = None,
+    timestep: Annotated[Optional[float], typer.Option(help="ps")] = None,
+    interval: Annotated[Optional[float], typer.Option(help="ps between saved frames")] = None,
+    temperature: Annotated[Optional[float], typer.Option(help="K")] = None,
+    edge: Annotated[Optional[float], typer.Option(help="nm")] = None,
+    molarity: Annotated[Optional[float], typer.Option(help="mol/L")] = None,
+    platform: Annotated[Optional[str], typer.Option(help="OpenMM's platform")] = None,
+    backend: Annotated[Optional[str], typer.Option(help="auto, torchscript or python")] = None,
+    seed: Optional[int] = None,
+    resume: Resume = False,
+):
+    """Run Langevin dynamics under a model, from random places."""
+    from .config import validated
+    from .simulation import SimulationConfig
+    from .simulation import simulate as run
+
+    given = dict(
+        duration=duration, timestep=timestep, interval=interval, temperature=temperature, edge=edge, molarity=molarity,
+        platform=platform, backend=backend, seed=seed,
+    )  # fmt: skip
+    settings = _read_yaml(config) if config else {}
+    settings.update({key: value for key, value in given.items() if value is not None})
+    typer.echo(run(model, output, validated(SimulationConfig, settings, str(config or "options")), resume))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Model file, or licl or licl_vector.")],
+    frames: Annotated[Path, typer.Argument(help="Reference frames.")],
+    output: Output,
+    trajectory: Annotated[Optional[list[Path]], typer.Option("--trajectory", "-t", help="MD under the model.")] = None,
+    top: Annotated[Optional[Path], typer.Option(help="Topology of the trajectories (PDB).")] = None,
+    discard: Annotated[float, typer.Option(help="ps to leave out of each run")] = 5.0,
+    interval: Annotated[Optional[float], typer.Option(help="ps between saved frames")] = None,
+    temperature: Annotated[Optional[float], typer.Option(help="K, of frames that do not say")] = None,
+):
+    """Compare a model with frames: g(r) with both errors, calibration, forces."""
+    from .denoiser import Denoiser
+    from .evaluate import evaluate as run
+    from .evaluate import write
+    from .figures import rdf_figure
+    from .frames import Frames
+
+    denoiser = Denoiser.load(model)
+    result = run(denoiser, Frames.load(frames, temperature), trajectory or [], top, discard, interval)
+    write(result, output)
+    if len(result.errors):
+        rdf_figure(result.rdf, output / "rdf.png", denoiser.sigma)
+        typer.echo("\nRMSD of g(r), 0.2-1.0 nm: learning = MD - noised frames, smoothing = noised - clean frames,")
+        typer.echo("reference = one half of the reference frames - the other\n")
+        typer.echo(result.errors.round(3).to_string(index=False))
+        typer.echo("\nFirst peaks\n")
+        typer.echo(result.peaks.round(3).to_string(index=False))
+    if result.calibration:
+        typer.echo("\ncalibration of kT/sigma^2 on held-out noise: slope {:.3f} +- {:.3f}".format(*result.calibration))
+    for name, value in (result.forces or {}).items():
+        typer.echo(f"rms of the labels: {value:.2f} kJ/mol/nm" if name == "labels" else
+                   f"rms force error, {name}: {value:.2f} kJ/mol/nm")  # fmt: skip
+    typer.echo(f"\n{output}: " + ", ".join(sorted(p.name for p in output.glob("*.*") if p.suffix in (".csv", ".png"))))
+
+
+@app.command()
+def rdf(
+    trajectory: Annotated[list[Path], typer.Argument(help="Trajectories, each an independent run.")],
+    output: Output,
+    top: Annotated[Optional[Path], typer.Option(help="Topology (PDB).")] = None,
+    select: Annotated[str, typer.Option(help="mdtraj selection")] = "all",
+    r_min: Annotated[float, typer.Option(help="nm")] = 0.2,
+    r_max: Annotated[float, typer.Option(help="nm")] = 1.0,
+    bin_width: Annotated[float, typer.Option(help="nm")] = 0.01,
+):
+    """g(r) of every pair of species, with error bars: rdf.csv and rdf.png."""
+    from .figures import simple_rdf_figure
+    from .frames import Frames
+    from .rdf import compute_rdf
+
+    # The temperature of the ensemble plays no part in a g(r).
+    frames = Frames.from_trajectory(list(trajectory), top=top, select=select, temperature=300)
+    table = compute_rdf(frames, (r_min, r_max), bin_width).table()
+    output.mkdir(parents=True, exist_ok=True)
+    table.round(5).to_csv(output / "rdf.csv", index=False)
+    simple_rdf_figure(table, output / "rdf.png")
+    typer.echo(f"{output / 'rdf.csv'}, {output / 'rdf.png'}")
+
+
+@app.command()
+def generate(
+    output: Output,
+    config: Annotated[Optional[Path], typer.Argument(help="YAML file; without one, 2.4 M LiCl.")] = None,
+    resume: Resume = False,
+):
+    """Make LiCl data: all-atom runs in OpenMM, kept as frames of the ions with their forces."""
+    from .generate import generate as run
+
+    def progress(number, frames, ns_per_day):
+        typer.echo(f"run {number}: {frames} frames, {ns_per_day:.1f} ns/day")
+
+    frames = run(_read_yaml(config) if config else {}, output, resume, progress)
+    typer.echo(f"{output / 'frames.npz'}: {frames}")
+
+
+def _read_yaml(path):
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no configuration file {path}")
+    values = yaml.safe_load(path.read_text())
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no keys")
+    return values
+
+
+def main():
+    """Entry point: a user's mistake ends in one sentence, not in a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        app()
+    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError, RuntimeError) as error:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        typer.echo("interrupted: go on with --resume", err=True)
+        raise SystemExit(130) from None
