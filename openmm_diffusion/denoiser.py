@@ -58,6 +58,23 @@ class Denoiser:
         """Precision of evaluation: that of the network's weights, float64 without a network."""
         return next((p.dtype for p in self.model.parameters()), torch.float64)
 
+    @property
+    def cutoff(self):
+        """Longest range of the learnt terms, nm: at most half of any box."""
+        return max([t.cutoff if t.kind == "pair" else t.network.cutoff for t in self.header.learnt], default=0.0)
+
+    def in_box(self, box):
+        """This denoiser with its Ewald sum set up for another box (3, 3), nm, or None: same physics, same weights."""
+        old, new = self.header.box, None if box is None else np.asarray(box, dtype=float)
+        if old is None and new is None:
+            return self
+        if old is not None and new is not None and np.allclose(new, old, atol=0.01 * np.diagonal(new).min()):
+            return self  # splitting parameter and wave vectors serve boxes within 1 %
+        box = None if new is None else new.tolist()
+        other = Denoiser(self.header.model_copy(update={"box": box}))
+        other.model.to(self.dtype).load_state_dict(self.model.state_dict())
+        return other
+
     def subset(self, kinds):
         """A denoiser of only the terms of some kinds ("coulomb", "wall", "pair", "network"), same weights."""
         part = Denoiser(self.header.model_copy(update={"terms": [t for t in self.header.terms if t.kind in kinds]}))
@@ -141,11 +158,12 @@ class Denoiser:
         if box is None:
             box = self.header.box
         y = torch.as_tensor(positions.reshape(-1, *positions.shape[-2:]))
-        boxes = None
+        boxes, model = None, self.model
         if box is not None and box is not False:
             boxes = torch.as_tensor(np.asarray(bare(box), dtype=np.float64))
             check_box(boxes)
-            check_cutoff(self.model.cutoff, boxes, "the model's cutoff")
+            check_cutoff(self.cutoff, boxes, "the model's cutoff")
+            model = self.in_box(boxes.reshape(-1, 3, 3).mean(0).numpy()).model
             boxes = boxes.expand(*positions.shape[:-2], 3, 3).reshape(-1, 3, 3)
             y = wrap(y, boxes.unsqueeze(1))
         energies, forces = [], []
@@ -153,7 +171,7 @@ class Denoiser:
         for start in range(0, len(y), frames_per_chunk):
             chunk = slice(start, start + frames_per_chunk)
             box_chunk = None if boxes is None else boxes[chunk].to(dtype)
-            energy, force = energy_and_forces(self.model, y[chunk].to(dtype), box_chunk, index)
+            energy, force = energy_and_forces(model, y[chunk].to(dtype), box_chunk, index)
             energies.append(energy.double())
             forces.append(force.double())
         energy = torch.cat(energies).numpy().reshape(positions.shape[:-2])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import scipy.ndimage
+import scipy.signal
 import torch
 
 from .denoiser import Denoiser
@@ -111,7 +113,7 @@ def read_runs(trajectories, topology, temperature, discard, interval):
         run = Frames.from_trajectory(path, top=topology, temperature=temperature)
         if len(run) <= skip:
             raise ValueError(
-                f"{path} has {len(run)} frames, and {skip} of them are discarded: run longer, or discard less"
+                f"{path} has {len(run)} frames and {skip} are discarded: run longer, or discard less"
             )
         parts.append(run[skip:])
     return Frames.concatenate(parts)
@@ -147,18 +149,14 @@ def compare_rdf(reference, runs, sigma):
     return errors, pandas.DataFrame(table), pandas.DataFrame(peaks, columns=columns)
 
 
-def first_peak(g, threshold=0.5):
-    """Index of the highest point before g first falls below half of it, of the first rise above `threshold`."""
-    above = np.flatnonzero(g > threshold)
-    if len(above) == 0:
-        return int(np.argmax(g))
-    top = above[0]
-    for i in range(above[0], len(g)):
-        if g[i] > g[top]:
-            top = i
-        elif g[i] < 0.5 * g[top]:
-            break
-    return int(top)
+def first_peak(g, width=2.0, prominence=0.1):
+    """Index of the first peak of g(r): found on a curve smoothed by `width` bins, so that noise makes none."""
+    smooth = scipy.ndimage.gaussian_filter1d(g, width, mode="nearest")
+    peaks, _ = scipy.signal.find_peaks(smooth, prominence=prominence)
+    if len(peaks) == 0:
+        return int(np.argmax(smooth))
+    low, high = max(0, peaks[0] - 2), peaks[0] + 3
+    return int(low + np.argmax(g[low:high]))
 
 
 def calibration(denoiser, frames, draws=4, seed=1):

@@ -15,8 +15,8 @@ from .torchscript import scripted_module, torchscript_failure
 
 log = logging.getLogger(__name__)
 
-#: Names of the forces, by which a System shows what it contains.
-NAME, NAME_WITH_PRIOR, NAME_WITHOUT_ENERGY = "DiffusionForce", "DiffusionForce+prior", "DiffusionForce without energy"
+#: A force is named by these, one after the other, so that a System shows what it contains.
+NAME, WITH_COULOMB, WITHOUT_ENERGY = "DiffusionForce", "+Coulomb", " without energy"
 
 BACKENDS = ("auto", "torchscript", "python")
 
@@ -79,10 +79,13 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     box = topology.getPeriodicBoxVectors()
     if box is not None:
         vectors = torch.tensor(np.array(box.value_in_unit(unit.nanometer), dtype=float))
-        check_cutoff(denoiser.model.cutoff, vectors, "the model's cutoff")
-    name = NAME_WITH_PRIOR if prior and include_prior else NAME
+        check_cutoff(denoiser.cutoff, vectors, "the model's cutoff")
+        denoiser = denoiser.in_box(vectors.numpy())
+    name = NAME
+    if any(term.kind == "coulomb" for term in denoiser.header.terms):
+        name += WITH_COULOMB
     if not denoiser.conservative:
-        name = NAME_WITHOUT_ENERGY
+        name += WITHOUT_ENERGY
         log.warning(
             "this model has a vector head: its forces have no potential, and the energy of this force is a "
             "surrogate without meaning; use no barostat, minimiser, energy report or NVE with it"
@@ -118,14 +121,14 @@ def check_system(system, name=None):
         and any(force.getParticleParameters(i)[0]._value != 0 for i in range(force.getNumParticles()))
         for force in forces
     )
-    if charged and NAME_WITH_PRIOR in names:
+    if charged and any(n.startswith(NAME + WITH_COULOMB) for n in names):
         warnings.warn(
             "Coulomb is counted twice: the DiffusionForce has its prior inside, and the System a NonbondedForce "
             "with charges; use include_prior=False, or leave the charges out",
             stacklevel=2,
         )
     barostat = next((force.getName() for force in forces if "Barostat" in type(force).__name__), None)
-    if barostat and NAME_WITHOUT_ENERGY in names:
+    if barostat and any(n.startswith(NAME) and n.endswith(WITHOUT_ENERGY) for n in names):
         raise ValueError(
             f"{barostat} needs an energy, but the model has a vector head, which has none: use an energy head"
         )

@@ -55,7 +55,7 @@ def check_cutoff(cutoff, box, argument="cutoff"):
     if cutoff > half * (1 + 1e-6):
         raise ValueError(
             f"{argument} is {cutoff:.4g} nm, over half the box ({half:.4g} nm), and periodic images would be missed: "
-            f"use a {argument} of at most {half:.4g} nm or a larger box"
+            f"bring it to at most {half:.4g} nm, or use a larger box"
         )
 
 

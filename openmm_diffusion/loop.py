@@ -95,6 +95,15 @@ class DenoisingTask(pl.LightningModule):
         return DataLoader(range(len(self.sets["validation"].positions)), batch_size=32, shuffle=False)
 
 
+class ProgressBar(TQDMProgressBar):
+    """Lightning's, without a second bar for every validation."""
+
+    def init_validation_tqdm(self):
+        bar = super().init_validation_tqdm()
+        bar.disable = True
+        return bar
+
+
 def train_network(task, directory, resume, progress=True):
     """Run the loop; the weights of the best held-out loss are left in `task.network`.
 
@@ -123,7 +132,7 @@ def train_network(task, directory, resume, progress=True):
         checkpoints,
     ]
     if progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=10))
+        callbacks.append(ProgressBar(refresh_rate=10))
     last = directory / "checkpoints" / "last.ckpt"
     with warnings.catch_warnings():
         # Data and logs are small and in memory: Lightning's advice on workers and intervals is not for us.

@@ -192,10 +192,11 @@ def coulomb_force(charges, relative_permittivity, box):
 def wall_force(radii, stiffness, species, box):
     """The `Wall` prior as a native OpenMM CustomNonbondedForce; `species` (n_particles,) indexes `radii`."""
     n_species = len(radii)
-    force = openmm.CustomNonbondedForce("0.5*k*max(0, radius(s1, s2) - r)^2")
+    force = openmm.CustomNonbondedForce("0.5*wall_stiffness*max(0, radius(s1, s2) - r)^2")
     force.setName("WallPrior")
     force.addTabulatedFunction("radius", openmm.Discrete2DFunction(n_species, n_species, np.asarray(radii).T.ravel()))
-    force.addGlobalParameter("k", stiffness)
+    # Global parameters are shared by all forces of a System: a name as short as k would meet the user's own.
+    force.addGlobalParameter("wall_stiffness", stiffness)
     force.addPerParticleParameter("s")
     for s in species:
         force.addParticle([int(s)])

@@ -124,6 +124,8 @@ def random_positions(model, topology, seed=0, attempts=20000):
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
     index = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
+    if topology.getPeriodicBoxVectors() is None:
+        raise ValueError("topology has no periodic box vectors: set them (nm), so that there is a box to fill")
     apart = np.array([[d or 0.3 for d in row] for row in denoiser.header.shortest_distances]) + 0.02
     box = torch.tensor(np.array(topology.getPeriodicBoxVectors().value_in_unit(unit.nanometer), dtype=float))
     rng = np.random.default_rng(seed)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,6 +12,13 @@ from torch import Tensor, nn
 
 from .denoiser import Denoiser
 from .geometry import wrap
+
+
+def constant_negative(direct: Tensor) -> Tensor:
+    """-F without its graph: by no_grad, because freezing the module, as TorchForce does, drops every detach."""
+    with torch.no_grad():
+        negative = -direct
+    return negative
 
 
 class ScriptedDenoiser(nn.Module):
@@ -53,7 +61,7 @@ class ScriptedDenoiser(nn.Module):
             surrogate = energy.detach() - (direct.detach() * y.detach()).sum()
             return surrogate, direct.detach().to(positions.dtype) - gradient
         energy, direct = self.evaluate(positions, box)
-        return energy - (direct.detach() * positions).sum(), torch.zeros_like(positions)
+        return energy + (constant_negative(direct) * positions).sum(), torch.zeros_like(positions)
 
 
 class PeriodicEnergyForces(ScriptedDenoiser):
@@ -124,7 +132,10 @@ def torchscript_failure():
     remedy = (
         "pip install 'openmm_diffusion[torchforce]', which brings openmm-torch with the torch and OpenMM it works with"
     )
+    muted = logging.root.manager.disable
     try:
+        # The wheel imports OpenMM by its former name, which warns through the root logger and so configures it.
+        logging.disable(logging.WARNING)
         import openmmtorch
 
         wheel = version("openmmtorch")
@@ -132,6 +143,8 @@ def torchscript_failure():
         wheel = None  # a conda build, matched to its OpenMM
     except ImportError as error:
         return f"openmm-torch cannot be imported ({error}): {remedy}"
+    finally:
+        logging.disable(muted)
     if wheel == "1.5" and not openmm.__version__.startswith("8.5"):
         # Found by trial: evaluation works with 8.6, but deserialising a TorchForce ends the process.
         return f"openmm-torch 1.5 from the package index does not fit OpenMM {openmm.__version__} (needs 8.5): {remedy}"

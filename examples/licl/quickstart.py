@@ -51,10 +51,11 @@ def main():
         list(pool.map(lambda number: simulate(output, number, options.picoseconds), range(options.runs)))
 
     print("3/3 evaluation", flush=True)
-    trajectories = sorted((output / "md").glob("run-*.dcd"))
-    arguments = [item for path in trajectories for item in ("--trajectory", path)]
-    run([*COMMAND, "evaluate", output / "model.safetensors", HERE / "licl.npz", "--output", output, *arguments,
-         "--top", output / "md" / "topology.pdb", "--discard", 5, "--interval", 0.2], threads=os.cpu_count())  # fmt: skip
+    evaluation = [*COMMAND, "evaluate", output / "model.safetensors", HERE / "licl.npz", "--output", output]
+    evaluation += ["--top", output / "md" / "topology.pdb", "--discard", 5, "--interval", 0.2]
+    for path in sorted((output / "md").glob("run-*.dcd")):
+        evaluation += ["--trajectory", path]
+    run(evaluation, threads=os.cpu_count())
     print(f"\n{(time.time() - begun) / 60:.1f} minutes; open {output / 'rdf.png'}")
 
 

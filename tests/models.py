@@ -1,0 +1,74 @@
+"""Small denoisers of LiCl for the tests of forces and systems: every kind of term, and no training."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from openmm_diffusion.denoiser import Denoiser
+from openmm_diffusion.frames import Frames
+from openmm_diffusion.header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
+from openmm_diffusion.network import NetworkConfig
+
+LI, CL = 3, 17
+LICL = Path(__file__).parents[1] / "examples" / "licl" / "licl.npz"
+
+torch.set_num_threads(1)
+
+
+@functools.cache
+def licl_frames():
+    """The first frames of the example: 24 Li and 24 Cl in a cubic box of 2.526 nm."""
+    return Frames.load(LICL)[:20]
+
+
+def licl_denoiser(head="energy", box="licl", particles=None, kinds=("coulomb", "wall", "pair", "network")):
+    """A denoiser with weights that nothing was learnt from, but forces of the size of learnt ones.
+
+    Parameters
+    ----------
+    head : "energy" or "vector"
+    box : array, shape (3, 3), nm, "licl" for that of the frames, or None
+    particles : list of int, optional
+        Atomic numbers; None: those of the frames.
+    kinds : sequence of str
+        Terms to have.
+    """
+    frames = licl_frames()
+    network = NetworkConfig(head=head, cutoff=0.6, lmax=1, features=4, layers=2, radial_width=8)
+    terms = [
+        CoulombTerm(charges={"Li": 1.0, "Cl": -1.0}, relative_permittivity=78.3),
+        # Wide enough to be felt: the shortest distances of the frames used are 0.22 (LiCl) to 0.4 nm.
+        WallTerm(radii=[[0.50, 0.28], [0.28, 0.45]], stiffness=2.0e3),
+        PairTerm(sigma=0.005, cutoff=0.9, start=0.18, spacing=0.06),
+        NetworkTerm(sigma=0.005, network=network, neighbours=8.0, weight=0.7),
+    ]
+    if isinstance(box, str):
+        box = frames.box
+    header = Header(
+        species=[LI, CL],
+        particles=[int(z) for z in (frames.species if particles is None else particles)],
+        temperature=300.0,
+        box=None if box is None else np.asarray(box).tolist(),
+        number_density=None,
+        shortest_distances=[[0.3, 0.2], [0.2, None]],
+        terms=[term for term in terms if term.kind in kinds],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        denoiser = Denoiser(header)  # e3nn's weights are standard normal
+    rng = np.random.default_rng(0)
+    for module in denoiser.model.energies:
+        if hasattr(module, "coefficients"):
+            module.coefficients.copy_(torch.as_tensor(_smooth(rng, *module.coefficients.shape)))
+    return denoiser
+
+
+def _smooth(rng, n_kinds, n_basis):
+    """Spline coefficients (kJ/mol) of a few waves that die out at the cutoff; the last three are zero."""
+    x = np.linspace(0, 1, n_basis)
+    waves = np.cos(np.pi * np.arange(1, 5)[:, None] * x)
+    coefficients = 3 * rng.normal(size=(n_kinds, 4)) @ waves * (1 - x) ** 3
+    coefficients[:, -3:] = 0
+    return coefficients

@@ -1,0 +1,64 @@
+"""The command line, as a tired user types it: one sentence for every mistake, no traceback."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "openmm_diffusion", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def config(tmp_path, **changes):
+    values = yaml.safe_load(open("examples/licl/licl.yaml"))
+    values["data"]["frames"] = "../nowhere.npz"
+    for key, value in changes.items():
+        section, name = key.split("__")
+        values[section][name] = value
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_help_names_the_commands():
+    text = run("--help").stdout
+    assert all(command in text for command in ("train", "simulate", "evaluate", "rdf", "generate"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere.yaml", "-o", "{tmp}/out"], "there is no configuration file nowhere.yaml"),
+        (["simulate", "nowhere.safetensors", "-o", "{tmp}/out"], "there is no model file nowhere.safetensors"),
+        (["simulate", "licl", "-o", "{tmp}/out", "--timestep", "-1"], "timestep is -1.0; input should be greater"),
+        (["evaluate", "licl", "nowhere.npz", "-o", "{tmp}/out"], "nowhere.npz"),
+        (["rdf", "nowhere.dcd", "--top", "nowhere.pdb", "-o", "{tmp}/out"], "nowhere"),
+    ],
+)
+def test_missing_files_and_impossible_values(tmp_path, arguments, message):
+    result = run(*[a.replace("{tmp}", str(tmp_path)) for a in arguments])
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ") or "\nerror: " in result.stderr
+    assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_config_typo_names_the_key_and_what_was_meant(tmp_path):
+    result = run("train", config(tmp_path, noise__sigam=0.005), "-o", tmp_path / "out")
+    assert result.returncode == 1 and "unknown key noise.sigam; did you mean sigma?" in result.stderr
+
+
+def test_rdf_of_a_trajectory(tmp_path):
+    from openmm_diffusion import Frames
+
+    frames = Frames.load("examples/licl/licl.npz")[:200]
+    frames.to_mdtraj().save(str(tmp_path / "t.dcd"))
+    frames[:1].to_mdtraj().save(str(tmp_path / "t.pdb"))
+    result = run("rdf", tmp_path / "t.dcd", "--top", tmp_path / "t.pdb", "-o", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "rdf.csv").read_text().startswith("r_nm,Li-Li,Li-Li_error,Li-Cl")
+    assert (tmp_path / "out" / "rdf.png").stat().st_size > 10000
+    beyond = run("rdf", tmp_path / "t.dcd", "--top", tmp_path / "t.pdb", "-o", tmp_path / "out", "--r-max", 1.5)
+    assert beyond.returncode == 1 and "within half the box, 1.263 nm" in beyond.stderr
