@@ -67,7 +67,7 @@ class TrainingConfig(BaseModel):
 
     steps: PositiveInt = 2000
     batch: PositiveInt = 16
-    learning_rate: PositiveFloat = 5e-3
+    learning_rate: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 1e-2
     gradient_clip: PositiveFloat = 1.0
     ema_decay: float = Field(0.99, ge=0, lt=1)

@@ -112,9 +112,7 @@ def read_runs(trajectories, topology, temperature, discard, interval):
     for path in trajectories:
         run = Frames.from_trajectory(path, top=topology, temperature=temperature)
         if len(run) <= skip:
-            raise ValueError(
-                f"{path} has {len(run)} frames and {skip} are discarded: run longer, or discard less"
-            )
+            raise ValueError(f"{path} has {len(run)} frames and {skip} are discarded: run longer, or discard less")
         parts.append(run[skip:])
     return Frames.concatenate(parts)
 

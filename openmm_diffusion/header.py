@@ -10,6 +10,12 @@ from .network import NetworkConfig
 FORMAT = 1
 
 
+class _Written(BaseModel):
+    """The format number alone: a newer header may hold keys that this version does not know."""
+
+    format: int = FORMAT
+
+
 class Term(BaseModel):
     """One energy of the weighted sum."""
 
@@ -96,16 +102,16 @@ class Header(BaseModel):
     def parse(cls, text, name):
         """Header from JSON text; `name` of the file is used in error messages."""
         try:
-            header = cls.model_validate_json(text)
+            written = _Written.model_validate_json(text).format
+            if written > FORMAT:
+                raise ValueError(f"{name} has format {written}, newer than {FORMAT}: upgrade openmm_diffusion")
+            return cls.model_validate_json(text)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(k) for k in first["loc"])
             raise ValueError(
                 f"{name} has a header that cannot be read ({key}: {first['msg']}): save it again"
             ) from error
-        if header.format > FORMAT:
-            raise ValueError(f"{name} has format {header.format}, newer than {FORMAT}: upgrade openmm_diffusion")
-        return header
 
     @property
     def learnt(self):

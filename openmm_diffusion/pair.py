@@ -180,6 +180,8 @@ def design(pair, c):
     kind = pair.kinds[pair_species(c)]
     knot, t = pair.locate(torch.clamp(c.distances, min=pair.start))
     first, second = _spline_derivatives(t)
+    # Below the first knot the potential is straight.
+    second = second * (c.distances >= pair.start).unsqueeze(-1)
     first, second = first / pair.spacing, second / pair.spacing**2
     size = pair.coefficients.numel()
     column = (kind * pair.n_basis + knot).unsqueeze(-1) + torch.arange(4)

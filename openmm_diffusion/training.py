@@ -6,7 +6,6 @@ network trained on what they leave over.
 
 import logging
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,45 +21,13 @@ from .noise import draw_noise
 from .pair import fit, moments
 from .rdf import compute_rdf, rmsd, smear
 from .terms import energy_and_forces
+from .trainingset import blocks, divide, tensors
 from .units import thermal_energy
 
 log = logging.getLogger(__name__)
 
 #: RMSD of a g(r) above which the smoothing by the noise is warned of.
 SMOOTHING_WARNING = 0.05
-
-
-@dataclass
-class TrainingSet:
-    """Frames as tensors.
-
-    Attributes
-    ----------
-    positions : Tensor, shape (n_frames, n_particles, 3), nm
-    box : Tensor, shape (n_frames, 3, 3), nm, or None
-    species : Tensor, shape (n_particles,), dtype int64
-    mask : Tensor, shape (n_particles, 3), dtype bool
-        Coordinates that are noised.
-    """
-
-    positions: torch.Tensor
-    box: torch.Tensor | None
-    species: torch.Tensor
-    mask: torch.Tensor
-
-    def to(self, device):
-        """The same on another device."""
-        return TrainingSet(*(None if t is None else t.to(device) for t in vars(self).values()))
-
-    def at(self, chosen):
-        """Some of the frames."""
-        box = None if self.box is None else self.box[chosen]
-        return TrainingSet(self.positions[chosen], box, self.species, self.mask)
-
-    def noised(self, sigma, eps):
-        """Positions and boxes of all copies in eps (n_copies, n_frames, n_particles, 3), one after the other."""
-        y = (self.positions + sigma * eps).flatten(0, 1)
-        return y, None if self.box is None else self.box.repeat(len(eps), 1, 1)
 
 
 def train(frames, config, output=None, resume=False, progress=True):
@@ -109,16 +76,6 @@ def train(frames, config, output=None, resume=False, progress=True):
     return _train(frames, config, output, resume, progress)
 
 
-def divide(frames, data):
-    """Training, validation and test frames, as `DataConfig` asks; the test frames may be None."""
-    rest, test = (frames, None) if data.test_fraction == 0 else frames.split(data.test_fraction, data.seed)
-    if data.limit is not None and data.limit < len(rest):
-        rest, _ = rest.split(1 - data.limit / len(rest), data.seed + 1)
-        rest = rest[np.linspace(0, len(rest) - 1, min(data.limit, len(rest))).round().astype(int)]
-    training, validation = rest.split(data.validation_fraction, data.seed + 2)
-    return training, validation, test
-
-
 def _train(frames, config, output, resume, progress):
     training, validation, test = divide(frames, config.data)
     log.info(
@@ -126,7 +83,10 @@ def _train(frames, config, output, resume, progress):
     )
     header = _header(frames, training, validation, test, config)
     check_training(training, config)
-    fitted = output / "pair.safetensors"
+    finished, fitted = output / "model.safetensors", output / "pair.safetensors"
+    if resume and finished.exists():
+        log.info("%s is finished", finished)
+        return Denoiser.load(finished)
     if resume and fitted.exists():
         denoiser = Denoiser.load(fitted)
     else:
@@ -136,7 +96,7 @@ def _train(frames, config, output, resume, progress):
         denoiser.save(fitted)
     if config.network is not None:
         denoiser = _add_network(denoiser, training, validation, config, output, resume, progress)
-    denoiser.save(output / "model.safetensors")
+    denoiser.save(finished)
     return denoiser
 
 
@@ -216,15 +176,6 @@ def _header(frames, training, validation, test, config):
     )
 
 
-def _tensors(frames, denoiser, config, dtype):
-    index = denoiser.species_index(frames.species)
-    chosen = np.isin(frames.symbols, config.noise.species) if config.noise.species else np.ones(len(index), bool)
-    axes = np.array([axis in config.noise.axes for axis in "xyz"])
-    box = None if frames.box is None else torch.as_tensor(frames.boxes).to(dtype)
-    mask = torch.as_tensor(chosen[:, None] & axes[None, :])
-    return TrainingSet(torch.as_tensor(frames.positions).to(dtype), box, index, mask)
-
-
 def _fit_pair(denoiser, training, config):
     """Add the pair potential, fitted by exact score matching on noised frames."""
     prior = denoiser.model
@@ -238,8 +189,8 @@ def _fit_pair(denoiser, training, config):
     noise = config.noise.model_copy(update={"antithetic": True, "draws": config.pair.draws})
     generator = torch.Generator().manual_seed(config.training.seed)
     replicas = []
-    for block in _blocks(training, config.pair.folds):
-        data = _tensors(block, denoiser, config, torch.float64)
+    for block in blocks(training, config.pair.folds):
+        data = tensors(block, denoiser, config, torch.float64)
         y, boxes = data.noised(config.noise.sigma, draw_noise(data.positions, noise, generator))
         parts = zip(y.split(32), [None] * len(y) if boxes is None else boxes.split(32))
         prior_forces = torch.cat([energy_and_forces(prior, *part, data.species)[1] for part in parts])
@@ -247,14 +198,6 @@ def _fit_pair(denoiser, training, config):
     result = fit(pair, replicas, config.pair)
     term.penalty = result["penalty"]
     denoiser.header.held_out["pair_score"] = result["held_out_score"]
-
-
-def _blocks(frames, n_blocks):
-    """The replicas of frames, or contiguous stretches of a single one: sets that are nearly independent."""
-    numbers = np.unique(frames.replica)
-    if len(numbers) > 1:
-        return [frames[frames.replica == number] for number in numbers]
-    return [frames[rows] for rows in np.array_split(np.arange(len(frames)), n_blocks) if len(rows)]
 
 
 def _add_network(denoiser, training, validation, config, output, resume, progress):
@@ -266,7 +209,7 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
             f"training a network needs {error.name}: pip install 'openmm_diffusion[train]', or set network: null"
         ) from error
     torch.manual_seed(config.training.seed)
-    data = _tensors(training, denoiser, config, torch.float32)
+    data = tensors(training, denoiser, config, torch.float32)
     some = torch.arange(0, len(training), max(1, len(training) // 100))
     sample = data.at(some)
     first, _, _ = neighbour_pairs(sample.positions, sample.box, config.network.cutoff)
@@ -278,7 +221,7 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
     module = [*alone.model.energies, *alone.model.vectors][0]
     torch.nn.init.zeros_(module.network.readout.weight)
     task = DenoisingTask(
-        alone.model, denoiser.model, data, _tensors(validation, denoiser, config, torch.float32), config,
+        alone.model, denoiser.model, data, tensors(validation, denoiser, config, torch.float32), config,
         thermal_energy(training.temperature),
     )  # fmt: skip
     result = train_network(task, output, resume, progress)

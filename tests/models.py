@@ -14,6 +14,9 @@ from openmm_diffusion.network import NetworkConfig
 LI, CL = 3, 17
 LICL = Path(__file__).parents[1] / "examples" / "licl" / "licl.npz"
 
+#: Every kind of term, and those that build in milliseconds.
+ALL, QUICK, PRIOR = ("coulomb", "wall", "pair", "network"), ("coulomb", "wall", "pair"), ("coulomb", "wall")
+
 torch.set_num_threads(1)
 
 
@@ -23,17 +26,22 @@ def licl_frames():
     return Frames.load(LICL)[:20]
 
 
-def licl_denoiser(head="energy", box="licl", particles=None, kinds=("coulomb", "wall", "pair", "network")):
+@functools.cache
+def licl_denoiser(head="energy", kinds=ALL, precision="single", edge=None, pairs=24):
     """A denoiser with weights that nothing was learnt from, but forces of the size of learnt ones.
+
+    Kept and shared: leave it as it is.
 
     Parameters
     ----------
     head : "energy" or "vector"
-    box : array, shape (3, 3), nm, "licl" for that of the frames, or None
-    particles : list of int, optional
-        Atomic numbers; None: those of the frames.
-    kinds : sequence of str
-        Terms to have.
+    kinds : tuple of str
+        Terms to have; without "network" the head plays no part.
+    precision : "single" or "double"
+    edge : float, nm, optional
+        Of the cubic box of the training data; None: that of the frames.
+    pairs : int
+        Ion pairs in the training data.
     """
     frames = licl_frames()
     network = NetworkConfig(head=head, cutoff=0.6, lmax=1, features=4, layers=2, radial_width=8)
@@ -44,13 +52,11 @@ def licl_denoiser(head="energy", box="licl", particles=None, kinds=("coulomb", "
         PairTerm(sigma=0.005, cutoff=0.9, start=0.18, spacing=0.06),
         NetworkTerm(sigma=0.005, network=network, neighbours=8.0, weight=0.7),
     ]
-    if isinstance(box, str):
-        box = frames.box
     header = Header(
         species=[LI, CL],
-        particles=[int(z) for z in (frames.species if particles is None else particles)],
+        particles=[LI] * pairs + [CL] * pairs,
         temperature=300.0,
-        box=None if box is None else np.asarray(box).tolist(),
+        box=frames.box.tolist() if edge is None else (edge * np.eye(3)).tolist(),
         number_density=None,
         shortest_distances=[[0.3, 0.2], [0.2, None]],
         terms=[term for term in terms if term.kind in kinds],
@@ -62,6 +68,8 @@ def licl_denoiser(head="energy", box="licl", particles=None, kinds=("coulomb", "
     for module in denoiser.model.energies:
         if hasattr(module, "coefficients"):
             module.coefficients.copy_(torch.as_tensor(_smooth(rng, *module.coefficients.shape)))
+    if precision == "double":
+        denoiser.model.double()
     return denoiser
 
 

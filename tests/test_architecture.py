@@ -13,7 +13,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 GROUND = ["units", "geometry", "noise", "network", "rdf", "validation", "extxyz", "readers", "solution"]
 NOUNS = ["frames", "prior", "pair", "header", "terms", "config", "denoiser"]
-WINGS = {"training side": ["training", "loop"], "force side": ["force", "torchscript", "pythonforce"]}
+WINGS = {"training side": ["training", "trainingset", "loop"], "force side": ["force", "torchscript", "pythonforce"]}
 ABOVE = ["generate", "systems", "export", "simulation", "evaluate", "figures", "cli", "__init__", "__main__"]
 
 FLOOR = dict.fromkeys(GROUND, 0) | dict.fromkeys(NOUNS, 1) | dict.fromkeys(sum(WINGS.values(), []), 2)

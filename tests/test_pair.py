@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from openmm_diffusion.geometry import configuration, minimum_image
+from openmm_diffusion.geometry import configuration
 from openmm_diffusion.pair import PairConfig, SplinePair, design, fit, moments, roughness, score_objective, solve
 from openmm_diffusion.rdf import smear
 
@@ -12,7 +12,8 @@ KT = 2.494  # kJ/mol at 300 K
 BOX = 1.5 * np.eye(3)
 CUTOFF, START, SPACING = 0.7, 0.10, 0.025
 # Known potentials: a soft core and a well, A exp(-(r/a)^2) - D exp(-((r - r_0)/w)^2), by pair of species.
-A, CORE, DEPTH, MINIMUM, WIDTH = 30.0, 0.18, np.array([[0.0, 5.0], [5.0, 2.0]]), np.array([[0.4, 0.3], [0.3, 0.42]]), 0.07
+A, CORE, WIDTH = 30.0, 0.18, 0.07  # kJ/mol, nm, nm
+DEPTH, MINIMUM = np.array([[0.0, 5.0], [5.0, 2.0]]), np.array([[0.4, 0.3], [0.3, 0.42]])
 SPECIES = np.array([0, 1] * 6)
 
 
@@ -85,7 +86,7 @@ def error(pair, positions, fraction=1.0):
     return np.sqrt(np.mean((forces(pair, positions) - truth) ** 2) / np.mean(truth**2))
 
 
-def random_pair(seed=0, dtype=torch.float64):
+def random_pair(seed=0):
     pair = SplinePair(2, CUTOFF, START, SPACING)
     generator = torch.Generator().manual_seed(seed)
     pair.coefficients.copy_(torch.randn(pair.coefficients.shape, generator=generator, dtype=torch.float64))
@@ -212,11 +213,11 @@ def test_moments_are_the_averages_of_the_design():
 # ---- the fit
 
 
-@pytest.mark.parametrize("fraction_in_prior", [0.0, 0.6])
-def test_score_matching_recovers_the_known_potential_from_positions_alone(frames, fraction_in_prior):
-    pair, result = fitted(frames, fraction_in_prior)
-    held_out = sample(200, seed=1)
-    assert error(pair, held_out, 1 - fraction_in_prior) * (1 - fraction_in_prior) < 0.08
+@pytest.mark.parametrize("in_prior, tolerance", [(0.0, 0.15), (0.6, 0.11)])
+def test_score_matching_recovers_the_known_potential_from_positions_alone(frames, in_prior, tolerance):
+    # 2,000 frames leave 10 % of the rms force (7 % with most of it in the prior), 4,000 leave 6 %.
+    pair, result = fitted(frames, in_prior)
+    assert error(pair, sample(200, seed=1), 1 - in_prior) * (1 - in_prior) < tolerance
     assert result["held_out_score"] < 0
 
 
@@ -298,10 +299,9 @@ def test_roughness_of_a_curve_does_not_depend_on_the_knots(spacing):
     assert of(spacing) == pytest.approx(of(0.02), rel=0.05)
 
 
-def test_below_the_shortest_distance_minimum_image_is_used():
-    # Two particles across the boundary feel each other as if it were not there.
+def test_particles_feel_each_other_across_the_boundary():
     pair = random_pair()
     apart = np.array([[[0.05, 0.7, 0.7], [1.40, 0.7, 0.7]]])
     together = np.array([[[0.75, 0.7, 0.7], [0.60, 0.7, 0.7]]])
     np.testing.assert_allclose(forces(pair, apart, BOX, [0, 1]), forces(pair, together, BOX, [0, 1]), atol=1e-9)
-    assert minimum_image(torch.as_tensor(apart[0, 1] - apart[0, 0]), torch.as_tensor(BOX))[0] == pytest.approx(-0.15)
+    assert np.abs(forces(pair, apart, None, [0, 1])).max() == 0

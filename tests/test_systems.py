@@ -1,13 +1,12 @@
 """Coarse-grained Systems: the prior inside or native, ions in a box, and where they start."""
 
-import io
 import math
 
 import mdtraj
 import numpy as np
 import openmm
 import pytest
-from models import licl_denoiser, licl_frames
+from models import PRIOR, QUICK, licl_denoiser, licl_frames
 from openmm import app, unit
 
 from openmm_diffusion.systems import create_system, electrolyte, random_positions
@@ -33,17 +32,23 @@ def box_of(topology):
 # ---- create_system
 
 
-@pytest.mark.parametrize("platform", ["Reference", "CPU"])
-@pytest.mark.parametrize("head, backend", [("energy", "torchscript"), ("vector", "python")])
-def test_native_prior_is_the_same_physics(head, backend, platform):
-    frames, model = licl_frames(), licl_denoiser(head)
-    systems = [
-        create_system(model, frames.topology(), native_prior=native, backend=backend, precision="double")
+@pytest.fixture(scope="module", params=[("energy", "torchscript"), ("vector", "python")])
+def native_and_inside(request):
+    """Two Systems: prior as native forces, and inside the DiffusionForce."""
+    head, backend = request.param
+    return [
+        create_system(
+            licl_denoiser(head), licl_frames().topology(), native_prior=native, backend=backend, precision="double"
+        )
         for native in (True, False)
     ]
+
+
+@pytest.mark.parametrize("platform", ["Reference", "CPU"])
+def test_native_prior_is_the_same_physics(native_and_inside, platform):
     energies = []
-    for x in frames.positions[[0, 10]].astype(float):
-        (native, native_energy), (inside, inside_energy) = (evaluated(system, x, platform) for system in systems)
+    for x in licl_frames().positions[[0, 10]].astype(float):
+        (native, native_energy), (inside, inside_energy) = (evaluated(s, x, platform) for s in native_and_inside)
         assert_close(native, inside, 1e-4)
         energies.append([native_energy, inside_energy])
     # OpenMM's PME and our Ewald sum aim at 1e-5 each; both leave the self energy out.
@@ -65,7 +70,7 @@ def test_coulomb_in_other_boxes_than_the_training_data(edge):
 
 
 def test_triclinic_box():
-    model, topology = licl_denoiser(kinds=("coulomb", "wall")), electrolyte({"Li": 16, "Cl": 16}, edge=2.6)
+    model, topology = licl_denoiser(kinds=PRIOR), electrolyte({"Li": 16, "Cl": 16}, edge=2.6)
     topology.setPeriodicBoxVectors(np.array([[2.7, 0, 0], [0.8, 2.6, 0], [-1.1, 0.9, 2.65]]) * unit.nanometer)
     x = random_positions(model, topology)
     native, _ = evaluated(create_system(model, topology), x)
@@ -74,7 +79,7 @@ def test_triclinic_box():
 
 
 def test_without_a_box():
-    model, topology = licl_denoiser(), electrolyte({"Li": 6, "Cl": 6}, edge=1.3)
+    model, topology = licl_denoiser(kinds=QUICK), electrolyte({"Li": 6, "Cl": 6}, edge=1.3)
     x = random_positions(model, topology)
     topology.setPeriodicBoxVectors(None)
     native, inside = (
@@ -88,27 +93,28 @@ def test_without_a_box():
 
 def test_masses_box_and_forces():
     frames = licl_frames()
-    system = create_system(licl_denoiser(), frames.topology(), backend="python")
+    model = licl_denoiser(kinds=QUICK)
+    system = create_system(model, frames.topology(), backend="python")
     masses = [system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(system.getNumParticles())]
     # IUPAC's standard atomic weights: Li 6.94, Cl 35.45.
     assert masses == pytest.approx([6.94 if z == 3 else 35.45 for z in frames.species], abs=0.01)
-    box = np.array(system.getDefaultPeriodicBoxVectors().value_in_unit(unit.nanometer))
+    box = np.array([vector.value_in_unit(unit.nanometer) for vector in system.getDefaultPeriodicBoxVectors()])
     np.testing.assert_allclose(box, frames.box, rtol=1e-12)
     assert system.usesPeriodicBoundaryConditions()
     kinds = [type(force).__name__ for force in system.getForces()]
     assert kinds == ["NonbondedForce", "CustomNonbondedForce", "PythonForce"]
-    inside = create_system(licl_denoiser(), frames.topology(), native_prior=False, backend="python")
+    inside = create_system(model, frames.topology(), native_prior=False, backend="python")
     assert [type(force).__name__ for force in inside.getForces()] == ["PythonForce"]
 
 
 def test_prior_alone_needs_no_diffusion_force():
-    system = create_system(licl_denoiser(kinds=("coulomb", "wall")), licl_frames().topology(), backend="python")
+    system = create_system(licl_denoiser(kinds=PRIOR), licl_frames().topology(), backend="python")
     assert [force.getName() for force in system.getForces()] == ["CoulombPrior", "WallPrior"]
 
 
 def test_users_own_global_parameters_do_not_collide():
     frames = licl_frames()
-    system = create_system(licl_denoiser(kinds=("coulomb", "wall")), frames.topology())
+    system = create_system(licl_denoiser(kinds=PRIOR), frames.topology())
     restraint = openmm.CustomExternalForce("0.5*k*x^2")
     restraint.addGlobalParameter("k", 3.0)
     restraint.addParticle(0, [])
@@ -120,7 +126,7 @@ def test_users_own_global_parameters_do_not_collide():
 
 def test_the_models_species_are_asked_for():
     with pytest.raises(ValueError, match="species K unknown to the model"):
-        create_system(licl_denoiser(), electrolyte({"K": 2, "Cl": 2}, edge=3.0), backend="python")
+        create_system(licl_denoiser(kinds=PRIOR), electrolyte({"K": 2, "Cl": 2}, edge=3.0), backend="python")
 
 
 # ---- electrolyte
@@ -149,7 +155,8 @@ def test_molarity_is_that_of_the_salt(composition, molarity):
 
 def test_pdb_round_trip(tmp_path):
     topology = electrolyte({"Li": 12, "Cl": 12}, edge=2.5)
-    x = random_positions(licl_denoiser(), topology)
+    model = licl_denoiser(kinds=PRIOR)
+    x = random_positions(model, topology)
     path = tmp_path / "ions.pdb"
     with path.open("w") as file:
         app.PDBFile.writeFile(topology, x * unit.nanometer, file)
@@ -164,12 +171,8 @@ def test_pdb_round_trip(tmp_path):
     np.testing.assert_allclose(trajectory.xyz[0], x, atol=1e-4)
     np.testing.assert_allclose(trajectory.unitcell_lengths[0], 2.5, atol=1e-4)
     # What was read serves as the topology of a System.
-    system = create_system(licl_denoiser(kinds=("coulomb", "wall")), back.topology)
-    assert_close(
-        evaluated(system, x)[0],
-        evaluated(create_system(licl_denoiser(kinds=("coulomb", "wall")), topology), x)[0],
-        1e-5,
-    )
+    read, original = create_system(model, back.topology), create_system(model, topology)
+    assert_close(evaluated(read, x)[0], evaluated(original, x)[0], 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +206,7 @@ def trajectory_of(topology, x):
 
 @pytest.mark.parametrize("box", [2.5 * np.eye(3), np.array([[2.7, 0, 0], [0.8, 2.6, 0], [-1.1, 0.9, 2.65]])])
 def test_random_positions_keep_their_distance(box):
-    model, topology = licl_denoiser(), electrolyte({"Li": 20, "Cl": 20}, edge=2.5)
+    model, topology = licl_denoiser(kinds=PRIOR), electrolyte({"Li": 20, "Cl": 20}, edge=2.5)
     topology.setPeriodicBoxVectors(box * unit.nanometer)
     trajectory = trajectory_of(topology, random_positions(model, topology, seed=4))
     # 0.02 nm beyond the header's 0.3 (LiLi) and 0.2 nm (LiCl); no ClCl is in it, for which 0.3 nm stands in.
@@ -214,7 +217,7 @@ def test_random_positions_keep_their_distance(box):
 
 
 def test_seeds_differ_and_repeat():
-    model, topology = licl_denoiser(), electrolyte({"Li": 4, "Cl": 4}, edge=2.0)
+    model, topology = licl_denoiser(kinds=PRIOR), electrolyte({"Li": 4, "Cl": 4}, edge=2.0)
     first, again, other = (random_positions(model, topology, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.1
@@ -223,11 +226,11 @@ def test_seeds_differ_and_repeat():
 
 def test_full_box_is_refused():
     with pytest.raises(ValueError, match="no room for particle .* of 40 in the box: use a larger box or fewer"):
-        random_positions(licl_denoiser(), electrolyte({"Li": 20, "Cl": 20}, edge=0.7), attempts=50)
+        random_positions(licl_denoiser(kinds=PRIOR), electrolyte({"Li": 20, "Cl": 20}, edge=0.7), attempts=50)
 
 
 def test_no_box_to_fill_is_refused():
     topology = electrolyte({"Li": 2, "Cl": 2}, edge=2.0)
     topology.setPeriodicBoxVectors(None)
     with pytest.raises(ValueError, match="topology has no periodic box vectors"):
-        random_positions(licl_denoiser(), topology)
+        random_positions(licl_denoiser(kinds=PRIOR), topology)

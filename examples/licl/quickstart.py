@@ -27,8 +27,11 @@ def run(command, threads):
 def simulate(output, number, picoseconds):
     """Run number 0 starts from random places, the others from frames of the data."""
     start = [] if number == 0 else [HERE / "licl.npz"]
-    # Spread over the replicas of the data; the number is the run's seed too.
-    run([sys.executable, HERE / "simulate.py", output / "model.safetensors", output / "md", 211 * number, picoseconds,
+    seed = 211 * number  # and the number of the start frame: spread over the replicas of the data
+    table = output / "md" / f"run-{seed}.csv"
+    if table.exists() and table.read_text().splitlines()[-1].startswith("100.0%"):
+        return  # done by an earlier call
+    run([sys.executable, HERE / "simulate.py", output / "model.safetensors", output / "md", seed, picoseconds,
          *start], threads=1)  # fmt: skip
     print(f"  run {number}: {picoseconds:g} ps done", flush=True)
 

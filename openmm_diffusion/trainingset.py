@@ -1,0 +1,67 @@
+"""Frames on their way into a training: who trains, who validates, and as which tensors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass
+class TrainingSet:
+    """Frames as tensors.
+
+    Attributes
+    ----------
+    positions : Tensor, shape (n_frames, n_particles, 3), nm
+    box : Tensor, shape (n_frames, 3, 3), nm, or None
+    species : Tensor, shape (n_particles,), dtype int64
+    mask : Tensor, shape (n_particles, 3), dtype bool
+        Coordinates that are noised.
+    """
+
+    positions: torch.Tensor
+    box: torch.Tensor | None
+    species: torch.Tensor
+    mask: torch.Tensor
+
+    def to(self, device):
+        """The same on another device."""
+        return TrainingSet(*(None if t is None else t.to(device) for t in vars(self).values()))
+
+    def at(self, chosen):
+        """Some of the frames."""
+        box = None if self.box is None else self.box[chosen]
+        return TrainingSet(self.positions[chosen], box, self.species, self.mask)
+
+    def noised(self, sigma, eps):
+        """Positions and boxes of all copies in eps (n_copies, n_frames, n_particles, 3), one after the other."""
+        y = (self.positions + sigma * eps).flatten(0, 1)
+        return y, None if self.box is None else self.box.repeat(len(eps), 1, 1)
+
+
+def divide(frames, data):
+    """Training, validation and test frames, as `DataConfig` asks; the test frames may be None."""
+    rest, test = (frames, None) if data.test_fraction == 0 else frames.split(data.test_fraction, data.seed)
+    if data.limit is not None and data.limit < len(rest):
+        rest, _ = rest.split(1 - data.limit / len(rest), data.seed + 1)
+        rest = rest[np.linspace(0, len(rest) - 1, min(data.limit, len(rest))).round().astype(int)]
+    training, validation = rest.split(data.validation_fraction, data.seed + 2)
+    return training, validation, test
+
+
+def tensors(frames, denoiser, config, dtype):
+    """A `TrainingSet` of frames, with the coordinates that the configuration noises."""
+    index = denoiser.species_index(frames.species)
+    chosen = np.isin(frames.symbols, config.noise.species) if config.noise.species else np.ones(len(index), bool)
+    axes = np.array([axis in config.noise.axes for axis in "xyz"])
+    box = None if frames.box is None else torch.as_tensor(frames.boxes).to(dtype)
+    mask = torch.as_tensor(chosen[:, None] & axes[None, :])
+    return TrainingSet(torch.as_tensor(frames.positions).to(dtype), box, index, mask)
+
+
+def blocks(frames, n_blocks):
+    """The replicas of frames, or contiguous stretches of a single one: sets that are nearly independent."""
+    numbers = np.unique(frames.replica)
+    if len(numbers) > 1:
+        return [frames[frames.replica == number] for number in numbers]
+    return [frames[rows] for rows in np.array_split(np.arange(len(frames)), n_blocks) if len(rows)]
