@@ -1,6 +1,7 @@
 """A model against frames: g(r) with the two errors apart, calibration of the scale, forces where labels exist."""
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from .denoiser import Denoiser
 from .frames import Frames
 from .noise import NoiseConfig, denoising_force, draw_noise
-from .rdf import compute_rdf, rmsd, split_half_error
+from .rdf import compute_rdf, rebin, rmsd, split_half_error
 from .units import thermal_energy
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ def read_runs(trajectories, topology, temperature, discard, interval):
     return Frames.concatenate(parts)
 
 
-def noised(frames, sigma, draws=10, seed=0):
+def noised(frames, sigma, draws=5, seed=0):
     """Frames with additive noise, `draws` antithetic pairs of copies of each; replicas kept."""
     config = NoiseConfig(sigma=sigma, draws=draws)
     x = torch.as_tensor(frames.positions)
@@ -131,8 +132,10 @@ def compare_rdf(reference, runs, sigma):
     half = 0.5 * float(np.diagonal(reference.boxes, axis1=1, axis2=2).min())
     r_range = (R_RANGE[0], min(R_RANGE[1], half))
     sets = {"clean": reference, "noised": noised(reference, sigma) if sigma > 0 else reference, "model": runs}
-    curves = {name: compute_rdf(part, r_range, BIN_WIDTH) for name, part in sets.items()}
+    n_bins = math.floor((r_range[1] - r_range[0]) / BIN_WIDTH + 1e-6)  # whole bins below half the box
+    r_range = (r_range[0], r_range[0] + n_bins * BIN_WIDTH)
     fine = {name: compute_rdf(part, r_range, PEAK_BIN_WIDTH) for name, part in sets.items()}
+    curves = {name: rebin(rdf, round(BIN_WIDTH / PEAK_BIN_WIDTH)) for name, rdf in fine.items()}
     split = split_half_error(curves["clean"])
     rows, peaks, table = [], [], {"r_nm": curves["clean"].r}
     for pair in curves["clean"].g:

@@ -4,6 +4,7 @@ import logging
 import warnings
 
 import lightning.pytorch as pl
+import pandas
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
@@ -104,6 +105,18 @@ class ProgressBar(TQDMProgressBar):
         return bar
 
 
+def csv_log(directory, steps):
+    """Lightning's CSV log, going on after the rows of the first `steps` steps instead of deleting what it finds."""
+    logger, path = CSVLogger(directory, name="", version="log"), directory / "log" / "metrics.csv"
+    rows = pandas.read_csv(path) if path.exists() else pandas.DataFrame({"step": []})
+    writer = logger.experiment  # deletes the file
+    rows = rows[rows["step"] < steps]
+    if len(rows):
+        rows.to_csv(path, index=False)
+        writer.metrics_keys = list(rows.columns)
+    return logger
+
+
 def train_network(task, directory, resume, progress=True):
     """Run the loop; the weights of the best held-out loss are left in `task.network`.
 
@@ -123,17 +136,24 @@ def train_network(task, directory, resume, progress=True):
         `held_out_loss` of the best check, `steps` taken.
     """
     settings = task.config.training
-    checkpoints = ModelCheckpoint(
-        directory / "checkpoints", "best", monitor="held_out_loss", save_last=True, enable_version_counter=False
+    # Checked and saved within the epoch, where a resumed run can take it up; the best and the last are two files.
+    best = ModelCheckpoint(
+        directory / "checkpoints", "best", "held_out_loss", save_on_train_epoch_end=False, enable_version_counter=False
+    )
+    latest = ModelCheckpoint(
+        directory / "checkpoints", "last", save_on_train_epoch_end=False, enable_version_counter=False
     )
     callbacks = [
         EMAWeightAveraging(decay=settings.ema_decay),
-        EarlyStopping("held_out_loss", patience=settings.patience),
-        checkpoints,
+        EarlyStopping("held_out_loss", patience=settings.patience, check_on_train_epoch_end=False),
+        best,
+        latest,
     ]
     if progress:
         callbacks.append(ProgressBar(refresh_rate=10))
     last = directory / "checkpoints" / "last.ckpt"
+    resume = resume and last.exists()
+    steps = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if resume else 0
     with warnings.catch_warnings():
         # Data and logs are small and in memory: Lightning's advice on workers and intervals is not for us.
         warnings.filterwarnings("ignore", ".*(does not have many workers|log_every_n_steps|exists and is not empty).*")
@@ -141,7 +161,7 @@ def train_network(task, directory, resume, progress=True):
             max_steps=settings.steps,
             accelerator="auto",
             devices=1,
-            logger=CSVLogger(directory, name="", version="log"),
+            logger=csv_log(directory, steps),
             callbacks=callbacks,
             gradient_clip_val=settings.gradient_clip,
             reload_dataloaders_every_n_epochs=1,
@@ -151,9 +171,9 @@ def train_network(task, directory, resume, progress=True):
             enable_progress_bar=progress,
             enable_model_summary=False,
         )
-        trainer.fit(task, ckpt_path=str(last) if resume and last.exists() else None, weights_only=True)
+        trainer.fit(task, ckpt_path=str(last) if resume else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    best = torch.load(checkpoints.best_model_path, map_location="cpu", weights_only=True)
-    task.load_state_dict(best["state_dict"])
-    return {"held_out_loss": float(checkpoints.best_model_score), "steps": int(trainer.global_step)}
+    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    task.load_state_dict(weights["state_dict"])
+    return {"held_out_loss": float(best.best_model_score), "steps": int(trainer.global_step)}

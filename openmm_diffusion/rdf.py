@@ -22,12 +22,15 @@ class RDF:
         Standard error of the mean from the spread over blocks; NaN from one block alone.
     blocks : dict of str to array, shape (n_blocks, n_bins)
         g(r) of each block: an independent run, or a contiguous stretch of a single one.
+    weights : array, shape (n_blocks,)
+        Frames in each block.
     """
 
     r: np.ndarray
     g: dict
     error: dict
     blocks: dict
+    weights: np.ndarray
 
     def table(self):
         """All curves as a pandas DataFrame: r (nm), then one column g and one column error per pair."""
@@ -35,6 +38,22 @@ class RDF:
         for pair in self.g:
             columns[pair], columns[f"{pair}_error"] = self.g[pair], self.error[pair]
         return pandas.DataFrame(columns)
+
+
+def rebin(rdf, factor):
+    """The same g(r) in bins `factor` times as wide: shells of neighbouring bins joined by volume."""
+    half = 0.5 * (rdf.r[1] - rdf.r[0])
+    volume = (rdf.r + half) ** 3 - (rdf.r - half) ** 3
+
+    def join(rows):
+        parts = np.asarray(rows * volume).reshape(*np.shape(rows)[:-1], -1, factor)
+        return parts.sum(-1) / volume.reshape(-1, factor).sum(-1)
+
+    blocks = {name: join(rows) for name, rows in rdf.blocks.items()}
+    weights = rdf.weights
+    g = {name: mean_and_error(rows, weights) for name, rows in blocks.items()}
+    r = rdf.r.reshape(-1, factor).mean(-1)
+    return RDF(r, {n: v[0] for n, v in g.items()}, {n: v[1] for n, v in g.items()}, blocks, weights)
 
 
 def compute_rdf(frames, r_range=(0.2, 1.0), bin_width=0.01, n_blocks=8, frames_per_chunk=500):
@@ -83,7 +102,7 @@ def compute_rdf(frames, r_range=(0.2, 1.0), bin_width=0.01, n_blocks=8, frames_p
         rows = np.array([_curve(trajectory[b], pairs, r_range, n_bins, frames_per_chunk) for b in blocks])
         g[name], error[name], curves[name] = *mean_and_error(rows, weights), rows
     edges = np.linspace(r_range[0], r_range[1], n_bins + 1)
-    return RDF(0.5 * (edges[1:] + edges[:-1]), g, error, curves)
+    return RDF(0.5 * (edges[1:] + edges[:-1]), g, error, curves, weights)
 
 
 def species_pairs(topology):
