@@ -157,9 +157,7 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
     warn_of_conditions(denoiser, topology, config)
     every = round(config.interval / config.timestep)
     if every < 1 or abs(every * config.timestep - config.interval) > 1e-6 * config.interval:
-        raise ValueError(
-            f"interval is {config.interval:g} ps: give a multiple of the time step, {config.timestep:g} ps"
-        )
+        raise ValueError(f"interval is {config.interval:g} ps: give a multiple of timestep, {config.timestep:g} ps")
     checkpoint = output / "checkpoint.xml"
     _begin(output, config, resume)
     system = create_system(denoiser, topology, backend=config.backend)

@@ -100,11 +100,11 @@ def test_another_density_is_warned_of(tmp_path, caplog):
 
 def test_the_thermostat_holds_the_temperature(tmp_path):
     """Kinetic temperature within four standard errors; the error follows from blocks."""
-    simulate("licl", tmp_path / "run", {**SHORT, "duration": 24, "interval": 0.08}, progress=False)
+    simulate("licl", tmp_path / "run", {**SHORT, "duration": 8, "interval": 0.04}, progress=False)
     T = pandas.read_csv(tmp_path / "run" / "state.csv")["Temperature (K)"].to_numpy()[50:]
     blocks = T[: len(T) // 10 * 10].reshape(10, -1).mean(1)
     error = blocks.std(ddof=1) / np.sqrt(10)
-    assert error < 10 and abs(blocks.mean() - 300) < 4 * error
+    assert error < 15 and abs(blocks.mean() - 300) < 4 * error
 
 
 @pytest.mark.parametrize(
