@@ -21,7 +21,7 @@ quickstart: install
 	$(VENV)/bin/python examples/licl/quickstart.py $(RUN)
 
 test: install
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadscope
 
 lint: install
 	$(VENV)/bin/ruff check .

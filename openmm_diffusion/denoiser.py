@@ -71,13 +71,20 @@ class Denoiser:
         if old is not None and new is not None and np.allclose(new, old, atol=0.01 * np.diagonal(new).min()):
             return self  # splitting parameter and wave vectors serve boxes within 1 %
         box = None if new is None else new.tolist()
-        other = Denoiser(self.header.model_copy(update={"box": box}))
-        other.model.to(self.dtype).load_state_dict(self.model.state_dict())
+        other = self._with(box=box)
+        other.model.load_state_dict(self.model.state_dict())
+        return other
+
+    def _with(self, **changes):
+        """A denoiser of this precision with another header, its weights not set."""
+        other = Denoiser(self.header.model_copy(update=changes))
+        if self.dtype == torch.float64:
+            other.model.double()
         return other
 
     def subset(self, kinds):
         """A denoiser of only the terms of some kinds ("coulomb", "wall", "pair", "network"), same weights."""
-        part = Denoiser(self.header.model_copy(update={"terms": [t for t in self.header.terms if t.kind in kinds]}))
+        part = self._with(terms=[t for t in self.header.terms if t.kind in kinds])
         for old, new, energy in (
             (self.model.energies, part.model.energies, True),
             (self.model.vectors, part.model.vectors, False),

@@ -9,7 +9,7 @@ from .denoiser import Denoiser
 from .force import DiffusionForce
 from .geometry import minimum_image
 from .prior import coulomb_force, wall_force
-from .units import MOLAR, nanometers, symbols
+from .units import MOLAR, molar, nanometers, symbols
 
 
 def create_system(model, topology, *, native_prior=True, **options):
@@ -82,7 +82,7 @@ def electrolyte(composition, *, edge=None, molarity=None):
             f"composition is {composition}: give a positive number of each element, such as {{'Li': 24, 'Cl': 24}}"
         )
     if edge is None:
-        molarity = molarity.value_in_unit(unit.molar) if isinstance(molarity, openmm.unit.Quantity) else molarity
+        molarity = molar(molarity, "molarity")
         if not molarity > 0:
             raise ValueError(f"molarity is {molarity:g} mol/L: give a positive concentration")
         edge = (min(composition.values()) / (molarity * MOLAR)) ** (1 / 3)

@@ -51,9 +51,9 @@ def nanometers(length, argument="length"):
     return _bare_in(length, unit.nanometer, argument)
 
 
-def picoseconds(time, argument="time"):
-    """A time in ps; accepts a Quantity."""
-    return float(_bare_in(time, unit.picosecond, argument))
+def molar(concentration, argument="concentration"):
+    """A concentration in mol/L; accepts a Quantity."""
+    return float(_bare_in(concentration, unit.molar, argument))
 
 
 def symbols(atomic_numbers):
