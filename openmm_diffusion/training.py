@@ -18,8 +18,8 @@ from .frames import Frames
 from .geometry import check_cutoff, neighbour_pairs
 from .header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
 from .noise import draw_noise
-from .pair import fit, moments
 from .rdf import compute_rdf, rmsd, smear
+from .scorematching import fit, moments
 from .terms import energy_and_forces
 from .trainingset import blocks, divide, tensors
 from .units import thermal_energy
@@ -197,7 +197,7 @@ def _fit_pair(denoiser, training, config):
         replicas.append(moments(pair, y, prior_forces, boxes, data.species, kT))
     result = fit(pair, replicas, config.pair)
     term.penalty = result["penalty"]
-    denoiser.header.held_out["pair_score"] = result["held_out_score"]
+    denoiser.header.held_out.update(pair_score=result["held_out_score"], pair_scale=result["scale"])
 
 
 def _add_network(denoiser, training, validation, config, output, resume, progress):

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from openmm_diffusion.geometry import configuration
-from openmm_diffusion.pair import PairConfig, SplinePair, design, fit, moments, roughness, score_objective, solve
+from openmm_diffusion.pair import PairConfig, SplinePair
 from openmm_diffusion.rdf import smear
+from openmm_diffusion.scorematching import design, fit, moments, roughness, score_objective, solve
 
 KT = 2.494  # kJ/mol at 300 K
 BOX = 1.5 * np.eye(3)
