@@ -124,7 +124,8 @@ def validated(model, values, name):
     try:
         return model.model_validate(values)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key that is required is both unknown and missing: the first says more.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _keys(model, first["loc"][:-1])
