@@ -43,8 +43,8 @@ def divide(frames, data):
     """Training, validation and test frames, as `DataConfig` asks; the test frames may be None."""
     rest, test = (frames, None) if data.test_fraction == 0 else frames.split(data.test_fraction, data.seed)
     if data.limit is not None and data.limit < len(rest):
-        rest, _ = rest.split(1 - data.limit / len(rest), data.seed + 1)
-        rest = rest[np.linspace(0, len(rest) - 1, min(data.limit, len(rest))).round().astype(int)]
+        # Evenly over all runs: as independent as so many frames can be.
+        rest = rest[np.linspace(0, len(rest) - 1, data.limit).round().astype(int)]
     training, validation = rest.split(data.validation_fraction, data.seed + 2)
     return training, validation, test
 

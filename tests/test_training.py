@@ -48,7 +48,7 @@ def test_a_spring_is_learnt_as_that_of_the_smoothed_well(ratio):
         "prior": {"coulomb": None, "wall": None},
         "pair": None,
         "network": {"cutoff": 0.6, "lmax": 0, "features": 8, "layers": 1, "radial_width": 16},
-        "training": {"steps": 800, "batch": 128, "learning_rate": 0.01, "weight_decay": 0, "patience": 100},
+        "training": {"steps": 800, "batch": 256, "learning_rate": 0.01, "validation_draws": 16, "patience": 100},
     }
     denoiser = train(frames, config, progress=False)
 

@@ -14,6 +14,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from openmm_diffusion import Denoiser, Frames
+
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "openmm_diffusion"]
 
@@ -25,15 +27,22 @@ def run(command, threads):
 
 
 def simulate(output, number, picoseconds):
-    """Run number 0 starts from random places, the others from frames of the data."""
-    start = [] if number == 0 else [HERE / "licl.npz"]
-    seed = 211 * number  # and the number of the start frame: spread over the replicas of the data
-    table = output / "md" / f"run-{seed}.csv"
+    """Run number 0 starts from random places, the others from configurations that were trained on."""
+    table = output / "md" / f"run-{number}.csv"
     if table.exists() and table.read_text().splitlines()[-1].startswith("100.0%"):
         return  # done by an earlier call
-    run([sys.executable, HERE / "simulate.py", output / "model.safetensors", output / "md", seed, picoseconds,
-         *start], threads=1)  # fmt: skip
+    start = [] if number == 0 else [output / "start.npz"]
+    script = [sys.executable, HERE / "simulate.py", output / "model.safetensors", output / "md", number, picoseconds]
+    run([*script, *start], threads=1)
     print(f"  run {number}: {picoseconds:g} ps done", flush=True)
+
+
+def start_frames(output, runs):
+    """Starts of the runs, spread over the training frames: none of the reference they are compared with."""
+    frames = Frames.load(HERE / "licl.npz")
+    data = Denoiser.load(output / "model.safetensors").header.data
+    trained, _ = frames.split(data["test_fraction"], data["seed"])
+    trained[:: max(1, len(trained) // runs)].save(output / "start.npz")
 
 
 def main():
@@ -49,6 +58,7 @@ def main():
     resume = ["--resume"] if (output / "config.yaml").exists() else []
     run([*COMMAND, "train", options.config, "--output", output, *resume], threads=os.cpu_count())
 
+    start_frames(output, options.runs)
     print(f"2/3 molecular dynamics: {options.runs} runs of {options.picoseconds:g} ps", flush=True)
     with ThreadPoolExecutor(max_workers=min(2, os.cpu_count())) as pool:
         list(pool.map(lambda number: simulate(output, number, options.picoseconds), range(options.runs)))
@@ -56,8 +66,8 @@ def main():
     print("3/3 evaluation", flush=True)
     evaluation = [*COMMAND, "evaluate", output / "model.safetensors", HERE / "licl.npz", "--output", output]
     evaluation += ["--top", output / "md" / "topology.pdb", "--discard", 5, "--interval", 0.2]
-    for path in sorted((output / "md").glob("run-*.dcd")):
-        evaluation += ["--trajectory", path]
+    for number in range(options.runs):
+        evaluation += ["--trajectory", output / "md" / f"run-{number}.dcd"]
     run(evaluation, threads=os.cpu_count())
     print(f"\n{(time.time() - begun) / 60:.1f} minutes; open {output / 'rdf.png'}")
 
