@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
+import openmm
 import typer
-import yaml
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -25,11 +25,14 @@ def train(
     resume: Resume = False,
 ):
     """Learn a denoiser from configurations: writes model.safetensors, log and loss picture."""
+    from .config import read_config
     from .figures import loss_figure
     from .frames import Frames
     from .training import train as run
 
-    denoiser = run(None if frames is None else Frames.load(frames), config, output, resume)
+    settings = read_config(config)
+    given = None if frames is None else Frames.load(frames, settings.data.temperature)
+    denoiser = run(given, settings, output, resume)
     metrics = output / "log" / "metrics.csv"
     if metrics.exists():
         loss_figure(metrics, output / "loss.png")
@@ -53,7 +56,7 @@ def simulate(
     resume: Resume = False,
 ):
     """Run Langevin dynamics under a model, from random places."""
-    from .config import validated
+    from .config import read_yaml, validated
     from .simulation import SimulationConfig
     from .simulation import simulate as run
 
@@ -61,7 +64,7 @@ def simulate(
         duration=duration, timestep=timestep, interval=interval, temperature=temperature, edge=edge, molarity=molarity,
         platform=platform, backend=backend, seed=seed,
     )  # fmt: skip
-    settings = _read_yaml(config) if config else {}
+    settings = read_yaml(config) if config else {}
     settings.update({key: value for key, value in given.items() if value is not None})
     typer.echo(run(model, output, validated(SimulationConfig, settings, str(config or "options")), resume))
 
@@ -133,22 +136,15 @@ def generate(
     resume: Resume = False,
 ):
     """Make LiCl data: all-atom runs in OpenMM, kept as frames of the ions with their forces."""
+    from .config import read_yaml, validated
+    from .generate import GenerateConfig
     from .generate import generate as run
 
     def progress(number, frames, ns_per_day):
         typer.echo(f"run {number}: {frames} frames, {ns_per_day:.1f} ns/day")
 
-    frames = run(_read_yaml(config) if config else {}, output, resume, progress)
+    frames = run(validated(GenerateConfig, read_yaml(config) if config else {}, str(config)), output, resume, progress)
     typer.echo(f"{output / 'frames.npz'}: {frames}")
-
-
-def _read_yaml(path):
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no configuration file {path}")
-    values = yaml.safe_load(path.read_text())
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds no keys")
-    return values
 
 
 def main():
@@ -158,11 +154,18 @@ def main():
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         app()
-    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError, RuntimeError) as error:
-        if logging.getLogger().isEnabledFor(logging.DEBUG):
-            raise
+    except SystemExit as stop:
+        if stop.code == 130:  # Ctrl-C, as typer reports it
+            typer.echo("interrupted: train, simulate and generate go on with --resume", err=True)
+        raise
+    except (
+        ValueError,
+        TypeError,
+        OSError,
+        RuntimeError,
+        ArithmeticError,
+        ImportError,
+        openmm.OpenMMException,
+    ) as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from error
-    except KeyboardInterrupt:
-        typer.echo("interrupted: go on with --resume", err=True)
-        raise SystemExit(130) from None

@@ -25,9 +25,9 @@ class DataConfig(BaseModel):
     test_fraction : float
         Kept out of everything, as the reference of `evaluate`.
     validation_fraction : float
-        Of the rest: held-out loss, early stopping, calibration.
+        Of the rest: held-out loss, early stopping.
     limit : int or None
-        Use at most so many frames for training and validation together.
+        Use at most so many frames for training and validation together, evenly over all runs.
     seed : int
     """
 
@@ -76,6 +76,13 @@ class TrainingConfig(BaseModel):
     patience: PositiveInt = 8
     seed: NonNegativeInt = 0
 
+    @pydantic.model_validator(mode="after")
+    def whole_checks(self):
+        """The best checked weights are kept: steps after the last check would be lost."""
+        if self.steps % self.check_every:
+            raise ValueError(f"steps is {self.steps}, check_every {self.check_every}: give a multiple of check_every")
+        return self
+
 
 class Config(BaseModel):
     """A whole training.  `pair: null` or `network: null` leaves that learner out."""
@@ -103,20 +110,25 @@ def read_config(source):
     if isinstance(source, dict):
         return _validated(source, "config")
     path = Path(source)
+    values = read_yaml(path)
+    config = _validated(values, str(path))
+    if config.data.frames is not None and not config.data.frames.is_absolute():
+        config.data.frames = (path.parent / config.data.frames).resolve()
+    return config
+
+
+def read_yaml(path):
+    """Keys and values of a YAML file; errors name the file."""
+    path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no configuration file {path}: give a YAML file, such as examples/licl/licl.yaml"
-        )
+        raise FileNotFoundError(f"there is no configuration file {path}: examples/licl/licl.yaml is one")
     try:
         values = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds no keys: start from examples/licl/licl.yaml")
-    config = _validated(values, str(path))
-    if config.data.frames is not None and not config.data.frames.is_absolute():
-        config.data.frames = path.parent / config.data.frames
-    return config
+    return values
 
 
 def validated(model, values, name):

@@ -3,6 +3,7 @@
 F(y) = -grad U(y),   D(y) = y + sigma^2 F(y) / kT
 """
 
+import hashlib
 import json
 import platform
 from importlib.metadata import version
@@ -201,6 +202,14 @@ class Denoiser:
         header = self.header.model_copy(update={"versions": {"python": platform.python_version(), **versions}})
         return safetensors.torch.save(tensors, {"openmm_diffusion": header.model_dump_json()})
 
+    def digest(self):
+        """First 16 hexadecimal characters of the SHA-256 of weights and terms: the same for the same model."""
+        text = "".join(term.model_dump_json() for term in self.header.terms)
+        digest = hashlib.sha256(text.encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
     @classmethod
     def load(cls, path):
         """Read a model file.
@@ -243,6 +252,8 @@ def find_model(path):
     """Path of a model file, or of a shipped model by its bare name."""
     path = Path(path)
     shipped = MODELS / f"{path.name}.safetensors"
+    if path.is_dir():
+        raise FileNotFoundError(f"{path} is a directory: give the file in it, {path / 'model.safetensors'}")
     if path.exists():
         return path
     if path.suffix == "" and path.parent == Path(".") and shipped.exists():

@@ -41,6 +41,8 @@ class Evaluation:
         Slope of denoising targets on forces, and its standard error; 1 for a right scale.
     forces : dict or None
         Root mean square error per Cartesian component (kJ/mol/nm) of labelled frames.
+    pair_scale : float or None
+        Factor by which training undid the shrinkage of the pair part, chosen on its own frames.
     """
 
     errors: pandas.DataFrame
@@ -48,6 +50,7 @@ class Evaluation:
     peaks: pandas.DataFrame
     calibration: tuple | None
     forces: dict | None
+    pair_scale: float | None = None
 
 
 def evaluate(model, frames, trajectories=(), topology=None, discard=5.0, interval=None):
@@ -86,7 +89,8 @@ def evaluate(model, frames, trajectories=(), topology=None, discard=5.0, interva
         runs = read_runs(trajectories, topology, frames.temperature, discard, interval)
         errors, curves, peaks = compare_rdf(reference, runs, denoiser.sigma)
     slope = calibration(denoiser, reference) if denoiser.sigma > 0 else None
-    return Evaluation(errors, curves, peaks, slope, force_errors(denoiser, reference))
+    scale = denoiser.header.held_out.get("pair_scale")
+    return Evaluation(errors, curves, peaks, slope, force_errors(denoiser, reference), scale)
 
 
 def kept_apart(denoiser, frames):
@@ -122,13 +126,24 @@ def noised(frames, sigma, draws=5, seed=0):
     """Frames with additive noise, `draws` antithetic pairs of copies of each; replicas kept."""
     config = NoiseConfig(sigma=sigma, draws=draws)
     x = torch.as_tensor(frames.positions)
-    y = (x + sigma * draw_noise(x, config, torch.Generator().manual_seed(seed))).flatten(0, 1).numpy()
-    box = None if frames.box is None else np.tile(frames.boxes, (2 * draws, 1, 1))
-    return Frames(y, frames.species, box, frames.temperature, None, np.tile(frames.replica, 2 * draws))
+    y = x + sigma * draw_noise(x, config, torch.Generator().manual_seed(seed))
+    # The copies of a frame stay together: blocks of a single run are stretches of time then.
+    y = y.transpose(0, 1).flatten(0, 1).numpy()
+    box = frames.box if np.ndim(frames.box) != 3 else np.repeat(frames.box, 2 * draws, axis=0)
+    return Frames(y, frames.species, box, frames.temperature, None, np.repeat(frames.replica, 2 * draws))
 
 
 def compare_rdf(reference, runs, sigma):
     """Errors, curves and peaks of MD (`runs`) against reference frames, clean and noised by sigma (nm)."""
+    if reference.box is None or runs.box is None:
+        raise ValueError("frames and trajectories need a periodic box: a g(r) needs a density")
+    if set(reference.symbols) != set(runs.symbols):
+        raise ValueError(f"trajectories hold {sorted(set(runs.symbols))}, but frames {sorted(set(reference.symbols))}")
+    if abs(runs.number_density / reference.number_density - 1) > 0.01:
+        log.warning(
+            "trajectories have %.4g particles/nm^3, frames %.4g: their g(r) differ for that reason alone",
+            runs.number_density, reference.number_density,
+        )  # fmt: skip
     half = 0.5 * float(np.diagonal(reference.boxes, axis1=1, axis2=2).min())
     r_range = (R_RANGE[0], min(R_RANGE[1], half))
     sets = {"clean": reference, "noised": noised(reference, sigma) if sigma > 0 else reference, "model": runs}
@@ -179,6 +194,10 @@ def calibration(denoiser, frames, draws=4, seed=1):
     slope, error : float
         Standard error from a jackknife over replicas, or over contiguous tenths of a single one.
     """
+    if denoiser.header.noised != {"species": None, "axes": "xyz"}:
+        raise ValueError(
+            f"the model was trained with noise on {denoiser.header.noised} only: no slope of all coordinates"
+        )
     kT, sigma = thermal_energy(frames.temperature), denoiser.sigma
     x = torch.as_tensor(frames.positions, dtype=torch.float64)
     eps = draw_noise(x, NoiseConfig(sigma=sigma, draws=draws), torch.Generator().manual_seed(seed))
@@ -225,6 +244,8 @@ def write(evaluation, directory):
     if evaluation.calibration:
         slope, error = evaluation.calibration
         rows.append(("calibration slope", "1", slope, error))
+    if evaluation.pair_scale is not None:
+        rows.append(("scale of the pair part, chosen in training", "1", evaluation.pair_scale, np.nan))
     for name, value in (evaluation.forces or {}).items():
         rows.append(
             (f"force rms error, {name}" if name != "labels" else "force rms, labels", "kJ/mol/nm", value, np.nan)

@@ -78,6 +78,8 @@ class Header(BaseModel):
     shortest_distances : list, shape (n_species, n_species), nm
         Shortest distance of each pair of species in the training data; None where there is none.
     terms : list of Term
+    noised : dict
+        Which elements ("species", None: all) and which "axes" were noised: others have no learnt force.
     data, held_out : dict
         What the model was trained on and how it did on frames kept apart; for people to read.
     units, versions : dict
@@ -93,6 +95,7 @@ class Header(BaseModel):
     number_density: float | None
     shortest_distances: list[list[float | None]]
     terms: list[Annotated[Union[CoulombTerm, WallTerm, PairTerm, NetworkTerm], Field(discriminator="kind")]]
+    noised: dict = {"species": None, "axes": "xyz"}
     data: dict = {}
     held_out: dict = {}
     units: dict = {"length": "nm", "energy": "kJ/mol", "temperature": "K", "charge": "e"}

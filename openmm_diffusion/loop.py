@@ -1,6 +1,7 @@
 """The training loop of a network, on Lightning: denoising loss, checkpoints, early stopping, resume."""
 
 import logging
+import signal
 import warnings
 
 import lightning.pytorch as pl
@@ -159,7 +160,7 @@ def train_network(task, directory, resume, progress=True):
         warnings.filterwarnings("ignore", ".*(does not have many workers|log_every_n_steps|exists and is not empty).*")
         trainer = pl.Trainer(
             max_steps=settings.steps,
-            accelerator="auto",
+            accelerator="cuda" if torch.cuda.is_available() else "cpu",
             devices=1,
             logger=csv_log(directory, steps),
             callbacks=callbacks,
@@ -171,9 +172,14 @@ def train_network(task, directory, resume, progress=True):
             enable_progress_bar=progress,
             enable_model_summary=False,
         )
-        trainer.fit(task, ckpt_path=str(last) if resume else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(task, ckpt_path=str(last) if resume else None, weights_only=True)
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit and ignores the next ones: neither is a library's business.
+            signal.signal(signal.SIGINT, on_interrupt)
+            raise KeyboardInterrupt from None
+    task.fixed[0].cpu()
     weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     task.load_state_dict(weights["state_dict"])
     return {"held_out_loss": float(best.best_model_score), "steps": int(trainer.global_step)}

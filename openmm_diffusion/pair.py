@@ -7,7 +7,7 @@ constant-energy dynamics need.
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from .geometry import Configuration, pair_species, sum_pairs, within
@@ -38,7 +38,7 @@ class PairConfig(BaseModel):
     spacing: PositiveFloat = 0.02
     draws: PositiveInt = 2
     penalties: list[PositiveFloat] = [float(10**e) for e in np.arange(0, 6.5, 0.5)]
-    folds: PositiveInt = 5
+    folds: int = Field(5, ge=2)
 
 
 class SplinePair(nn.Module):

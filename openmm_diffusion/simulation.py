@@ -8,25 +8,18 @@ from typing import Literal
 import mdtraj
 import numpy as np
 import openmm
-import torch
 import yaml
 from openmm import app, unit
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat
 
+from .config import read_yaml, validated
 from .denoiser import Denoiser
 from .force import check_system
-from .geometry import minimum_image
+from .guard import Guard, closest_allowed
 from .systems import create_system, electrolyte, random_positions
 from .units import symbols
 
 log = logging.getLogger(__name__)
-
-#: How far below the data's shortest distance a pair may come (nm): no model knows its forces there.
-GUARD_MARGIN = 0.03
-
-
-class SimulationStopped(RuntimeError):
-    """A run that left the region its model was trained on."""
 
 
 class SimulationConfig(BaseModel):
@@ -66,61 +59,6 @@ class SimulationConfig(BaseModel):
     seed: NonNegativeInt = 1
 
 
-class Guard:
-    """OpenMM reporter that stops a run before its frames are worthless.
-
-    Parameters
-    ----------
-    path : path
-        The last frame that passed is kept here, as PDB.
-    every : int
-        Steps between looks.
-    shortest : array, shape (n_particles, n_particles), nm
-        A pair closer than this stops the run.
-    """
-
-    def __init__(self, path, every, shortest):
-        self.path, self.every, self.shortest = Path(path), every, shortest
-        self.last_good = None
-        self.upper = np.triu_indices(len(shortest), 1)
-
-    def describeNextReport(self, simulation):  # noqa: N802 - OpenMM's reporter interface
-        steps = self.every - simulation.currentStep % self.every
-        return {"steps": steps, "periodic": False, "include": ["positions"]}
-
-    def report(self, simulation, state):
-        positions = state.getPositions(asNumpy=True)._value
-        time = state.getTime()._value
-        if not np.isfinite(positions).all():
-            self.stop(simulation, f"positions became NaN at {time:g} ps")
-        box = None
-        if simulation.system.usesPeriodicBoundaryConditions():
-            box = torch.from_numpy(state.getPeriodicBoxVectors(asNumpy=True)._value)
-        first, second = self.upper
-        vectors = minimum_image(torch.from_numpy(positions[second] - positions[first]), box)
-        short = vectors.norm(dim=1).numpy() - self.shortest[self.upper]
-        worst = int(short.argmin())
-        if short[worst] < 0:
-            i, j = int(first[worst]), int(second[worst])
-            names = [atom.element.symbol for atom in simulation.topology.atoms()]
-            distance = short[worst] + self.shortest[i, j]
-            self.stop(
-                simulation,
-                f"{names[i]} {i} and {names[j]} {j} came to {distance:.3f} nm of each other at {time:g} ps, "
-                f"closer than the {self.shortest[i, j]:.3f} nm that the data support",
-            )
-        self.last_good = positions
-
-    def stop(self, simulation, what):
-        """Keep the last good frame and raise."""
-        kept = "no frame before it was good"
-        if self.last_good is not None:
-            with open(self.path, "w") as file:
-                app.PDBFile.writeFile(simulation.topology, self.last_good * unit.nanometer, file)
-            kept = f"the last good frame is in {self.path}"
-        raise SimulationStopped(f"{what}; {kept}: use a shorter time step, other start positions or more training data")
-
-
 def simulate(model, output, config=None, resume=False, positions=None, progress=True):
     """Run Langevin dynamics under a model.
 
@@ -147,22 +85,30 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
     Raises
     ------
     SimulationStopped
-        If a pair came closer than the data's shortest distance less 0.03 nm, or positions became NaN.
+        If a pair came closer than the data's shortest distance less 0.03 nm (6 sigma, where that is
+        more), or positions became NaN.
     ValueError
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
-    config = SimulationConfig.model_validate(config or {}) if not isinstance(config, SimulationConfig) else config
+    if not isinstance(config, SimulationConfig):
+        values = read_yaml(config) if isinstance(config, (str, Path)) else config or {}
+        config = validated(SimulationConfig, values, "config")
     output = Path(output)
     topology = _topology(denoiser, config)
     warn_of_conditions(denoiser, topology, config)
     every = round(config.interval / config.timestep)
     if every < 1 or abs(every * config.timestep - config.interval) > 1e-6 * config.interval:
         raise ValueError(f"interval is {config.interval:g} ps: give a multiple of timestep, {config.timestep:g} ps")
-    checkpoint = output / "checkpoint.xml"
-    _begin(output, config, resume)
+    if config.duration < config.interval:
+        raise ValueError(f"duration is {config.duration:g} ps, shorter than interval, {config.interval:g} ps: no frame")
+    if positions is not None and np.shape(positions) != (topology.getNumAtoms(), 3):
+        expected = (topology.getNumAtoms(), 3)
+        raise ValueError(f"positions have shape {np.shape(positions)}: give {expected}, one row per particle, in nm")
     system = create_system(denoiser, topology, backend=config.backend)
     check_system(system)
     simulation = _simulation(denoiser, topology, system, config)
+    checkpoint = output / "checkpoint.xml"
+    _begin(output, config, denoiser, resume)
     done = 0
     trajectory = output / f"trajectory.{config.format}"
     if resume and checkpoint.exists():
@@ -181,7 +127,9 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
     total = round(config.duration / config.timestep)
     append = done > 0
     writer = app.DCDReporter if config.format == "dcd" else app.XTCReporter
-    simulation.reporters.append(Guard(output / "last_good.pdb", min(every, 50), _shortest(denoiser, topology)))
+    guard = Guard(output / "last_good.pdb", min(every, 50), closest_allowed(denoiser, topology), topology)
+    guard.report(simulation, simulation.context.getState(positions=True))
+    simulation.reporters.append(guard)
     simulation.reporters.append(writer(str(trajectory), every, append=append, enforcePeriodicBox=True))
     columns = dict(step=True, time=True, kineticEnergy=True, temperature=True, speed=True)
     columns["potentialEnergy"] = denoiser.conservative
@@ -194,7 +142,12 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
             )
         )  # fmt: skip
     while simulation.currentStep < total:
-        simulation.step(min(10 * every - simulation.currentStep % (10 * every), total - simulation.currentStep))
+        try:
+            simulation.step(min(10 * every - simulation.currentStep % (10 * every), total - simulation.currentStep))
+        except openmm.OpenMMException as error:
+            if "NaN" not in str(error):
+                raise
+            guard.stop(f"positions became NaN after {simulation.currentStep * config.timestep:g} ps")
         partial = checkpoint.with_suffix(".partial")
         simulation.saveState(str(partial))
         partial.replace(checkpoint)
@@ -235,22 +188,22 @@ def _topology(denoiser, config):
     return electrolyte(composition, edge=edge, molarity=config.molarity)
 
 
-def _begin(output, config, resume):
+def _begin(output, config, denoiser, resume):
     """Make the directory of a run, or check that it is the one to go on with."""
     settings = output / "config.yaml"
-    if settings.exists() and not resume:
+    given = {**config.model_dump(mode="json"), "model": denoiser.digest()}
+    if (output / "checkpoint.xml").exists() and not resume:
         raise ValueError(f"output {output} holds a run already: resume it (--resume), or name another directory")
     if settings.exists():
         begun = yaml.safe_load(settings.read_text())
-        asked = config.model_dump(mode="json")
-        changed = [key for key in asked if key not in ("duration", "platform") and asked[key] != begun.get(key)]
-        if changed:
+        changed = [key for key in given if key not in ("duration", "platform") and given[key] != begun.get(key)]
+        if changed and (output / "checkpoint.xml").exists():
             raise ValueError(
-                f"{changed[0]} is {asked[changed[0]]}, but the run in {output} was begun with {begun.get(changed[0])}: "
+                f"{changed[0]} is {given[changed[0]]}, but the run in {output} was begun with {begun.get(changed[0])}: "
                 "resume it with the same settings (the duration may grow)"
             )
     output.mkdir(parents=True, exist_ok=True)
-    settings.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    settings.write_text(yaml.safe_dump(given, sort_keys=False))
 
 
 def _simulation(denoiser, topology, system, config):
@@ -265,16 +218,9 @@ def _simulation(denoiser, topology, system, config):
     return app.Simulation(topology, system, integrator, openmm.Platform.getPlatformByName(config.platform))
 
 
-def _shortest(denoiser, topology):
-    """Shortest distance allowed for every pair of particles (nm); 0 where the data have no such pair."""
-    index = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
-    distances = np.array([[d or 0.0 for d in row] for row in denoiser.header.shortest_distances])
-    return np.maximum(distances - GUARD_MARGIN, 0.0)[np.ix_(index, index)]
-
-
 def _truncate(trajectory, topology, output, n_frames):
     """Drop the frames and rows that were written after the checkpoint: they will be written again."""
-    if trajectory.exists():
+    if trajectory.exists() and n_frames:
         frames = mdtraj.load(str(trajectory), top=str(output / "topology.pdb"))
         if len(frames) > n_frames:
             partial = trajectory.with_name(f"partial{trajectory.suffix}")

@@ -18,7 +18,7 @@ from .frames import Frames
 from .geometry import check_cutoff, neighbour_pairs
 from .header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
 from .noise import draw_noise
-from .rdf import compute_rdf, rmsd, smear
+from .rdf import compute_rdf, rmsd, smear, split_half_error
 from .scorematching import fit, moments
 from .terms import energy_and_forces
 from .trainingset import blocks, divide, tensors
@@ -63,14 +63,19 @@ def train(frames, config, output=None, resume=False, progress=True):
         frames = Frames.load(config.data.frames, config.data.temperature)
     if output is None:
         with tempfile.TemporaryDirectory() as directory:
+            check_training(frames, config)
             return _train(frames, config, Path(directory), False, progress)
     output = Path(output)
     settings = output / "config.yaml"
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    if settings.exists() and not resume:
+    begun = (output / "pair.safetensors").exists()
+    if begun and not resume:
         raise ValueError(f"output {output} holds a run already: resume it (--resume), or name another directory")
-    if settings.exists() and settings.read_text() != text:
+    if begun and settings.read_text() != text:
         raise ValueError(f"output {output} was begun with another configuration ({settings}): resume with that one")
+    if begun and Denoiser.load(output / "pair.safetensors").header.data["digest"] != frames.digest():
+        raise ValueError(f"output {output} was begun with other frames: resume with those, or name another directory")
+    check_training(frames, config)
     output.mkdir(parents=True, exist_ok=True)
     settings.write_text(text)
     return _train(frames, config, output, resume, progress)
@@ -82,7 +87,6 @@ def _train(frames, config, output, resume, progress):
         "%d frames to train on, %d to validate, %d kept apart", len(training), len(validation), len(test) if test else 0
     )
     header = _header(frames, training, validation, test, config)
-    check_training(training, config)
     finished, fitted = output / "model.safetensors", output / "pair.safetensors"
     if resume and finished.exists():
         log.info("%s is finished", finished)
@@ -134,13 +138,15 @@ def warn_of_smoothing(frames, sigma):
         return
     half = 0.5 * float(np.diagonal(frames.boxes, axis1=1, axis2=2).min())
     rdf = compute_rdf(frames[:: max(1, len(frames) // 500)], r_range=(0.1, min(1.0, half)), bin_width=0.005)
+    # Of few frames, g(r) is rough, and smoothing takes the roughness: no reason for a warning.
+    rough = split_half_error(rdf)
     for pair, g in rdf.g.items():
         smoothed = smear(rdf.r, g, sigma)
         error = rmsd(g, smoothed)
-        if error > SMOOTHING_WARNING:
+        if error > SMOOTHING_WARNING and error > rough[pair]:
             log.warning(
-                "noise.sigma = %g nm smooths g(r) of %s by %.3f (RMSD; highest peak %.2f -> %.2f): sigma is in nm, "
-                "0.005 is usual for ions in water; is it meant in Angstrom?",
+                "noise.sigma = %g nm smooths g(r) of %s by %.3f (RMSD; highest peak %.2f -> %.2f): 0.005 nm is usual "
+                "for ions in water; is the value meant in Angstrom?",
                 sigma, pair, error, g.max(), smoothed.max(),
             )  # fmt: skip
 
@@ -166,6 +172,7 @@ def _header(frames, training, validation, test, config):
         number_density=frames.number_density,
         shortest_distances=distances,
         terms=terms,
+        noised={"species": config.noise.species, "axes": config.noise.axes},
         data={
             "digest": frames.digest(),
             "n_frames": len(frames),
@@ -225,7 +232,12 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
         thermal_energy(training.temperature),
     )  # fmt: skip
     result = train_network(task, output, resume, progress)
-    if result["held_out_loss"] >= 0 and config.pair is not None:
+    if not result["held_out_loss"] < 0:
+        if config.pair is None:
+            raise ValueError(
+                f"the network learnt nothing: its held-out loss is {result['held_out_loss']:.4f}, and 0 without it; "
+                "lower training.learning_rate, or give more frames"
+            )
         log.warning("the network does not improve the held-out loss (%.4f): left out", result["held_out_loss"])
         return denoiser
     header.held_out.update(network_loss=result["held_out_loss"], network_steps=result["steps"])

@@ -24,10 +24,18 @@ def denoiser():
 
 def test_noised_frames_have_the_noise_they_say(frames):
     noisy = noised(frames[:20], 0.005, draws=5)
-    difference = noisy.positions.reshape(10, 20, 48, 3) - frames.positions[:20]
+    difference = noisy.positions.reshape(20, 10, 48, 3) - frames.positions[:20, None]
     assert abs(difference.std() - 0.005) < 4 * 0.005 / np.sqrt(2 * 5 * 20 * 144)  # the pairs are antithetic
-    assert np.abs(difference.mean(0)).max() < 1e-6
-    assert np.array_equal(noisy.replica[:20], frames.replica[:20])
+    assert np.abs(difference.mean(1)).max() < 1e-6
+    assert np.array_equal(noisy.replica[::10], frames.replica[:20])
+
+
+def test_noise_does_not_shrink_the_error_bars_of_a_single_run(frames):
+    """Copies of a frame are no new frames: the errors of the noised curve are about those of the clean one."""
+    one = Frames(frames.positions[:400], frames.species, frames.box, frames.temperature)
+    clean, noisy = compute_rdf(one), compute_rdf(noised(one, 0.002))
+    ratio = np.mean(noisy.error["Li-Cl"]) / np.mean(clean.error["Li-Cl"])
+    assert 0.5 < ratio < 1.1
 
 
 def test_model_that_is_the_noised_reference_has_no_learning_error(frames):

@@ -13,7 +13,8 @@ import pandas
 import pytest
 
 from openmm_diffusion import Denoiser, Frames, simulate
-from openmm_diffusion.simulation import SimulationConfig, SimulationStopped
+from openmm_diffusion.guard import SimulationStopped
+from openmm_diffusion.simulation import SimulationConfig
 
 SHORT = dict(duration=0.4, interval=0.04, timestep=0.004, platform="CPU", seed=3)
 
