@@ -1,5 +1,6 @@
 """The unit system and its only conversions: nm, ps, amu, K, kJ/mol, e (OpenMM's own)."""
 
+import numpy as np
 import openmm
 from openmm import unit
 from openmm.app import Element
@@ -31,9 +32,9 @@ def bare(value):
 def _bare_in(value, expected, argument):
     if isinstance(value, openmm.unit.Quantity):
         if not value.unit.is_compatible(expected):
-            raise ValueError(
-                f"{argument} is a quantity in {value.unit}: give it in {expected}, or as a bare number in {expected}"
-            )
+            # Of an array the unit says enough.
+            shown = f"an array in {value.unit}" if np.ndim(value._value) else f"{value}"
+            raise ValueError(f"{argument} is {shown}: give a quantity in {expected}, or a bare number in {expected}")
         return value.value_in_unit(expected)
     return value
 

@@ -176,7 +176,10 @@ TWO_INF[1:3, 0] = np.inf
         ({"positions": np.zeros((0, 5, 3))}, r"shape \(0, 5, 3\): give at least one frame"),
         ({"positions": np.zeros((5, 3))}, r"positions has shape \(5, 3\): give \(n_frames, n_particles, 3\), in nm"),
         ({"positions": [[[0.0, 0.0, 0.0]], [[0.0, 0.0]]]}, "positions is no array of numbers"),
-        ({"positions": np.zeros((4, 5, 3)) * unit.kelvin}, r"positions is (.|\n)* no quantity in nanometer"),
+        (
+            {"positions": np.zeros((4, 5, 3)) * unit.kelvin},
+            "positions is an array in kelvin: give a quantity in nanometer",
+        ),
         ({"positions": ONE_NAN}, "NaN or Inf .* in 1 of 4 frames, first in frame 2: leave"),
         ({"positions": TWO_INF}, "NaN or Inf .* in 2 of 4 frames, first in frame 1: leave"),
         ({"species": [LI, CL]}, r"species has shape \(2,\): give 5 atomic numbers"),

@@ -244,7 +244,7 @@ def test_molarity():
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"cutoff": 1.3}, "cutoff is 1.3 nm, more than half the box"),
+        ({"cutoff": 1.3}, "cutoff is 1.3 nm, over half the box"),
         ({"pairs": 24, "molarity": 2.4}, "give only one of pairs and molarity"),
         ({"molarity": 0.01}, "less than one pair in a box of 2.526 nm: use a larger edge"),
         ({"pairs": 600}, "no room for water"),

@@ -13,7 +13,8 @@ import pandas
 import pytest
 
 from openmm_diffusion import Denoiser, Frames, simulate
-from openmm_diffusion.guard import SimulationStopped
+from openmm_diffusion.evaluate import noised
+from openmm_diffusion.guard import SimulationStopped, closest_allowed
 from openmm_diffusion.simulation import SimulationConfig
 
 SHORT = dict(duration=0.4, interval=0.04, timestep=0.004, platform="CPU", seed=3)
@@ -84,9 +85,34 @@ def test_a_pair_too_close_stops_the_run_with_the_last_good_frame(tmp_path):
 
 
 def test_exploding_positions_stop_the_run_and_keep_the_last_good_frame(tmp_path):
-    with pytest.raises((SimulationStopped, openmm.OpenMMException), match="NaN|came to"):
+    with pytest.raises(SimulationStopped, match="(NaN|came to).*last good frame is in"):
         simulate("licl", tmp_path / "run", {**SHORT, "timestep": 0.1, "interval": 0.1, "duration": 20}, progress=False)
-    assert (tmp_path / "run" / "topology.pdb").exists()
+    assert mdtraj.load(str(tmp_path / "run" / "last_good.pdb")).n_atoms == 48
+
+
+@pytest.mark.parametrize("sigma", [0.005, 0.014, 0.0265])
+def test_the_guard_lets_the_noised_ensemble_pass(sigma):
+    """The model's own ensemble is the noised one, which comes closer than the data do."""
+    denoiser, frames = Denoiser.load("licl"), Frames.load("examples/licl/licl.npz")
+    for term in denoiser.header.learnt:
+        term.sigma = sigma
+    upper = np.triu_indices(48, 1)
+    allowed = closest_allowed(denoiser, frames.topology())[upper]
+    distances = mdtraj.compute_distances(noised(frames[::10], sigma).to_mdtraj(), np.stack(upper, 1), periodic=True)
+    assert (allowed > 0).all(), "a guard that lets everything pass is none"
+    assert (distances > allowed).all()
+
+
+def test_a_run_without_frames_is_refused_and_leaves_its_directory_free(tmp_path):
+    with pytest.raises(ValueError, match="duration is 0.02 ps, shorter than interval"):
+        simulate("licl", tmp_path / "run", {**SHORT, "duration": 0.02}, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_refuses_another_model(tmp_path):
+    simulate("licl", tmp_path / "run", {**SHORT, "duration": 0.04}, progress=False)
+    with pytest.raises(ValueError, match="model is .* begun with"):
+        simulate("licl_vector", tmp_path / "run", {**SHORT, "duration": 0.08}, resume=True, progress=False)
 
 
 def test_another_temperature_is_warned_of(tmp_path, caplog):

@@ -1,6 +1,6 @@
 """From configurations to a force to molecular dynamics to g(r): the main job, end to end.
 
-    python quickstart.py OUTPUT [--picoseconds 100] [--runs 8] [--config licl.yaml]
+    python quickstart.py OUTPUT [--picoseconds 80] [--runs 8] [--config licl.yaml]
 
 Trains on the bundled frames (positions only), runs `simulate.py` several times, two at
 a time, and compares the g(r) with frames that training never saw.
@@ -48,7 +48,7 @@ def start_frames(output, runs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
-    parser.add_argument("--picoseconds", type=float, default=100, help="length of each run")
+    parser.add_argument("--picoseconds", type=float, default=80, help="length of each run")
     parser.add_argument("--runs", type=int, default=8)
     parser.add_argument("--config", type=Path, default=HERE / "licl.yaml")
     options = parser.parse_args()
