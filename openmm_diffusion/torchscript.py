@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import logging
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 import openmm
@@ -138,7 +138,9 @@ def torchscript_failure():
         logging.disable(logging.WARNING)
         import openmmtorch
 
-        wheel = version("openmmtorch")
+        # A conda build is matched to its OpenMM.
+        installer = (distribution("openmmtorch").read_text("INSTALLER") or "").strip()
+        wheel = version("openmmtorch") if installer != "conda" else None
     except PackageNotFoundError:
         wheel = None  # a conda build, matched to its OpenMM
     except ImportError as error:

@@ -57,9 +57,9 @@ def test_quantities_are_converted_and_numbers_are_taken_as_they_are():
 @pytest.mark.parametrize(
     "convert, value, message",
     [
-        (units.kelvin, 300 * unit.nanometer, "temperature is a quantity in nanometer: give it in kelvin"),
-        (units.nanometers, 3 * unit.picosecond, "length is a quantity in picosecond: give it in nanometer"),
-        (units.molar, 3 * unit.kelvin, "concentration is a quantity in kelvin"),
+        (units.kelvin, 300 * unit.nanometer, "temperature is 300 nm: give a quantity in kelvin"),
+        (units.nanometers, 3 * unit.picosecond, "length is 3 ps: give a quantity in nanometer"),
+        (units.molar, 3 * unit.kelvin, "concentration is 3 K: give"),
     ],
 )
 def test_quantities_of_another_dimension_are_refused(convert, value, message):
@@ -68,7 +68,7 @@ def test_quantities_of_another_dimension_are_refused(convert, value, message):
 
 
 def test_the_argument_is_named_in_the_message():
-    with pytest.raises(ValueError, match="edge is a quantity"):
+    with pytest.raises(ValueError, match="edge is 3 K"):
         units.nanometers(3 * unit.kelvin, "edge")
 
 

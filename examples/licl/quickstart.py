@@ -21,9 +21,11 @@ COMMAND = [sys.executable, "-m", "openmm_diffusion"]
 
 
 def run(command, threads):
-    """One program, with so many threads."""
+    """One program, with so many threads; where it fails, it has said why."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENMM_CPU_THREADS": str(threads)}
-    subprocess.run([str(part) for part in command], check=True, env=environment)
+    code = subprocess.run([str(part) for part in command], env=environment).returncode
+    if code:
+        raise SystemExit(code)
 
 
 def simulate(output, number, picoseconds):
