@@ -2,7 +2,7 @@
 
     python compare.py OUTPUT
 
-Runs the quickstart once per row, with eight runs of 60 ps each, goes on where an earlier
+Runs the quickstart once per row, goes on where an earlier
 call stopped, and writes comparison.csv: RMSDs of g(r) as in errors.csv, the
 Li-Cl contact peak, and the calibration slope.
 """
@@ -44,7 +44,7 @@ def main():
                 run.parent.mkdir(parents=True, exist_ok=True)
                 config = run.with_suffix(".yaml")
                 config.write_text(yaml.safe_dump(configuration(changes, limit), sort_keys=False))
-                command = [sys.executable, HERE / "quickstart.py", run, "--config", config, "--picoseconds", 60]
+                command = [sys.executable, HERE / "quickstart.py", run, "--config", config]
                 subprocess.run([str(part) for part in command], check=True)
             errors = pandas.read_csv(run / "errors.csv").set_index("pair")
             peaks = pandas.read_csv(run / "peaks.csv").set_index(["pair", "curve"])
