@@ -187,7 +187,7 @@ def test_pdb_round_trip(tmp_path):
         ({"Li": 2}, {"molarity": -1.0}, "molarity is -1 mol/L: give a positive concentration"),
         ({"Li": 2}, {"molarity": float("nan")}, "molarity is nan mol/L"),
         ({"Li": 2}, {"edge": 0.0}, "edge is 0 nm: give a positive length"),
-        ({"Li": 2}, {"edge": 2.0 * unit.kelvin}, "edge is a quantity in kelvin: give it in nanometer"),
+        ({"Li": 2}, {"edge": 2.0 * unit.kelvin}, "edge is 2.0 K: give a quantity in nanometer"),
     ],
 )
 def test_wrong_electrolytes_are_refused(composition, options, match):
