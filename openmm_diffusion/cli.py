@@ -51,7 +51,7 @@ def simulate(
     edge: Annotated[Optional[float], typer.Option(help="nm")] = None,
     molarity: Annotated[Optional[float], typer.Option(help="mol/L")] = None,
     platform: Annotated[Optional[str], typer.Option(help="OpenMM's platform")] = None,
-    backend: Annotated[Optional[str], typer.Option(help="auto, torchscript or python")] = None,
+    backend: Annotated[Optional[str], typer.Option(help="auto, torchscript, python or native")] = None,
     seed: Optional[int] = None,
     resume: Resume = False,
 ):

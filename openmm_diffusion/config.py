@@ -25,7 +25,8 @@ class DataConfig(BaseModel):
     test_fraction : float
         Kept out of everything, as the reference of `evaluate`.
     validation_fraction : float
-        Of the rest: held-out loss, early stopping.
+        Of the rest: held-out loss and early stopping of a network.  A pair potential alone is
+        cross-validated and may have all of it: 0.
     limit : int or None
         Use at most so many frames for training and validation together, evenly over all runs.
     seed : int
@@ -36,7 +37,7 @@ class DataConfig(BaseModel):
     frames: Path | None = None
     temperature: PositiveFloat | None = None
     test_fraction: float = Field(0.3, ge=0, lt=0.9)
-    validation_fraction: float = Field(0.15, gt=0, lt=0.9)
+    validation_fraction: float = Field(0.15, ge=0, lt=0.9)
     limit: PositiveInt | None = None
     seed: NonNegativeInt = 0
 
@@ -95,6 +96,23 @@ class Config(BaseModel):
     pair: PairConfig | None = PairConfig()
     network: NetworkConfig | None = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @pydantic.model_validator(mode="after")
+    def validated_network(self):
+        """A network without held-out frames would be trained until it knows its frames by heart."""
+        if self.network is not None and self.data.validation_fraction == 0:
+            raise ValueError("data.validation_fraction is 0: a network needs frames to stop it, 0.15 is usual")
+        return self
+
+    @property
+    def pair_sigma(self):
+        """Noise level (nm) of the pair potential."""
+        return self.noise.sigma if self.pair is None or self.pair.sigma is None else self.pair.sigma
+
+    @property
+    def sigma(self):
+        """Noise level (nm) of the whole model: the network, trained last, sees everything at its own."""
+        return self.noise.sigma if self.network is not None else self.pair_sigma
 
 
 def read_config(source):

@@ -83,18 +83,22 @@ class Denoiser:
             other.model.double()
         return other
 
+    def modules(self):
+        """The torch module of each term, in the order of `header.terms`."""
+        energies, vectors = iter(self.model.energies), iter(self.model.vectors)
+        return [next(energies if has_energy(term) else vectors) for term in self.header.terms]
+
+    def rebuilt(self, terms, modules):
+        """A denoiser of other terms, each with the weights of the module given for it."""
+        other = self._with(terms=terms)
+        for source, target in zip(modules, other.modules(), strict=True):
+            target.load_state_dict(source.state_dict())
+        return other
+
     def subset(self, kinds):
         """A denoiser of only the terms of some kinds ("coulomb", "wall", "pair", "network"), same weights."""
-        part = self._with(terms=[t for t in self.header.terms if t.kind in kinds])
-        for old, new, energy in (
-            (self.model.energies, part.model.energies, True),
-            (self.model.vectors, part.model.vectors, False),
-        ):
-            terms = [t for t in self.header.terms if has_energy(t) == energy]
-            kept = [module for term, module in zip(terms, old) if term.kind in kinds]
-            for source, target in zip(kept, new):
-                target.load_state_dict(source.state_dict())
-        return part
+        kept = [(term, module) for term, module in zip(self.header.terms, self.modules()) if term.kind in kinds]
+        return self.rebuilt([term for term, _ in kept], [module for _, module in kept])
 
     # -- numpy in, numpy out ---------------------------------------------------------
 

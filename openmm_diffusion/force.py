@@ -1,4 +1,4 @@
-"""DiffusionForce: a denoiser as an OpenMM Force, through TorchForce or PythonForce."""
+"""DiffusionForce: a denoiser as an OpenMM Force, through TorchForce, PythonForce or OpenMM's own pair forces."""
 
 import logging
 import warnings
@@ -8,8 +8,10 @@ import openmm
 import torch
 from openmm import unit
 
+from .combination import merged
 from .denoiser import Denoiser
 from .geometry import check_cutoff
+from .pair import pair_force
 from .pythonforce import Evaluator
 from .torchscript import scripted_module, torchscript_failure
 
@@ -18,7 +20,7 @@ log = logging.getLogger(__name__)
 #: A force is named by these, one after the other, so that a System shows what it contains.
 NAME, WITH_COULOMB, WITHOUT_ENERGY = "DiffusionForce", "+Coulomb", " without energy"
 
-BACKENDS = ("auto", "torchscript", "python")
+BACKENDS = ("auto", "torchscript", "python", "native")
 
 
 def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
@@ -40,10 +42,12 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     topology : openmm.app.Topology
         Every atom must be of a species the model knows.  With periodic box vectors the
         force is periodic.
-    backend : "auto", "torchscript" or "python"
+    backend : "auto", "torchscript", "python" or "native"
         "torchscript" is openmm-torch's TorchForce; "python" is OpenMM's PythonForce.
         "auto" takes the first of the two, in this order, that passes a self-test, and
-        says in the log which and why.
+        says in the log which and why.  "native" is a tabulated CustomNonbondedForce, for
+        models whose learnt terms are all pair potentials: no torch at run time.  It
+        cannot carry the prior.
     include_prior : bool
         Carry the prior (Coulomb, wall) inside.  False leaves it out, for Systems that
         have it as native forces: see `openmm_diffusion.systems.create_system`.
@@ -58,7 +62,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
 
     Returns
     -------
-    openmmtorch.TorchForce or openmm.PythonForce
+    openmmtorch.TorchForce, openmm.PythonForce or openmm.CustomNonbondedForce
 
     Raises
     ------
@@ -75,6 +79,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     prior = [t for t in denoiser.header.terms if t not in denoiser.header.learnt]
     if prior and not include_prior:
         denoiser = denoiser.subset(["pair", "network"])
+    denoiser = merged(denoiser)
     species = _species(denoiser, topology)
     box = topology.getPeriodicBoxVectors()
     if box is not None:
@@ -94,10 +99,11 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         check_system(system, name)
     if backend == "auto":
         backend = choose_backend()
-    make = _torch_force if backend == "torchscript" else _python_force
-    force = make(denoiser, species, box is not None, outputs_forces, precision)
+    make = {"torchscript": _torch_force, "python": _python_force, "native": _native_force}
+    force = make[backend](denoiser, species, box is not None, outputs_forces, precision)
     force.setName(name)
-    force.setUsesPeriodicBoundaryConditions(box is not None)
+    if backend != "native":  # a CustomNonbondedForce takes it from its cutoff method
+        force.setUsesPeriodicBoundaryConditions(box is not None)
     return force
 
 
@@ -147,6 +153,22 @@ def _torch_force(denoiser, species, periodic, outputs_forces, precision):
 
 def _python_force(denoiser, species, periodic, outputs_forces, precision):
     return openmm.PythonForce(Evaluator(denoiser.to_bytes(), species.tolist(), periodic, precision))
+
+
+def _native_force(denoiser, species, periodic, outputs_forces, precision):
+    kinds = [term.kind for term in denoiser.header.terms]
+    if {"coulomb", "wall"} & set(kinds):
+        raise ValueError(
+            'backend is "native", which holds pair potentials alone: give include_prior=False, or use create_system, '
+            "which adds the prior"
+        )
+    if kinds != ["pair"]:
+        raise ValueError(
+            f'backend is "native", but the model has the terms {" + ".join(kinds) or "none"}: it needs pair potentials '
+            'of one set of knots and no network; use "torchscript" or "python"'
+        )
+    box = denoiser.header.box if periodic else None
+    return pair_force(denoiser.model.energies[0], species.numpy(), box)
 
 
 def choose_backend():

@@ -6,11 +6,13 @@ constant-energy dynamics need.
 """
 
 import numpy as np
+import openmm
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from .geometry import Configuration, pair_species, sum_pairs, within
+from .prior import native_cutoff
 
 
 class PairConfig(BaseModel):
@@ -18,6 +20,9 @@ class PairConfig(BaseModel):
 
     Attributes
     ----------
+    sigma : float, nm, or None
+        Noise level of the frames that it is fitted on; None: `noise.sigma`.  0 takes the
+        frames as they are: no smoothing, and no noise that the data do not have.
     cutoff : float, nm
     start : float, nm
         First knot: below it the potential goes on linearly.
@@ -33,6 +38,7 @@ class PairConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    sigma: NonNegativeFloat | None = None
     cutoff: PositiveFloat = 1.0
     start: PositiveFloat = 0.18
     spacing: PositiveFloat = 0.02
@@ -88,6 +94,16 @@ class SplinePair(nn.Module):
         slope = 0.5 * (coefficients[:, 2] - coefficients[:, 0])[kind] / self.spacing
         return sum_pairs(near, energy + slope * (near.distances - inside))
 
+    def curve(self, kind, r):
+        """u(r) (kJ/mol) of one pair of species, as numpy; `r` is an array, nm."""
+        r = torch.as_tensor(np.asarray(r), dtype=torch.float64)
+        inside = r.clamp(self.start, self.cutoff)
+        knot, t = self.locate(inside)
+        c = self.coefficients[kind]
+        energy = sum(weight * c[knot + m] for m, weight in enumerate(splines(t)))
+        slope = 0.5 * (c[2] - c[0]) / self.spacing
+        return (energy + slope * (r - inside) * (r < self.start)).numpy()
+
     def locate(self, distances: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the interval between knots and the position in it, 0 to 1."""
         s = (distances - self.start) / self.spacing
@@ -107,3 +123,50 @@ def spline_derivatives(t):
     first = [-(s**2) / 2, (3 * t**2 - 4 * t) / 2, -(3 * s**2 - 4 * s) / 2, t**2 / 2]
     second = [s, 3 * t - 2, 3 * s - 2, t]
     return torch.stack(first, -1), torch.stack(second, -1)
+
+
+#: Points per knot interval of the tabulated potential, and idle intervals between two of its curves.
+POINTS, PADDING = 4, 6
+
+
+def pair_force(pair, species, box):
+    """A `SplinePair` as a native OpenMM force: no torch at run time, on every platform.
+
+    All curves lie in one tabulated function, one after the other.  It is the natural cubic
+    spline through points of which the knots are a part, and so the same function up to
+    rounding, except within `start` where the second derivative jumps.
+
+    Parameters
+    ----------
+    pair : SplinePair
+    species : array, shape (n_particles,), dtype int
+    box : array, shape (3, 3), nm, or None
+
+    Returns
+    -------
+    openmm.CustomNonbondedForce
+    """
+    step = pair.spacing / POINTS
+    # Every curve from the last grid point at or above 0 to some way beyond the cutoff, where it is 0.
+    below = int(pair.start / step)
+    first = pair.start - below * step
+    n = below + POINTS * (pair.n_basis - 3 + PADDING) + 1
+    r = first + step * np.arange(n)
+    tables = [pair.curve(kind, r) for kind in range(len(pair.coefficients))]
+    kinds = pair.kinds.numpy()
+    function = openmm.Continuous1DFunction(np.concatenate(tables), 0, len(tables) * n - 1.0)
+    force = openmm.CustomNonbondedForce(
+        f"curves(max(0, (r - {first!r}) / {step!r}) + {n} * kind(s1, s2)) * step({pair.cutoff!r} - r)"
+    )
+    force.setName("PairPotential")
+    force.addTabulatedFunction("curves", function)
+    force.addTabulatedFunction("kind", openmm.Discrete2DFunction(*kinds.shape, kinds.T.ravel().astype(float)))
+    force.addPerParticleParameter("s")
+    for s in species:
+        force.addParticle([int(s)])
+    if box is None:
+        force.setNonbondedMethod(openmm.CustomNonbondedForce.NoCutoff)
+    else:
+        force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
+        force.setCutoffDistance(native_cutoff(box))
+    return force

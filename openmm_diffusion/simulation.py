@@ -54,7 +54,7 @@ class SimulationConfig(BaseModel):
     molarity: PositiveFloat | None = None
     edge: PositiveFloat | None = None
     format: Literal["dcd", "xtc"] = "dcd"
-    backend: Literal["auto", "torchscript", "python"] = "auto"
+    backend: Literal["auto", "torchscript", "python", "native"] = "auto"
     platform: str | None = None
     seed: NonNegativeInt = 1
 

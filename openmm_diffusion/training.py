@@ -84,7 +84,8 @@ def train(frames, config, output=None, resume=False, progress=True):
 def _train(frames, config, output, resume, progress):
     training, validation, test = divide(frames, config.data)
     log.info(
-        "%d frames to train on, %d to validate, %d kept apart", len(training), len(validation), len(test) if test else 0
+        "%d frames to train on, %d to validate, %d kept apart",
+        *(0 if part is None else len(part) for part in (training, validation, test)),
     )
     header = _header(frames, training, validation, test, config)
     finished, fitted = output / "model.safetensors", output / "pair.safetensors"
@@ -129,7 +130,7 @@ def check_training(frames, config):
         unknown = sorted(set(config.noise.species or []) - names)
         if unknown:
             raise ValueError(f"noise.species is {unknown}, but the frames hold {sorted(names)}")
-    warn_of_smoothing(frames, config.noise.sigma)
+    warn_of_smoothing(frames, config.sigma)
 
 
 def warn_of_smoothing(frames, sigma):
@@ -160,7 +161,7 @@ def _header(frames, training, validation, test, config):
         terms.append(CoulombTerm(**config.prior.coulomb.model_dump()))
     if config.prior.wall is not None:
         # Noise moves both ends of a pair: the wall must not stand where noised pairs of the data are.
-        margin = config.prior.wall.margin + 2 * config.noise.sigma
+        margin = config.prior.wall.margin + 2 * config.sigma
         radii = [[0.0 if d is None else max(d - margin, 0.0) for d in row] for row in distances]
         terms.append(WallTerm(radii=radii, stiffness=config.prior.wall.stiffness))
     parts = {"training": training, "validation": validation, "test": test}
@@ -184,10 +185,10 @@ def _header(frames, training, validation, test, config):
 
 
 def _fit_pair(denoiser, training, config):
-    """Add the pair potential, fitted by exact score matching on noised frames."""
+    """Add the pair potential, fitted by exact score matching on frames noised by `pair_sigma`, or as they are."""
     prior = denoiser.model
     term = PairTerm(
-        sigma=config.noise.sigma, cutoff=config.pair.cutoff, start=config.pair.start, spacing=config.pair.spacing
+        sigma=config.pair_sigma, cutoff=config.pair.cutoff, start=config.pair.start, spacing=config.pair.spacing
     )
     denoiser.header.terms.append(term)
     denoiser.model = Denoiser(denoiser.header).model
@@ -198,7 +199,9 @@ def _fit_pair(denoiser, training, config):
     replicas = []
     for block in blocks(training, config.pair.folds):
         data = tensors(block, denoiser, config, torch.float64)
-        y, boxes = data.noised(config.noise.sigma, draw_noise(data.positions, noise, generator))
+        y, boxes = data.positions, data.box
+        if term.sigma > 0:
+            y, boxes = data.noised(term.sigma, draw_noise(data.positions, noise, generator))
         parts = zip(y.split(32), [None] * len(y) if boxes is None else boxes.split(32))
         prior_forces = torch.cat([energy_and_forces(prior, *part, data.species)[1] for part in parts])
         replicas.append(moments(pair, y, prior_forces, boxes, data.species, kT))
@@ -225,7 +228,7 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
     header = denoiser.header.model_copy(update={"terms": [*denoiser.header.terms, term]})
     alone = Denoiser(header.model_copy(update={"terms": [term]}))
     # From zero: the pair potential is the starting point, and its held-out loss the one to beat.
-    module = [*alone.model.energies, *alone.model.vectors][0]
+    module = alone.modules()[0]
     torch.nn.init.zeros_(module.network.readout.weight)
     task = DenoisingTask(
         alone.model, denoiser.model, data, tensors(validation, denoiser, config, torch.float32), config,
@@ -241,15 +244,4 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
         log.warning("the network does not improve the held-out loss (%.4f): left out", result["held_out_loss"])
         return denoiser
     header.held_out.update(network_loss=result["held_out_loss"], network_steps=result["steps"])
-    whole = Denoiser(header)
-    _copy(denoiser.model, whole.model)
-    target = whole.model.energies[-1] if alone.conservative else whole.model.vectors[-1]
-    target.load_state_dict(module.state_dict())
-    return whole
-
-
-def _copy(source, target):
-    """Copy the terms of one weighted sum into the first terms of a longer one."""
-    for name in ("energies", "vectors"):
-        for old, new in zip(getattr(source, name), getattr(target, name)):
-            new.load_state_dict(old.state_dict())
+    return denoiser.rebuilt(header.terms, [*denoiser.modules(), module])

@@ -40,11 +40,13 @@ class TrainingSet:
 
 
 def divide(frames, data):
-    """Training, validation and test frames, as `DataConfig` asks; the test frames may be None."""
+    """Training, validation and test frames, as `DataConfig` asks; the last two may be None."""
     rest, test = (frames, None) if data.test_fraction == 0 else frames.split(data.test_fraction, data.seed)
     if data.limit is not None and data.limit < len(rest):
         # Evenly over all runs: as independent as so many frames can be.
         rest = rest[np.linspace(0, len(rest) - 1, data.limit).round().astype(int)]
+    if data.validation_fraction == 0:
+        return rest, None, test
     training, validation = rest.split(data.validation_fraction, data.seed + 2)
     return training, validation, test
 

@@ -12,7 +12,7 @@ PACKAGE = Path(openmm_diffusion.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 GROUND = ["units", "geometry", "noise", "network", "rdf", "validation", "extxyz", "readers", "solution"]
-NOUNS = ["frames", "prior", "pair", "scorematching", "header", "terms", "config", "denoiser"]
+NOUNS = ["frames", "prior", "pair", "scorematching", "header", "terms", "config", "denoiser", "combination"]
 WINGS = {"training side": ["training", "trainingset", "loop"], "force side": ["force", "torchscript", "pythonforce"]}
 ABOVE = ["generate", "guard", "systems", "simulation", "evaluate", "figures", "cli", "__init__", "__main__"]
 

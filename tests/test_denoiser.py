@@ -11,6 +11,7 @@ import torch
 from openmm import unit
 from scipy.spatial.transform import Rotation
 
+from openmm_diffusion.combination import merged
 from openmm_diffusion.denoiser import Denoiser
 from openmm_diffusion.frames import Frames
 from openmm_diffusion.header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
@@ -351,3 +352,18 @@ def test_a_vector_head_has_no_energy():
     with pytest.raises(TypeError, match="no energy"):
         model.energy(frames()[0])
     assert np.isfinite(model.subset(["coulomb", "wall", "pair"]).energy(frames()[0]))
+
+
+def test_pair_terms_of_the_same_knots_are_joined():
+    one = denoiser(kinds=("coulomb", "pair"))
+    coulomb, pair = one.header.terms
+    terms = [coulomb, pair.model_copy(update={"weight": 4 / 3}), pair.model_copy(update={"weight": -1 / 3})]
+    two = one.rebuilt(terms, [*one.modules(), one.modules()[1]])
+    two.modules()[2].coefficients.mul_(0.5)
+    joined = merged(two)
+    assert [term.kind for term in joined.header.terms] == ["coulomb", "pair"]
+    assert_close(joined.forces(frames(2)), two.forces(frames(2)), 1e-10)
+    assert merged(joined) is joined
+    learnt = one.forces(frames(2)) - one.subset(["coulomb"]).forces(frames(2))
+    expected = one.subset(["coulomb"]).forces(frames(2)) + (4 / 3 - 1 / 6) * learnt
+    assert_close(two.forces(frames(2)), expected, 1e-10)

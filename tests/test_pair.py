@@ -1,11 +1,12 @@
 """Spline pair potentials: smooth at their ends, and recovered from configurations alone where the truth is known."""
 
 import numpy as np
+import openmm
 import pytest
 import torch
 
 from openmm_diffusion.geometry import configuration
-from openmm_diffusion.pair import PairConfig, SplinePair
+from openmm_diffusion.pair import PairConfig, SplinePair, pair_force
 from openmm_diffusion.rdf import smear
 from openmm_diffusion.scorematching import design, fit, moments, roughness, score_objective, solve
 
@@ -306,3 +307,33 @@ def test_particles_feel_each_other_across_the_boundary():
     together = np.array([[[0.75, 0.7, 0.7], [0.60, 0.7, 0.7]]])
     np.testing.assert_allclose(forces(pair, apart, BOX, [0, 1]), forces(pair, together, BOX, [0, 1]), atol=1e-9)
     assert np.abs(forces(pair, apart, None, [0, 1])).max() == 0
+
+
+# ---- as a native OpenMM force
+
+
+@pytest.mark.parametrize("box", [BOX, None, np.array([[1.5, 0, 0], [0.3, 1.6, 0], [-0.4, 0.5, 1.7]])])
+@pytest.mark.parametrize("platform", ["Reference", "CPU"])
+def test_the_native_force_is_the_same_potential(platform, box):
+    pair, rng = random_pair(), np.random.default_rng(1)
+    # On a jittered lattice: distances from 0.09 nm, below the first knot, to beyond the cutoff.
+    x = 0.75 * np.stack(np.meshgrid([0, 1], [0, 1], [0, 1, 2], indexing="ij"), -1).reshape(-1, 3)
+    x += rng.uniform(-0.2, 0.2, x.shape)
+    x[1] = x[0] + [0.09, 0, 0]
+    species = np.array([0, 1, 1] * 4)
+    system = openmm.System()
+    for _ in species:
+        system.addParticle(1.0)
+    if box is not None:
+        system.setDefaultPeriodicBoxVectors(*box)
+    system.addForce(pair_force(pair, species, box))
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform))
+    context.setPositions(x)
+    state = context.getState(getForces=True, getEnergy=True)
+    expected = forces(pair, x[None], box, species)[0]
+    # Within one knot of `start` the natural spline cannot follow the jump of the second derivative.
+    np.testing.assert_allclose(state.getForces(asNumpy=True)._value, expected, atol=5e-3 * np.abs(expected).max())
+    c = configuration(
+        torch.as_tensor(x[None]), None if box is None else torch.as_tensor(box), torch.as_tensor(species), pair.cutoff
+    )
+    assert state.getPotentialEnergy()._value == pytest.approx(float(pair(c)), rel=1e-3)

@@ -234,3 +234,38 @@ def test_no_box_to_fill_is_refused():
     topology.setPeriodicBoxVectors(None)
     with pytest.raises(ValueError, match="topology has no periodic box vectors"):
         random_positions(licl_denoiser(kinds=PRIOR), topology)
+
+
+# ---- pair potentials as native forces
+
+
+@pytest.mark.parametrize("platform", ["Reference", "CPU"])
+def test_native_pair_potential_is_the_same_physics(platform):
+    model, topology = licl_denoiser(kinds=QUICK), licl_frames().topology()
+    x = licl_frames().positions[3].astype(float)
+    native = create_system(model, topology, backend="native")
+    assert not any("Torch" in force.getName() or "Python" in type(force).__name__ for force in native.getForces())
+    forces, energy = evaluated(native, x, platform)
+    assert_close(forces, model.forces(x), 1e-4)
+    python, python_energy = evaluated(create_system(model, topology, backend="python", precision="double"), x)
+    assert_close(forces, python, 1e-4)
+    assert energy == pytest.approx(python_energy, rel=1e-4)
+    copy = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(native))
+    assert_close(evaluated(copy, x)[0], forces, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            dict(kinds=("coulomb", "wall", "pair", "network")),
+            "needs pair potentials of one set of knots and no network",
+        ),
+        (dict(kinds=PRIOR), "the terms none"),
+    ],
+)
+def test_native_backend_refuses_networks(options, message):
+    with pytest.raises(ValueError, match=message):
+        create_system(licl_denoiser(**options), licl_frames().topology(), backend="native")
+    with pytest.raises(ValueError, match="include_prior=False"):
+        create_system(licl_denoiser(kinds=QUICK), licl_frames().topology(), backend="native", native_prior=False)
