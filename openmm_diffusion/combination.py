@@ -1,4 +1,150 @@
-"""Sums of models: members of an ensemble, noise levels of an extrapolation, pair terms joined into one."""
+"""Sums of models: noise levels extrapolated to none, members of an ensemble, pair terms joined into one."""
+
+import numpy as np
+
+from .units import thermal_energy
+
+
+def extrapolated(denoisers):
+    """Models at several noise levels as one whose leading smoothing cancels (Richardson).
+
+    The force at noise level sigma is that of U_sigma = U + sigma^2 U_1 + sigma^4 U_2 + ...
+    with U_1 = (lap U - |grad U|^2/kT)/2, so with weights that solve
+
+        sum_k w_k = 1,   sum_k w_k sigma_k^(2 j) = 0   for j = 1 ... n - 1
+
+    the sum over n levels, sum_k w_k U_sigma_k, is U up to order sigma^(2 n).  For two
+    levels, w = (sigma_2^2, -sigma_1^2) / (sigma_2^2 - sigma_1^2).  The sum of
+    conservative models is conservative.  Weights exceed one and amplify the statistical
+    errors of the models: far apart levels, trained on the same frames, do best.
+
+    Parameters
+    ----------
+    denoisers : list of Denoiser
+        At least two, at different positive noise levels, trained on the same data.
+
+    Returns
+    -------
+    Denoiser
+        Its `sigma` is 0: what it aims at.
+
+    Raises
+    ------
+    ValueError
+        For equal or missing noise levels, or models of different systems.
+
+    References
+    ----------
+    Richardson, Phil. Trans. R. Soc. A 210, 307 (1911).
+    """
+    sigmas = [denoiser.sigma for denoiser in denoisers]
+    if len(set(sigmas)) < max(2, len(sigmas)) or min(sigmas) <= 0:
+        raise ValueError(
+            f"the models are at sigma = {', '.join(f'{s:g}' for s in sigmas)} nm: an extrapolation to zero needs at "
+            "least two different positive noise levels"
+        )
+    levels = np.array(sigmas) ** 2 / max(sigmas) ** 2
+    right = np.zeros(len(levels))
+    right[0] = 1
+    weights = np.linalg.solve(np.vander(levels, increasing=True).T, right)
+    return _sum(denoisers, weights.tolist(), "level")
+
+
+def ensemble(denoisers):
+    """Models of the same system as one: their mean force, and a spread (`spread`).
+
+    Parameters
+    ----------
+    denoisers : list of Denoiser
+        Trained with different seeds, or on bootstrap samples of the frames.
+
+    Returns
+    -------
+    Denoiser
+    """
+    if len(denoisers) < 2:
+        raise ValueError(f"an ensemble needs at least two models, not {len(denoisers)}")
+    return _sum(denoisers, [1 / len(denoisers)] * len(denoisers), "member")
+
+
+def members(denoiser):
+    """The models that an ensemble is the mean of, prior included; an empty list for any other model."""
+    numbers = sorted({term.member for term in denoiser.header.terms} - {None})
+    found = []
+    for number in numbers:
+        pairs = [(t, m) for t, m in zip(denoiser.header.terms, denoiser.modules()) if t.member in (None, number)]
+        terms = [
+            t if t.member is None else t.model_copy(update={"member": None, "weight": t.weight * len(numbers)})
+            for t, _ in pairs
+        ]
+        found.append(denoiser.rebuilt(terms, [module for _, module in pairs]))
+    return found
+
+
+def spread(denoiser, positions, box=None, species=None):
+    """Standard deviation of the members' forces on each particle.
+
+    Members differ by what the data leave open: the spread says where the mean is not to
+    be trusted.  It says nothing of what all members get wrong alike.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        An ensemble.
+    positions, box, species
+        As `Denoiser.forces`.
+
+    Returns
+    -------
+    array, shape (..., n_particles), kJ/mol/nm
+        Root of the variance summed over the three components; of one member's force, not
+        of the mean's.
+
+    Raises
+    ------
+    ValueError
+        For a model that is no ensemble.
+    """
+    parts = members(denoiser)
+    if not parts:
+        raise ValueError("the model is no ensemble: a spread needs members, see `ensemble` in the training's YAML")
+    return deviation([part.subset(["pair", "network"]) for part in parts], positions, box, species)
+
+
+def deviation(denoisers, positions, box=None, species=None):
+    """Standard deviation of several models' forces on each particle, shape (..., n_particles), kJ/mol/nm."""
+    forces = np.stack([denoiser.forces(positions, box, species) for denoiser in denoisers])
+    return np.sqrt(forces.var(axis=0, ddof=1).sum(-1))
+
+
+def half_step(denoiser, positions, box=None, species=None):
+    """Saved frames with the smoothing of their structure removed to O(sigma^4): y + (sigma^2/2) s(y).
+
+    For frames of MD under a model at noise level sigma; a correction of structure, not
+    of dynamics.  Half the denoising jump: the whole, D(y), over-sharpens by as much as
+    the noise had smoothed.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        At the noise level of the frames.
+    positions, box, species
+        As `Denoiser.forces`.
+
+    Returns
+    -------
+    array, shape (..., n_particles, 3), nm
+        In the periodic image of `positions`.
+
+    Examples
+    --------
+    In a harmonic well of width w, frames y of the noised ensemble have the variance
+    w^2 + sigma^2; after the half step, w^2 + O(sigma^4)::
+
+        y (1 - sigma^2 / (2 (w^2 + sigma^2)))
+    """
+    kT = thermal_energy(denoiser.header.temperature)
+    return np.asarray(positions) + 0.5 * denoiser.sigma**2 / kT * denoiser.forces(positions, box, species)
 
 
 def merged(denoiser):
@@ -31,3 +177,34 @@ def merged(denoiser):
     for place, coefficients in joined.values():
         other.modules()[place].coefficients.copy_(sum(coefficients))
     return other
+
+
+def _sum(denoisers, weights, role):
+    """Weighted sum; the prior, which all must share, is taken once, from the first."""
+    first = denoisers[0]
+    for number, other in enumerate(denoisers[1:], start=1):
+        for key in ("species", "particles", "temperature", "box"):
+            ours, theirs = getattr(first.header, key), getattr(other.header, key)
+            if ours != theirs:
+                raise ValueError(f"model {number} has {key} {theirs}, model 0 {ours}: combine models of one system")
+        if _coulomb(other) != _coulomb(first):
+            raise ValueError(f"model {number} has another Coulomb prior than model 0: combine models with one prior")
+    # The wall stands where no data are; walls of different noise levels differ, and the first is as good as any.
+    prior = first.subset(["coulomb", "wall"])
+    terms, modules = list(prior.header.terms), prior.modules()
+    for number, (denoiser, weight) in enumerate(zip(denoisers, weights)):
+        for term, module in zip(denoiser.header.terms, denoiser.modules()):
+            if term.kind not in ("coulomb", "wall"):
+                if getattr(term, role) is not None:
+                    raise ValueError(f"model {number} is such a sum already: combine its parts instead")
+                terms.append(term.model_copy(update={"weight": weight * term.weight, role: number}))
+                modules.append(module)
+    combined = first.rebuilt(terms, modules)
+    shared = [d.header.data.get("digest") for d in denoisers]
+    data = first.header.data if len(set(shared)) == 1 else {}
+    combined.header = combined.header.model_copy(update={"data": data, "held_out": {}})
+    return combined
+
+
+def _coulomb(denoiser):
+    return [term for term in denoiser.header.terms if term.kind == "coulomb"]

@@ -85,6 +85,22 @@ class TrainingConfig(BaseModel):
         return self
 
 
+class EnsembleConfig(BaseModel):
+    """Several trainings, whose mean force is the model and whose spread says where it is not known.
+
+    Attributes
+    ----------
+    members : int
+    bootstrap : bool
+        Train each on a bootstrap sample of the replicas; False: on the same frames with other seeds.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    members: int = Field(8, ge=2)
+    bootstrap: bool = True
+
+
 class Config(BaseModel):
     """A whole training.  `pair: null` or `network: null` leaves that learner out."""
 
@@ -96,6 +112,7 @@ class Config(BaseModel):
     pair: PairConfig | None = PairConfig()
     network: NetworkConfig | None = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+    ensemble: EnsembleConfig | None = None
 
     @pydantic.model_validator(mode="after")
     def validated_network(self):

@@ -51,8 +51,22 @@ class Denoiser:
 
     @property
     def sigma(self):
-        """Noise level (nm) of the learnt terms; 0 for a model without any."""
-        return max([t.sigma for t in self.header.learnt], default=0.0)
+        """Noise level (nm) of the ensemble that the forces belong to; 0 for a model without learnt terms.
+
+        Of a pair potential and a network on its residual, the network's.  Of a weighted sum of
+        models, the root of sum w sigma^2, to which the leading smoothing is proportional: 0 for
+        models extrapolated to no noise.
+        """
+        levels, weights = {}, {}
+        for term in self.header.learnt:
+            key = term.member, term.level
+            levels[key] = max(levels.get(key, 0.0), term.sigma)
+            weights[key] = term.weight
+        if len(levels) == 1:
+            return next(iter(levels.values()))
+        square = sum(weights[key] * levels[key] ** 2 for key in levels)
+        largest = max(levels.values(), default=0.0)
+        return float(np.sqrt(square)) if square > 1e-9 * largest**2 else 0.0
 
     @property
     def dtype(self):

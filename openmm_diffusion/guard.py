@@ -1,12 +1,17 @@
-"""The guard of a run: stops it before its frames are worthless."""
+"""The guards of a run: one stops it before its frames are worthless, one says where an ensemble disagrees."""
 
+import csv
+import logging
 from pathlib import Path
 
 import numpy as np
 import torch
 from openmm import app, unit
 
+from .combination import deviation, members
 from .geometry import minimum_image
+
+log = logging.getLogger(__name__)
 
 #: How far below the data's shortest distance a pair may come (nm): no model knows its forces there.
 GUARD_MARGIN = 0.03
@@ -71,6 +76,64 @@ class Guard:
                 app.PDBFile.writeFile(self.topology, self.last_good * unit.nanometer, file)
             kept = f"the last good frame is in {self.path}"
         raise SimulationStopped(f"{what}; {kept}: use a shorter time step, other start positions or more training data")
+
+
+class SpreadWatch:
+    """OpenMM reporter that says where the members of an ensemble disagree more than a limit.
+
+    Parameters
+    ----------
+    path : path
+        CSV file: time (ps), largest spread of any particle (kJ/mol/nm) and its number; one row per look.
+    every : int
+        Steps between looks.
+    denoiser : Denoiser
+        An ensemble.
+    topology : openmm.app.Topology
+    limit : float, kJ/mol/nm
+        A look that finds more, and more than any before, is logged as a warning; the run goes on.
+    """
+
+    def __init__(self, path, every, denoiser, topology, limit):
+        self.every, self.limit, self.largest, self.looks, self.over = every, limit, 0.0, 0, 0
+        self.parts = [part.subset(["pair", "network"]) for part in members(denoiser)]
+        self.names = [atom.element.symbol for atom in topology.atoms()]
+        self.species = [atom.element.atomic_number for atom in topology.atoms()]
+        new = not Path(path).exists()
+        self.file = open(path, "a", newline="")
+        self.rows = csv.writer(self.file)
+        if new:
+            self.rows.writerow(["time_ps", "largest_spread_kJ_per_mol_nm", "particle"])
+
+    def describeNextReport(self, simulation):  # noqa: N802 - OpenMM's reporter interface
+        steps = self.every - simulation.currentStep % self.every
+        return {"steps": steps, "periodic": False, "include": ["positions"]}
+
+    def report(self, simulation, state):
+        box = False
+        if simulation.system.usesPeriodicBoundaryConditions():
+            box = state.getPeriodicBoxVectors(asNumpy=True)._value
+        values = deviation(self.parts, state.getPositions(asNumpy=True)._value, box, self.species)
+        worst, time = int(values.argmax()), state.getTime()._value
+        self.rows.writerow([f"{time:.4f}", f"{values[worst]:.3f}", worst])
+        self.file.flush()
+        self.looks, self.over = self.looks + 1, self.over + int(values[worst] > self.limit)
+        if values[worst] > max(self.limit, self.largest):
+            log.warning(
+                "at %g ps the members' forces on %s %d spread by %.0f kJ/mol/nm, over the limit of %.0f: "
+                "the model is not sure of this configuration; more training data of its kind would help",
+                time, self.names[worst], worst, values[worst], self.limit,
+            )  # fmt: skip
+        self.largest = max(self.largest, float(values[worst]))
+
+    def finish(self):
+        """Close the file; say how often the limit was passed."""
+        self.file.close()
+        if self.over:
+            log.warning(
+                "the members' forces spread by more than %.0f kJ/mol/nm in %d of %d looks: see %s",
+                self.limit, self.over, self.looks, self.file.name,
+            )  # fmt: skip
 
 
 def closest_allowed(denoiser, topology):

@@ -17,11 +17,17 @@ class _Written(BaseModel):
 
 
 class Term(BaseModel):
-    """One energy of the weighted sum."""
+    """One energy of the weighted sum.
+
+    `member` numbers the models of an ensemble, `level` the noise levels of an extrapolation;
+    None: part of every one.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     weight: float = 1.0
+    member: int | None = None
+    level: int | None = None
 
 
 class CoulombTerm(Term):

@@ -12,10 +12,11 @@ import yaml
 from openmm import app, unit
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat
 
+from .combination import members
 from .config import read_yaml, validated
 from .denoiser import Denoiser
 from .force import check_system
-from .guard import Guard, closest_allowed
+from .guard import Guard, SpreadWatch, closest_allowed
 from .systems import create_system, electrolyte, random_positions
 from .units import symbols
 
@@ -39,6 +40,9 @@ class SimulationConfig(BaseModel):
     format : "dcd" or "xtc"
     backend, platform : str or None
         Of `DiffusionForce`, and of OpenMM (None: its fastest).
+    spread_limit : float, kJ/mol/nm, or None
+        Of an ensemble: where its members' forces on a particle differ by more (standard deviation),
+        the run says so.  None: the largest spread on the training frames.
     seed : int
         Of placement, velocities and thermostat.
     """
@@ -56,6 +60,7 @@ class SimulationConfig(BaseModel):
     format: Literal["dcd", "xtc"] = "dcd"
     backend: Literal["auto", "torchscript", "python", "native"] = "auto"
     platform: str | None = None
+    spread_limit: PositiveFloat | None = None
     seed: NonNegativeInt = 1
 
 
@@ -63,7 +68,8 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
     """Run Langevin dynamics under a model.
 
     The output directory receives topology.pdb, trajectory.dcd (or .xtc), state.csv
-    (time, energies, temperature, speed), checkpoint.xml and config.yaml.
+    (time, energies, temperature, speed), checkpoint.xml and config.yaml; of an ensemble,
+    spread.csv too.
 
     Parameters
     ----------
@@ -134,6 +140,9 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
     columns = dict(step=True, time=True, kineticEnergy=True, temperature=True, speed=True)
     columns["potentialEnergy"] = denoiser.conservative
     simulation.reporters.append(app.StateDataReporter(str(output / "state.csv"), every, append=append, **columns))
+    watch = _watch(denoiser, topology, config, output, every)
+    if watch:
+        simulation.reporters.append(watch)
     if progress:
         simulation.reporters.append(
             app.StateDataReporter(
@@ -151,7 +160,21 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
         partial = checkpoint.with_suffix(".partial")
         simulation.saveState(str(partial))
         partial.replace(checkpoint)
+    if watch:
+        watch.finish()
     return trajectory
+
+
+def _watch(denoiser, topology, config, output, every):
+    """A `SpreadWatch` of an ensemble; None for other models."""
+    if not members(denoiser):
+        if config.spread_limit is not None:
+            raise ValueError("spread_limit is given, but the model is no ensemble: leave it out")
+        return None
+    limit = config.spread_limit or denoiser.header.held_out.get("spread_largest")
+    if limit is None:
+        raise ValueError("spread_limit is missing: this ensemble does not say its spread on training frames")
+    return SpreadWatch(output / "spread.csv", every, denoiser, topology, limit)
 
 
 def warn_of_conditions(denoiser, topology, config):
@@ -226,6 +249,7 @@ def _truncate(trajectory, topology, output, n_frames):
             partial = trajectory.with_name(f"partial{trajectory.suffix}")
             frames[:n_frames].save(str(partial))
             partial.replace(trajectory)
-    table = output / "state.csv"
-    if table.exists():
+    for table in (output / "state.csv", output / "spread.csv"):
+        if not table.exists():
+            continue
         table.write_text("".join(table.read_text().splitlines(keepends=True)[: n_frames + 1]))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import yaml
 
+from .combination import ensemble, spread
 from .config import read_config
 from .denoiser import Denoiser
 from .frames import Frames
@@ -21,7 +22,7 @@ from .noise import draw_noise
 from .rdf import compute_rdf, rmsd, smear, split_half_error
 from .scorematching import fit, moments
 from .terms import energy_and_forces
-from .trainingset import blocks, divide, tensors
+from .trainingset import blocks, divide, resampled, tensors
 from .units import thermal_energy
 
 log = logging.getLogger(__name__)
@@ -64,30 +65,63 @@ def train(frames, config, output=None, resume=False, progress=True):
     if output is None:
         with tempfile.TemporaryDirectory() as directory:
             check_training(frames, config)
-            return _train(frames, config, Path(directory), False, progress)
+            return _train_all(frames, config, Path(directory), False, progress)
     output = Path(output)
     settings = output / "config.yaml"
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    begun = (output / "pair.safetensors").exists()
+    fitted = (output if config.ensemble is None else output / "member-0") / "pair.safetensors"
+    begun = fitted.exists()
     if begun and not resume:
         raise ValueError(f"output {output} holds a run already: resume it (--resume), or name another directory")
     if begun and settings.read_text() != text:
         raise ValueError(f"output {output} was begun with another configuration ({settings}): resume with that one")
-    if begun and Denoiser.load(output / "pair.safetensors").header.data["digest"] != frames.digest():
+    if begun and Denoiser.load(fitted).header.data["digest"] != frames.digest():
         raise ValueError(f"output {output} was begun with other frames: resume with those, or name another directory")
     check_training(frames, config)
     output.mkdir(parents=True, exist_ok=True)
     settings.write_text(text)
-    return _train(frames, config, output, resume, progress)
+    return _train_all(frames, config, output, resume, progress)
 
 
-def _train(frames, config, output, resume, progress):
+def _train_all(frames, config, output, resume, progress):
+    """One model, or the members of an ensemble one after the other, each in a directory of its own."""
+    if config.ensemble is None:
+        return _train(frames, config, output, resume, progress)
+    found = []
+    for number in range(config.ensemble.members):
+        log.info("member %d of %d", number + 1, config.ensemble.members)
+        seed = config.training.seed + number
+        one = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
+        directory = output / f"member-{number}"
+        directory.mkdir(parents=True, exist_ok=True)
+        sample = seed if config.ensemble.bootstrap else None
+        found.append(_train(frames, one, directory, resume, progress, sample))
+    denoiser = ensemble(found)
+    training, _, _ = divide(frames, config.data)
+    some = training[:: max(1, len(training) // 100)]
+    values = spread(denoiser, some.positions, False if some.box is None else some.boxes, some.species)
+    denoiser.header.held_out.update(
+        spread_rms=float(np.sqrt(np.mean(values**2))), spread_largest=float(values.max()),
+        members=[member.header.held_out for member in found],
+    )  # fmt: skip
+    log.info(
+        "spread of the members' forces on training frames: rms %.1f, largest %.1f kJ/mol/nm per particle",
+        denoiser.header.held_out["spread_rms"], values.max(),
+    )  # fmt: skip
+    denoiser.save(output / "model.safetensors")
+    return denoiser
+
+
+def _train(frames, config, output, resume, progress, sample=None):
+    """Train one model; `sample` seeds a bootstrap sample of its training frames."""
     training, validation, test = divide(frames, config.data)
     log.info(
         "%d frames to train on, %d to validate, %d kept apart",
         *(0 if part is None else len(part) for part in (training, validation, test)),
     )
     header = _header(frames, training, validation, test, config)
+    if sample is not None:
+        training = resampled(training, sample)
     finished, fitted = output / "model.safetensors", output / "pair.safetensors"
     if resume and finished.exists():
         log.info("%s is finished", finished)

@@ -51,6 +51,20 @@ def divide(frames, data):
     return training, validation, test
 
 
+def resampled(frames, seed):
+    """A bootstrap sample of frames: whole replicas, or tenths of a single run, drawn with replacement.
+
+    A replica drawn twice is there twice under its one number, so that no copy of a
+    training frame is ever held out.
+    """
+    rng = np.random.default_rng(seed)
+    groups = [np.flatnonzero(frames.replica == number) for number in np.unique(frames.replica)]
+    if len(groups) == 1:
+        groups = [rows for rows in np.array_split(groups[0], 10) if len(rows)]
+    chosen = np.sort(rng.integers(len(groups), size=len(groups)))
+    return frames[np.concatenate([groups[number] for number in chosen])]
+
+
 def tensors(frames, denoiser, config, dtype):
     """A `TrainingSet` of frames, with the coordinates that the configuration noises."""
     index = denoiser.species_index(frames.species)
