@@ -106,6 +106,48 @@ def evaluate(
 
 
 @app.command()
+def refine(
+    model: Annotated[str, typer.Argument(help="Model file with a pair potential.")],
+    frames: Annotated[Path, typer.Argument(help="The frames it was trained on.")],
+    output: Output,
+    config: Annotated[Optional[Path], typer.Option(help="YAML file with the settings.")] = None,
+    iterations: Annotated[Optional[int], typer.Option(help="rounds of MD and step")] = None,
+    temperature: Annotated[Optional[float], typer.Option(help="K, of frames that do not say")] = None,
+):
+    """Give the pair part the relative populations of the data: MD, then a step; goes on where it was stopped."""
+    from .config import read_yaml, validated
+    from .frames import Frames
+    from .refine import RefineConfig
+    from .refine import refine as run
+
+    settings = read_yaml(config) if config else {}
+    if iterations is not None:
+        settings["iterations"] = iterations
+    settings = validated(RefineConfig, settings, str(config or "options"))
+    run(model, Frames.load(frames, temperature), output, settings, typer.echo)
+    typer.echo(output / "model.safetensors")
+
+
+@app.command()
+def combine(
+    models: Annotated[list[Path], typer.Argument(help="Model files of one system.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")],
+    extrapolate: Annotated[bool, typer.Option(help="To no noise, from different noise levels.")] = False,
+):
+    """One model from several: the mean of an ensemble, or an extrapolation of noise levels to none (Richardson)."""
+    from .combination import ensemble, extrapolated
+    from .denoiser import Denoiser
+
+    parts = [Denoiser.load(path) for path in models]
+    combined = extrapolated(parts) if extrapolate else ensemble(parts)
+    if output.suffix != ".safetensors":
+        raise ValueError(f"output is {output}: give a name that ends in .safetensors")
+    combined.save(output)
+    weights = ", ".join(f"{term.weight:g} x {term.kind} at {term.sigma:g} nm" for term in combined.header.learnt)
+    typer.echo(f"{output}: {weights}")
+
+
+@app.command()
 def rdf(
     trajectory: Annotated[list[Path], typer.Argument(help="Trajectories, each an independent run.")],
     output: Output,

@@ -161,7 +161,7 @@ class Wall(nn.Module):
         return sum_pairs(near, 0.5 * self.stiffness * overlap * overlap)
 
 
-def coulomb_force(charges, relative_permittivity, box):
+def coulomb_force(charges, relative_permittivity, box, tolerance=1e-5):
     """The `Coulomb` prior as a native OpenMM force: NonbondedForce with PME.
 
     Parameters
@@ -169,6 +169,8 @@ def coulomb_force(charges, relative_permittivity, box):
     charges : sequence of float, length n_particles, e
     relative_permittivity : float
     box : array, shape (3, 3), nm, or None
+    tolerance : float
+        OpenMM's Ewald error tolerance: about the relative error of the forces.
 
     Returns
     -------
@@ -184,7 +186,7 @@ def coulomb_force(charges, relative_permittivity, box):
     else:
         force.setNonbondedMethod(openmm.NonbondedForce.PME)
         force.setCutoffDistance(native_cutoff(box))
-        force.setEwaldErrorTolerance(1e-5)
+        force.setEwaldErrorTolerance(tolerance)
         force.setUseDispersionCorrection(False)
     return force
 

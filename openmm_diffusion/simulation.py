@@ -10,7 +10,7 @@ import numpy as np
 import openmm
 import yaml
 from openmm import app, unit
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
 from .combination import members
 from .config import read_yaml, validated
@@ -40,6 +40,8 @@ class SimulationConfig(BaseModel):
     format : "dcd" or "xtc"
     backend, platform : str or None
         Of `DiffusionForce`, and of OpenMM (None: its fastest).
+    threads : int or None
+        Of the CPU platform; None: OpenMM's choice.
     spread_limit : float, kJ/mol/nm, or None
         Of an ensemble: where its members' forces on a particle differ by more (standard deviation),
         the run says so.  None: the largest spread on the training frames.
@@ -60,6 +62,7 @@ class SimulationConfig(BaseModel):
     format: Literal["dcd", "xtc"] = "dcd"
     backend: Literal["auto", "torchscript", "python", "native"] = "auto"
     platform: str | None = None
+    threads: PositiveInt | None = None
     spread_limit: PositiveFloat | None = None
     seed: NonNegativeInt = 1
 
@@ -219,7 +222,9 @@ def _begin(output, config, denoiser, resume):
         raise ValueError(f"output {output} holds a run already: resume it (--resume), or name another directory")
     if settings.exists():
         begun = yaml.safe_load(settings.read_text())
-        changed = [key for key in given if key not in ("duration", "platform") and given[key] != begun.get(key)]
+        changed = [
+            key for key in given if key not in ("duration", "platform", "threads") and given[key] != begun.get(key)
+        ]
         if changed and (output / "checkpoint.xml").exists():
             raise ValueError(
                 f"{changed[0]} is {given[changed[0]]}, but the run in {output} was begun with {begun.get(changed[0])}: "
@@ -238,7 +243,9 @@ def _simulation(denoiser, topology, system, config):
     names = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
     if config.platform not in names:
         raise ValueError(f"platform is {config.platform!r}: OpenMM has {', '.join(names)} on this machine")
-    return app.Simulation(topology, system, integrator, openmm.Platform.getPlatformByName(config.platform))
+    properties = {"Threads": str(config.threads)} if config.threads and config.platform == "CPU" else {}
+    platform = openmm.Platform.getPlatformByName(config.platform)
+    return app.Simulation(topology, system, integrator, platform, properties)
 
 
 def _truncate(trajectory, topology, output, n_frames):

@@ -211,8 +211,7 @@ def _header(frames, training, validation, test, config):
         data={
             "digest": frames.digest(),
             "n_frames": len(frames),
-            "test_fraction": config.data.test_fraction,
-            "seed": config.data.seed,
+            **config.data.model_dump(include={"test_fraction", "validation_fraction", "limit", "seed"}),
             **{f"{k}_frames": 0 if v is None else len(v) for k, v in parts.items()},
         },
     )

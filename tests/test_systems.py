@@ -38,8 +38,13 @@ def native_and_inside(request):
     head, backend = request.param
     return [
         create_system(
-            licl_denoiser(head), licl_frames().topology(), native_prior=native, backend=backend, precision="double"
-        )
+            licl_denoiser(head),
+            licl_frames().topology(),
+            native_prior=native,
+            ewald_error_tolerance=1e-5,
+            backend=backend,
+            precision="double",
+        )  # fmt: skip
         for native in (True, False)
     ]
 
@@ -58,11 +63,21 @@ def test_native_prior_is_the_same_physics(native_and_inside, platform):
     assert abs(inside_step) > 1 and native_step == pytest.approx(inside_step, rel=1e-5)
 
 
+def test_pme_has_the_accuracy_that_it_is_asked_for():
+    model, topology = licl_denoiser(kinds=("coulomb",)), licl_frames().topology()
+    x = licl_frames().positions[0].astype(float)
+    expected = model.forces(x)
+    for tolerance in (5e-4, 1e-4):
+        forces, _ = evaluated(create_system(model, topology, ewald_error_tolerance=tolerance), x, "CPU")
+        error = np.sqrt(np.mean((forces - expected) ** 2) / np.mean(expected**2))
+        assert 0.05 * tolerance < error < 3 * tolerance
+
+
 @pytest.mark.parametrize("edge", [1.9, 2.526, 3.2, 5.0])
 def test_coulomb_in_other_boxes_than_the_training_data(edge):
     model, topology = licl_denoiser(kinds=("coulomb",)), electrolyte({"Li": 16, "Cl": 16}, edge=edge)
     x = random_positions(model, topology)
-    native, native_energy = evaluated(create_system(model, topology), x)
+    native, native_energy = evaluated(create_system(model, topology, ewald_error_tolerance=1e-5), x)
     system = create_system(model, topology, native_prior=False, backend="python", precision="double")
     inside, inside_energy = evaluated(system, x)
     assert_close(native, inside, 1e-4)
@@ -73,7 +88,7 @@ def test_triclinic_box():
     model, topology = licl_denoiser(kinds=PRIOR), electrolyte({"Li": 16, "Cl": 16}, edge=2.6)
     topology.setPeriodicBoxVectors(np.array([[2.7, 0, 0], [0.8, 2.6, 0], [-1.1, 0.9, 2.65]]) * unit.nanometer)
     x = random_positions(model, topology)
-    native, _ = evaluated(create_system(model, topology), x)
+    native, _ = evaluated(create_system(model, topology, ewald_error_tolerance=1e-5), x)
     system = create_system(model, topology, native_prior=False, backend="python", precision="double")
     assert_close(native, evaluated(system, x)[0], 1e-4)
 
@@ -243,11 +258,13 @@ def test_no_box_to_fill_is_refused():
 def test_native_pair_potential_is_the_same_physics(platform):
     model, topology = licl_denoiser(kinds=QUICK), licl_frames().topology()
     x = licl_frames().positions[3].astype(float)
-    native = create_system(model, topology, backend="native")
+    native = create_system(model, topology, backend="native", ewald_error_tolerance=1e-5)
     assert not any("Torch" in force.getName() or "Python" in type(force).__name__ for force in native.getForces())
     forces, energy = evaluated(native, x, platform)
     assert_close(forces, model.forces(x), 1e-4)
-    python, python_energy = evaluated(create_system(model, topology, backend="python", precision="double"), x)
+    python, python_energy = evaluated(
+        create_system(model, topology, backend="python", precision="double", ewald_error_tolerance=1e-5), x
+    )
     assert_close(forces, python, 1e-4)
     assert energy == pytest.approx(python_energy, rel=1e-4)
     copy = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(native))

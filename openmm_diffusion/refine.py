@@ -1,0 +1,182 @@
+"""Refinement of the pair part against the data's own g(r): molecular dynamics, then a step in closed form."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas
+import torch
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+
+from .combination import merged
+from .config import DataConfig, validated
+from .denoiser import Denoiser
+from .evaluate import noised
+from .noise import NoiseConfig, draw_noise
+from .rdf import compute_rdf, rmsd
+from .relativeentropy import basis_sums, change, choose_weight, mean_sums, sample, solve
+from .sampling import SamplingConfig, sample_ensemble
+from .scorematching import moments, score_objective
+from .terms import energy_and_forces
+from .trainingset import blocks, divide
+from .units import thermal_energy
+
+log = logging.getLogger(__name__)
+
+
+class RefineConfig(BaseModel):
+    """How a pair part is refined.
+
+    Attributes
+    ----------
+    iterations : int
+        Rounds of molecular dynamics and step; each starts from the last one's potential.
+    weights : list of float, 1/nm^2
+        Of the relative entropy beside the score-matching objective; the held-out score picks one.
+    sampling : SamplingConfig
+        Its g(r) limits what a step can know: make it as long as the data.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    iterations: PositiveInt = 2
+    weights: list[PositiveFloat] = [100.0, 300.0, 1000.0, 3000.0, 10000.0]
+    sampling: SamplingConfig = SamplingConfig()
+
+
+@dataclass
+class Reference:
+    """What the data say, by replica: `Moments`, and mean sums of the basis functions."""
+
+    moments: list
+    sums: list
+
+
+def refine(model, frames, output, config=None, report=None):
+    """A model whose pair part also has the relative populations of the data.
+
+    Only positions are used, and of the frames that the model was trained on only those
+    that it was trained on.  The model given stays as it is.  Called again with the same
+    output, it goes on where it was stopped.
+
+    Parameters
+    ----------
+    model : path or Denoiser
+        With one pair term, or several of the same knots, whose penalty its file tells.
+    frames : Frames
+    output : path
+        Receives iteration-0/, ..., refine.csv and model.safetensors.
+    config : RefineConfig, dict or None
+    report : callable, optional
+        Called with lines of text as the work goes on.
+
+    Returns
+    -------
+    Denoiser
+
+    Raises
+    ------
+    ValueError
+        For a model without a pair term, or frames of another system.
+    """
+    if not isinstance(config, RefineConfig):
+        config = validated(RefineConfig, config or {}, "config")
+    original = model if isinstance(model, Denoiser) else Denoiser.load(model)
+    denoiser, output = merged(original), Path(output)
+    pairs = [i for i, term in enumerate(denoiser.header.terms) if term.kind == "pair"]
+    if len(pairs) != 1 or denoiser.header.terms[pairs[0]].penalty is None:
+        raise ValueError(
+            "the model needs one fitted pair potential, whose populations can be refined: train one with a pair section"
+        )
+    if not original.conservative:
+        raise ValueError("the model has a vector head: without an energy there is no relative entropy to refine by")
+    output.mkdir(parents=True, exist_ok=True)
+    _check_output(output, original, frames)
+    used = training_frames(original, frames)
+    reference = Reference(*_reference(denoiser, pairs[0], used))
+    starts = used.positions[:: max(1, len(used) // config.sampling.runs)]
+    rows, kT = [], thermal_energy(denoiser.header.temperature)
+    for iteration in range(config.iterations):
+        directory = output / f"iteration-{iteration}"
+        md, starts = sample_ensemble(denoiser, directory, starts, config.sampling, report)
+        row = {"iteration": iteration, **_structure(md, noised(used, original.sigma) if original.sigma else used)}
+        pair, term = denoiser.modules()[pairs[0]], denoiser.header.terms[pairs[0]]
+        current = sample(pair, basis_sums(pair, *_tensors(md), denoiser.species_index(md.species)))
+        weight, path = choose_weight(
+            pair, reference.moments, reference.sums, current, term.penalty, config.weights, kT
+        )  # fmt: skip
+        data = mean_sums(reference.moments, reference.sums)
+        c = solve(pair, reference.moments, data, current, term.penalty, weight, kT)
+        scores = {w: (score, entropy) for w, score, _, entropy in path}
+        row.update(
+            weight=weight, held_out_score=scores[weight][0], held_out_score_without=scores[0.0][0],
+            held_out_relative_entropy=scores[weight][1],
+            score_before=score_objective(pair.coefficients, reference.moments),
+            score_after=score_objective(c, reference.moments),
+            relative_entropy=change(c, data, current, kT),
+        )  # fmt: skip
+        rows.append(row)
+        denoiser = denoiser.rebuilt(denoiser.header.terms, denoiser.modules())
+        denoiser.modules()[pairs[0]].coefficients.copy_(c)
+        pandas.DataFrame(rows).to_csv(output / "refine.csv", index=False)
+        if report:
+            report(
+                f"iteration {iteration}: weight {weight:g} /nm^2, relative entropy on held-out replicas "
+                f"{row['held_out_relative_entropy']:+.3f} per frame, held-out score {row['held_out_score']:.0f} "
+                f"(without g(r): {row['held_out_score_without']:.0f}) (kJ/mol/nm)^2"
+            )
+    denoiser.header = denoiser.header.model_copy(
+        update={"held_out": {**original.header.held_out, "refined": [dict(row) for row in rows]}}
+    )
+    denoiser.save(output / "model.safetensors")
+    return denoiser
+
+
+def training_frames(denoiser, frames):
+    """The frames that training used, if these are the frames it saw; else all of them."""
+    data = denoiser.header.data
+    denoiser.species_index(frames.species)
+    if data.get("digest") != frames.digest():
+        return frames
+    keys = {key: data[key] for key in DataConfig.model_fields if key in data}
+    return divide(frames, DataConfig(**keys))[0]
+
+
+def _check_output(output, denoiser, frames):
+    """Refuse to go on in a directory that was begun with another model or other frames."""
+    mark, text = output / "begun.txt", f"model {denoiser.digest()}, frames {frames.digest()}\n"
+    if mark.exists() and mark.read_text() != text:
+        raise ValueError(f"output {output} was begun with another model or other frames: name another directory")
+    mark.write_text(text)
+
+
+def _tensors(frames):
+    return torch.as_tensor(frames.positions), None if frames.box is None else torch.as_tensor(frames.boxes)
+
+
+def _reference(denoiser, place, frames):
+    """Moments and sums of each replica of frames, noised as the model's ensemble is."""
+    pair, sigma = denoiser.modules()[place], denoiser.sigma
+    index, kT = denoiser.species_index(frames.species), thermal_energy(frames.temperature)
+    others = [(t, m) for i, (t, m) in enumerate(zip(denoiser.header.terms, denoiser.modules())) if i != place]
+    rest = denoiser.rebuilt([term for term, _ in others], [module for _, module in others]).model.double()
+    averages, sums = [], []
+    for block in blocks(frames, 10):
+        x, box = _tensors(block)
+        x = x.double()
+        if sigma > 0:
+            eps = draw_noise(x, NoiseConfig(draws=2), torch.Generator().manual_seed(0))
+            x = (x + sigma * eps).flatten(0, 1)
+            box = None if box is None else box.repeat(len(eps), 1, 1)
+        parts = zip(x.split(32), [None] * len(x) if box is None else box.split(32))
+        forces = torch.cat([energy_and_forces(rest, *part, index)[1] for part in parts])
+        averages.append(moments(pair, x, forces, box, index, kT))
+        sums.append(basis_sums(pair, x, box, index).mean(0))
+    return averages, sums
+
+
+def _structure(md, frames):
+    """RMSD of g(r) of MD from the frames, by pair."""
+    half = 0.5 * float(frames.boxes[:, [0, 1, 2], [0, 1, 2]].min())
+    curves = [compute_rdf(part, (0.2, min(1.0, 0.01 * int(100 * half))), 0.01) for part in (md, frames)]
+    return {f"rmsd {pair}": rmsd(curves[0].g[pair], curves[1].g[pair]) for pair in curves[0].g}

@@ -1,0 +1,88 @@
+"""Independent runs of one model, side by side: the frames of its own ensemble."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import openmm
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from .evaluate import read_runs
+from .simulation import simulate
+
+
+class SamplingConfig(BaseModel):
+    """Several runs from different starts.
+
+    Attributes
+    ----------
+    runs : int
+    duration, discard, interval, timestep : float, ps
+        Of each run: length, start that is left out, time between frames, time step.
+    platform : str or None
+        Of OpenMM; None: its fastest.  On the CPU, each run has one core.
+    seed : int
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    runs: PositiveInt = 8
+    duration: PositiveFloat = Field(210.0)
+    discard: NonNegativeFloat = 10.0
+    interval: PositiveFloat = 0.5
+    timestep: PositiveFloat = 0.005
+    platform: str | None = None
+    seed: NonNegativeInt = 1
+
+
+def sample_ensemble(denoiser, output, starts, config, report=None):
+    """Frames of MD under a model; runs that are in `output` already are gone on with, finished ones only read.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        Pair potentials alone run as native OpenMM forces.
+    output : path
+        Receives run-0/, run-1/, ..., each as `simulate` leaves it.
+    starts : array, shape (n_starts, n_particles, 3), nm
+        Taken in turn.
+    config : SamplingConfig
+    report : callable, optional
+        Called with one line of text when a run is finished.
+
+    Returns
+    -------
+    frames : Frames
+        One replica per run, the start of each left out.
+    last : array, shape (n_runs, n_particles, 3), nm
+        The last frame of each run.
+    """
+    output = Path(output)
+    native = {term.kind for term in denoiser.header.learnt} == {"pair"}
+    platform = config.platform or _fastest()
+
+    def one(number):
+        settings = dict(
+            duration=config.duration, interval=config.interval, timestep=config.timestep, seed=config.seed + number,
+            platform=platform, threads=1 if platform == "CPU" else None, backend="native" if native else "auto",
+        )  # fmt: skip
+        start = np.asarray(starts[number % len(starts)], dtype=float)
+        path = simulate(denoiser, output / f"run-{number}", settings, resume=True, positions=start, progress=False)
+        if report:
+            report(f"{output.name}: run {number + 1} of {config.runs}, {config.duration:g} ps, done")
+        return path
+
+    # OpenMM leaves Python free while it steps: threads are enough.
+    with ThreadPoolExecutor(os.cpu_count() if platform == "CPU" else 1) as pool:
+        paths = list(pool.map(one, range(config.runs)))
+    topology = output / "run-0" / "topology.pdb"
+    frames = read_runs(paths, topology, denoiser.header.temperature, config.discard, config.interval)
+    last = np.stack([mdtraj.load(str(path), top=str(topology))[-1].xyz[0] for path in paths])
+    return frames, last
+
+
+def _fastest():
+    platforms = [openmm.Platform.getPlatform(i) for i in range(openmm.Platform.getNumPlatforms())]
+    return max(platforms, key=lambda platform: platform.getSpeed()).getName()
