@@ -14,9 +14,9 @@ from .denoiser import Denoiser
 from .evaluate import noised
 from .noise import NoiseConfig, draw_noise
 from .rdf import compute_rdf, rmsd
-from .relativeentropy import basis_sums, change, choose_weight, mean_sums, sample, solve
+from .relativeentropy import basis_sums, change, held_out, mean_sums, sample, solve
 from .sampling import SamplingConfig, sample_ensemble
-from .scorematching import moments, score_objective
+from .scorematching import moments
 from .terms import energy_and_forces
 from .trainingset import blocks, divide
 from .units import thermal_energy
@@ -31,8 +31,9 @@ class RefineConfig(BaseModel):
     ----------
     iterations : int
         Rounds of molecular dynamics and step; each starts from the last one's potential.
-    weights : list of float, 1/nm^2
-        Of the relative entropy beside the score-matching objective; the held-out score picks one.
+    weight : float, 1/nm^2
+        w of the relative entropy beside the score-matching objective.  On 2.4 M LiCl the held-out
+        score is best at 300 to 3,000, for 500 as for 1,400 frames, and differs little within.
     sampling : SamplingConfig
         Its g(r) limits what a step can know: make it as long as the data.
     """
@@ -40,7 +41,7 @@ class RefineConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     iterations: PositiveInt = 2
-    weights: list[PositiveFloat] = [100.0, 300.0, 1000.0, 3000.0, 10000.0]
+    weight: PositiveFloat = 1000.0
     sampling: SamplingConfig = SamplingConfig()
 
 
@@ -102,28 +103,21 @@ def refine(model, frames, output, config=None, report=None):
         row = {"iteration": iteration, **_structure(md, noised(used, original.sigma) if original.sigma else used)}
         pair, term = denoiser.modules()[pairs[0]], denoiser.header.terms[pairs[0]]
         current = sample(pair, basis_sums(pair, *_tensors(md), denoiser.species_index(md.species)))
-        weight, path = choose_weight(
-            pair, reference.moments, reference.sums, current, term.penalty, config.weights, kT
-        )  # fmt: skip
         data = mean_sums(reference.moments, reference.sums)
-        c = solve(pair, reference.moments, data, current, term.penalty, weight, kT)
-        scores = {w: (score, entropy) for w, score, _, entropy in path}
-        row.update(
-            weight=weight, held_out_score=scores[weight][0], held_out_score_without=scores[0.0][0],
-            held_out_relative_entropy=scores[weight][1],
-            score_before=score_objective(pair.coefficients, reference.moments),
-            score_after=score_objective(c, reference.moments),
-            relative_entropy=change(c, data, current, kT),
-        )  # fmt: skip
+        c = solve(pair, reference.moments, data, current, term.penalty, config.weight, kT)
+        for label, weight in (("", config.weight), (", forces alone", 0.0)):
+            score, entropy = held_out(pair, reference.moments, reference.sums, current, term.penalty, weight, kT)
+            row[f"held-out score{label}"], row[f"held-out relative entropy{label}"] = score, entropy
+        row.update(effective_sample=current.effective(c, kT), relative_entropy=change(c, data, current, kT))
         rows.append(row)
         denoiser = denoiser.rebuilt(denoiser.header.terms, denoiser.modules())
         denoiser.modules()[pairs[0]].coefficients.copy_(c)
         pandas.DataFrame(rows).to_csv(output / "refine.csv", index=False)
         if report:
             report(
-                f"iteration {iteration}: weight {weight:g} /nm^2, relative entropy on held-out replicas "
-                f"{row['held_out_relative_entropy']:+.3f} per frame, held-out score {row['held_out_score']:.0f} "
-                f"(without g(r): {row['held_out_score_without']:.0f}) (kJ/mol/nm)^2"
+                f"iteration {iteration}: relative entropy on held-out replicas {row['held-out relative entropy']:+.3f} "
+                f"per frame, held-out score {row['held-out score']:.0f} (forces alone: "
+                f"{row['held-out score, forces alone']:.0f}) (kJ/mol/nm)^2"
             )
     denoiser.header = denoiser.header.model_copy(
         update={"held_out": {**original.header.held_out, "refined": [dict(row) for row in rows]}}

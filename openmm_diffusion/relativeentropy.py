@@ -6,15 +6,16 @@ sparsely sampled barrier between them.  The relative entropy of the data to the 
     S_rel(c) = c . <B>_data / kT + ln Z(c) + const,   B_k = sum_{i<j} B_k(r_ij),
 
 knows it from the populations themselves; at its minimum <B_k>_model = <B_k>_data, which is
-to say equal g(r).  Its gradient and Hessian need averages over the model's own ensemble, of
-which molecular dynamics at coefficients c_0 gives a sample:
+to say equal g(r).  Frames of the model's own ensemble at coefficients c_0 give it near there
+by reweighting:
 
-    S_rel(c) = S_rel(c_0) + (<B>_data - <B>_0) . d / kT + d^T C d / 2 kT^2,   d = c - c_0,
+    S_rel(c) - S_rel(c_0) = <B>_data . d / kT + ln <exp(-B . d / kT)>_0,   d = c - c_0.
 
-with C the covariance of B there.  The sum of both objectives, forces from the one and
-populations from the other, is quadratic in c:
+Forces from the one objective and populations from the other: the sum
 
     c^T A c / 2 - b^T c + penalty + w kT^2 S_rel(c)
+
+is convex, and Newton's method finds its minimum.
 
 References
 ----------
@@ -31,24 +32,44 @@ from .geometry import configuration, pair_species
 from .pair import splines
 from .scorematching import mean_moments, roughness, score_objective
 
+#: Part of the sample that must stay effective: where reweighting would lean on fewer frames, a step ends.
+EFFECTIVE = 0.3
+
 
 @dataclass
 class Sample:
-    """Averages over the model's own ensemble.
+    """Frames of the model's own ensemble.
 
     Attributes
     ----------
     c : Tensor, shape (n_coefficients,), kJ/mol
         Coefficients c_0 that the ensemble belongs to.
-    B : Tensor, shape (n_coefficients,)
-        <B>_0.
-    C : Tensor, shape (n_coefficients, n_coefficients)
-        Covariance of B.
+    sums : Tensor, shape (n_frames, n_coefficients)
+        `basis_sums` of each frame.
+    probabilities : Tensor, shape (n_frames,)
+        Their weights at c_0; they add up to 1.
     """
 
     c: Tensor
-    B: Tensor
-    C: Tensor
+    sums: Tensor
+    probabilities: Tensor
+
+    def reweighted(self, c, kT):
+        """ln <exp(-B . d / kT)>_0, and the frames' probabilities at c."""
+        logarithms = torch.log(self.probabilities) - self.sums @ (c.flatten() - self.c) / kT
+        total = torch.logsumexp(logarithms, 0)
+        return float(total), torch.exp(logarithms - total)
+
+    def effective(self, c, kT):
+        """Part of the sample that is effective at c, 0 to 1 (Kish)."""
+        _, p = self.reweighted(c, kT)
+        return float(1 / (p * torch.where(p > 0, p / self.probabilities, 0.0)).sum())
+
+
+def sample(pair, sums):
+    """`Sample` of the ensemble of `pair` from `basis_sums` of its frames."""
+    even = torch.full((len(sums),), 1 / len(sums), dtype=sums.dtype)
+    return Sample(pair.coefficients.flatten().clone(), sums, even)
 
 
 def basis_sums(pair, positions, box, species, frames_per_chunk=64):
@@ -74,13 +95,8 @@ def basis_sums(pair, positions, box, species, frames_per_chunk=64):
     return torch.cat(rows)
 
 
-def sample(pair, sums):
-    """`Sample` of the ensemble of `pair` from its `basis_sums`."""
-    return Sample(pair.coefficients.flatten().clone(), sums.mean(0), torch.cov(sums.T))
-
-
 def change(c, data, model, kT):
-    """S_rel(c) - S_rel(c_0) per frame (dimensionless), to second order around the `Sample`.
+    """S_rel(c) - S_rel(c_0) per frame, dimensionless.
 
     Parameters
     ----------
@@ -90,12 +106,13 @@ def change(c, data, model, kT):
     model : Sample
     kT : float, kJ/mol
     """
-    d = c.flatten() - model.c
-    return float((data - model.B) @ d / kT + 0.5 * d @ model.C @ d / kT**2)
+    return float(data @ (c.flatten() - model.c)) / kT + model.reweighted(c, kT)[0]
 
 
 def solve(pair, replicas, data, model, penalty, weight, kT):
     """Minimum of score matching, penalty and `weight` kT^2 S_rel together, shape of `pair.coefficients`, kJ/mol.
+
+    Or as far on the way to it as the sample can tell: see `EFFECTIVE`.
 
     Parameters
     ----------
@@ -106,60 +123,61 @@ def solve(pair, replicas, data, model, penalty, weight, kT):
     model : Sample
     penalty : float
     weight : float, 1/nm^2
-        0: score matching alone.
     kT : float, kJ/mol
     """
     A, b = mean_moments(replicas)
+    smooth = A + penalty * roughness(pair)
     free = (torch.arange(pair.n_basis) < pair.n_basis - 3).repeat(len(pair.coefficients))
-    matrix = A + penalty * roughness(pair) + weight * model.C
-    right = b - weight * kT * (data - model.B) + weight * (model.C @ model.c)
-    matrix, right = matrix[free][:, free], right[free]
-    ridge = 1e-9 * matrix.diagonal().max() * torch.eye(len(matrix), dtype=matrix.dtype)
-    c = torch.zeros(pair.coefficients.numel(), dtype=torch.float64)
-    c[free] = torch.linalg.solve(matrix + ridge, right)
+
+    def objective(c):
+        return float(0.5 * c @ smooth @ c - b @ c) + weight * kT**2 * change(c, data, model, kT)
+
+    c = model.c.clone()
+    for _ in range(50):
+        _, p = model.reweighted(c, kT)
+        B = p @ model.sums
+        C = (model.sums * p[:, None]).T @ model.sums - B[:, None] * B[None]
+        gradient = smooth @ c - b + weight * kT * (data - B)
+        hessian = (smooth + weight * C)[free][:, free]
+        hessian = hessian + 1e-9 * hessian.diagonal().max() * torch.eye(len(hessian), dtype=hessian.dtype)
+        step = torch.zeros_like(c)
+        step[free] = -torch.linalg.solve(hessian, gradient[free])
+        now, slope, length = objective(c), float(gradient @ step), 1.0
+        # Armijo's condition; and no further than the sample reaches.
+        while objective(c + length * step) > now + 1e-4 * length * slope or (
+            weight > 0 and model.effective(c + length * step, kT) < EFFECTIVE
+        ):
+            length /= 2
+            if length < 1e-3:
+                return c.view_as(pair.coefficients)
+        c = c + length * step
+        if -slope < 1e-6 * abs(now):
+            break
     return c.view_as(pair.coefficients)
 
 
-def choose_weight(pair, replicas, sums, model, penalty, weights, kT, n_folds=5):
-    """The largest weight whose held-out score is within one standard error of the best.
+def held_out(pair, replicas, sums, model, penalty, weight, kT, n_folds=5):
+    """What a weight does on replicas left out: score objective and change of S_rel, means over folds.
 
-    Forces decide how far populations may pull: the held-out score is that of score
-    matching, on replicas left out, and the standard error that of its difference from the
-    best over the folds (the one-standard-error rule of Breiman et al., CART, 1984).
-
-    Parameters
-    ----------
-    pair : SplinePair
-    replicas : list of Moments
-    sums : list of Tensor
-        <B>_data of each replica.
-    model, penalty, kT
-        As `solve`.
-    weights : list of float, 1/nm^2
-        Tried beside 0.
-    n_folds : int
+    Arguments as `solve`, with `sums` <B>_data of each replica.
 
     Returns
     -------
-    weight : float, 1/nm^2
-    path : list of (weight, held-out score, its error against the best, held-out change of S_rel)
+    score : float, kJ^2/mol^2/nm^2 per frame
+        `score_objective`: lower is better.
+    entropy : float
+        `change` from the sampled potential, per frame: negative is better.
     """
     n_folds = min(n_folds, len(replicas))
-    weights = [0.0, *sorted(weights)]
-    scores, entropies = np.zeros((len(weights), n_folds)), np.zeros((len(weights), n_folds))
+    scores, entropies = [], []
     for fold in range(n_folds):
         out = [i for i in range(len(replicas)) if i % n_folds == fold]
         kept = [i for i in range(len(replicas)) if i % n_folds != fold]
-        data, left = mean_sums(replicas, sums, kept), mean_sums(replicas, sums, out)
-        for row, weight in enumerate(weights):
-            c = solve(pair, [replicas[i] for i in kept], data, model, penalty, weight, kT)
-            scores[row, fold] = score_objective(c, [replicas[i] for i in out])
-            entropies[row, fold] = change(c, left, model, kT)
-    best = scores.mean(1).argmin()
-    errors = (scores - scores[best]).std(1, ddof=1) / np.sqrt(n_folds)
-    allowed = scores.mean(1) <= scores.mean(1)[best] + errors
-    path = list(zip(weights, scores.mean(1).tolist(), errors.tolist(), entropies.mean(1).tolist()))
-    return weights[int(np.flatnonzero(allowed).max())], path
+        data = mean_sums(replicas, sums, kept)
+        c = solve(pair, [replicas[i] for i in kept], data, model, penalty, weight, kT)
+        scores.append(score_objective(c, [replicas[i] for i in out]))
+        entropies.append(change(c, mean_sums(replicas, sums, out), model, kT))
+    return float(np.mean(scores)), float(np.mean(entropies))
 
 
 def mean_sums(replicas, sums, chosen=None):
