@@ -11,8 +11,10 @@ import numpy as np
 import openmm
 import pandas
 import pytest
+from models import licl_denoiser, licl_frames
 
 from openmm_diffusion import Denoiser, Frames, simulate
+from openmm_diffusion.combination import ensemble, spread
 from openmm_diffusion.evaluate import noised
 from openmm_diffusion.guard import SimulationStopped, closest_allowed
 from openmm_diffusion.simulation import SimulationConfig
@@ -153,3 +155,29 @@ def test_a_vector_head_runs_and_reports_no_potential_energy(tmp_path):
     simulate("licl_vector", tmp_path / "run", {**SHORT, "duration": 0.2}, progress=False)
     assert not Denoiser.load("licl_vector").conservative
     assert not any("Potential" in column for column in pandas.read_csv(tmp_path / "run" / "state.csv").columns)
+
+
+def test_a_run_says_where_the_members_of_an_ensemble_disagree(tmp_path, caplog):
+    parts = []
+    for factor in (0.8, 1.2):
+        part = licl_denoiser(kinds=("coulomb", "wall", "pair"))
+        part = part.rebuilt(part.header.terms, part.modules())
+        part.modules()[-1].coefficients.mul_(factor)
+        parts.append(part)
+    model, x = ensemble(parts), licl_frames().positions[0].astype(float)
+    settings = dict(duration=0.1, interval=0.02, timestep=0.002, platform="CPU", backend="native")
+    with pytest.raises(ValueError, match="spread_limit is missing"):
+        simulate(model, tmp_path / "none", settings, positions=x, progress=False)
+    simulate(model, tmp_path / "run", {**settings, "spread_limit": 1.0}, positions=x, progress=False)
+    table = pandas.read_csv(tmp_path / "run" / "spread.csv")
+    assert len(table) == 5 and (table["largest_spread_kJ_per_mol_nm"] > 1).all()
+    run = mdtraj.load(str(tmp_path / "run" / "trajectory.dcd"), top=str(tmp_path / "run" / "topology.pdb"))
+    expected = spread(model, run.xyz.astype(float)).max(axis=1)
+    # The trajectory is rounded to float32, wrapped.
+    assert table["largest_spread_kJ_per_mol_nm"].to_numpy() == pytest.approx(expected, rel=1e-3)
+    assert "spread by" in caplog.text and "in 5 of 5 looks" in caplog.text
+    caplog.clear()
+    simulate(model, tmp_path / "calm", {**settings, "spread_limit": 1e6}, positions=x, progress=False)
+    assert "spread by" not in caplog.text
+    with pytest.raises(ValueError, match="spread_limit is given, but the model is no ensemble"):
+        simulate(parts[0], tmp_path / "one", {**settings, "spread_limit": 1.0}, positions=x, progress=False)
