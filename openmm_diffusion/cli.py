@@ -138,10 +138,10 @@ def combine(
     from .combination import ensemble, extrapolated
     from .denoiser import Denoiser
 
-    parts = [Denoiser.load(path) for path in models]
-    combined = extrapolated(parts) if extrapolate else ensemble(parts)
     if output.suffix != ".safetensors":
         raise ValueError(f"output is {output}: give a name that ends in .safetensors")
+    parts = [Denoiser.load(path) for path in models]
+    combined = extrapolated(parts) if extrapolate else ensemble(parts)
     combined.save(output)
     weights = ", ".join(f"{term.weight:g} x {term.kind} at {term.sigma:g} nm" for term in combined.header.learnt)
     typer.echo(f"{output}: {weights}")

@@ -25,7 +25,7 @@ def config(tmp_path, **changes):
 
 def test_help_names_the_commands():
     text = run("--help").stdout
-    assert all(command in text for command in ("train", "simulate", "evaluate", "rdf", "generate"))
+    assert all(command in text for command in ("train", "simulate", "evaluate", "refine", "combine", "rdf"))
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,10 @@ def test_help_names_the_commands():
         (["simulate", "nowhere.safetensors", "-o", "{tmp}/out"], "there is no model file nowhere.safetensors"),
         (["simulate", "licl", "-o", "{tmp}/out", "--timestep", "-1"], "timestep is -1.0; input should be greater"),
         (["evaluate", "licl", "nowhere.npz", "-o", "{tmp}/out"], "nowhere.npz"),
+        (["combine", "licl", "-o", "{tmp}/m.safetensors"], "an ensemble needs at least two models, not 1"),
+        (["combine", "licl", "licl", "--extrapolate", "-o", "{tmp}/m.safetensors"], "at sigma = 0.005, 0.005 nm"),
+        (["combine", "licl", "licl", "-o", "{tmp}/m.npz"], "give a name that ends in .safetensors"),
+        (["refine", "licl", "nowhere.npz", "-o", "{tmp}/out"], "nowhere.npz"),
         (["rdf", "nowhere.dcd", "--top", "nowhere.pdb", "-o", "{tmp}/out"], "nowhere"),
     ],
 )
