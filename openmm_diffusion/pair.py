@@ -32,8 +32,9 @@ class PairConfig(BaseModel):
         Antithetic noise pairs per frame that the averages run over (ignored at sigma = 0).
     penalties : list of float
         Strengths of the smoothness penalty, of which cross-validation over replicas
-        picks the one with the best held-out score.
+        picks one by the held-out score.
     folds : int
+        Of the cross-validation; at most one for each replica.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -44,7 +45,7 @@ class PairConfig(BaseModel):
     spacing: PositiveFloat = 0.02
     draws: PositiveInt = 2
     penalties: list[PositiveFloat] = [float(10**e) for e in np.arange(0, 6.5, 0.5)]
-    folds: int = Field(5, ge=2)
+    folds: int = Field(20, ge=2)
 
 
 class SplinePair(nn.Module):

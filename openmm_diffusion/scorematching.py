@@ -189,6 +189,10 @@ def held_out_scale(pair, folds, penalty):
 def fit(pair, replicas, config):
     """Fit `pair` in place; penalty and scale are chosen by the held-out score over folds of replicas.
 
+    Of the penalties, the largest whose score is within one standard error of the best one's
+    (Breiman et al., Classification and Regression Trees, 1984): held-out scores are noisy, and
+    too rough a potential errs far more where data are sparse than too smooth a one.
+
     Parameters
     ----------
     pair : SplinePair
@@ -199,7 +203,8 @@ def fit(pair, replicas, config):
     Returns
     -------
     dict
-        `penalty`; `scale`; `held_out_score`, mean over folds; `path`, a list of (penalty, score, standard error).
+        `penalty`; `scale`; `held_out_score`, mean over folds; `path`, a list of (penalty, score, standard
+        error of its difference from the best).
     """
     n_folds = min(config.folds, len(replicas))
     numbered = list(enumerate(replicas))
@@ -207,12 +212,14 @@ def fit(pair, replicas, config):
         ([m for i, m in numbered if i % n_folds != fold], [m for i, m in numbered if i % n_folds == fold])
         for fold in range(n_folds)
     ]
-    path, scales = [], {}
-    for penalty in config.penalties:
-        scales[penalty], scores = held_out_scale(pair, folds, penalty)
-        path.append((penalty, float(np.mean(scores)), float(np.std(scores) / np.sqrt(n_folds))))
-    penalty, score, _ = min(path, key=lambda row: row[1])
-    scale = float(scales[penalty])
+    scales, scores = zip(*[held_out_scale(pair, folds, penalty) for penalty in config.penalties])
+    scores = np.array(scores)
+    best = scores.mean(1).argmin()
+    errors = (scores - scores[best]).std(1, ddof=1) / np.sqrt(n_folds)
+    path = list(zip(config.penalties, scores.mean(1).tolist(), errors.tolist()))
+    allowed = scores.mean(1) <= scores.mean(1)[best] + errors
+    chosen = max(np.flatnonzero(allowed), key=lambda row: config.penalties[row])
+    penalty, score, scale = config.penalties[chosen], path[chosen][1], float(scales[chosen])
     pair.coefficients.copy_(scale * solve(pair, replicas, penalty))
     log.info(
         "pair potential: penalty %g, scale %.3f, held-out score %.0f kJ^2/mol^2/nm^2 per frame", penalty, scale, score
