@@ -11,10 +11,11 @@ import openmm_diffusion
 PACKAGE = Path(openmm_diffusion.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
-GROUND = ["units", "geometry", "noise", "network", "rdf", "validation", "extxyz", "readers", "solution"]
+GROUND = ["units", "geometry", "noise", "network", "rdf", "validation", "extxyz", "readers", "solution", "resampling"]
 NOUNS = ["frames", "prior", "pair", "scorematching", "header", "terms", "config", "denoiser", "combination"]
 WINGS = {"training side": ["training", "trainingset", "loop"], "force side": ["force", "torchscript", "pythonforce"]}
-ABOVE = ["generate", "guard", "systems", "simulation", "evaluate", "figures", "cli", "__init__", "__main__"]
+ABOVE = ["generate", "guard", "systems", "simulation", "structure", "calibration", "forceerror", "evaluate", "figures"]
+ABOVE += ["cli", "__init__", "__main__"]
 
 FLOOR = dict.fromkeys(GROUND, 0) | dict.fromkeys(NOUNS, 1) | dict.fromkeys(sum(WINGS.values(), []), 2)
 FLOOR |= {module: 3 + step for step, module in enumerate(ABOVE)}
