@@ -93,7 +93,7 @@ def evaluate(
     if len(result.errors):
         rdf_figure(result.rdf, output / "rdf.png", denoiser.sigma)
     evaluation_figure(result, output / "evaluation.png", denoiser.sigma)
-    typer.echo("\n".join(["", readable(result.table), "", *result.notes]))
+    typer.echo("\n".join(["", readable(result.table), "", *(f"- {note}" for note in result.notes)]))
     typer.echo(f"\n{output}: " + ", ".join(sorted(p.name for p in output.glob("*.*") if p.suffix in (".csv", ".png"))))
 
 

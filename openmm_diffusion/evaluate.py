@@ -105,20 +105,13 @@ def evaluate(model, frames, trajectories=(), topology=None, discard=5.0, interva
     rows += [] if comparison is None else force_rows(comparison)
     fresh, scale = projections(denoiser, reference), denoiser.header.held_out.get("pair_scale")
     if comparison is not None:
-        rows += noise_rows(comparison, *_divergence(denoiser, reference, fresh))
+        small = min(denoiser.sigma, DIVERGENCE_SIGMA)
+        rows += noise_rows(reference, *(projections(denoiser, reference, small, draws=2) if small > 0 else fresh))
     calibrated = slope(*fresh, reference.replica)
     rows += _held_out_rows(reference, fresh, calibrated, scale)
     table = pandas.DataFrame(rows, columns=COLUMNS)
     notes = _notes(table, denoiser.sigma, curves, contact_pairs(minima))
     return Evaluation(errors, curves, peaks, table, calibrated, comparison, scale, notes)
-
-
-def _divergence(denoiser, reference, fresh):
-    """`projections` of the labelled frames at so small a noise that they give the divergence."""
-    if denoiser.sigma == 0:
-        return [values[reference.labelled] for values in fresh]
-    sigma = min(denoiser.sigma, DIVERGENCE_SIGMA)
-    return projections(denoiser, reference[reference.labelled], sigma)
 
 
 def _held_out_rows(reference, fresh, calibrated, scale):
@@ -157,7 +150,8 @@ def _notes(table, sigma, curves, contacts):
                 f"{100 * explained:.1f} % of the labels' square is explained, and noise of the labels may be up to "
                 f"{numbers['label noise, at most', 'all']:.1f} kJ/mol/nm of it; labels alone cannot tell the two apart."
             )
-        notes.append("explained variance / <labels^2> means something for labels without noise only.")
+        smoothed = " (and then falls short of 1 by the smoothing too)" if sigma > 0 else ""
+        notes.append(f"explained variance / <labels^2> means something for labels without noise only{smoothed}.")
     if sigma == 0:
         notes.append(
             f"The model is of clean frames (sigma = 0): slope and explained variance are measured with noise of "
@@ -223,7 +217,7 @@ def readable(table):
 def _number(value, error):
     """A value with its error, to the second digit of the error."""
     if not np.isfinite(error) or error <= 0:
-        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
     digits = max(0, 1 - int(np.floor(np.log10(error))))
     return f"{value:.{digits}f} +- {error:.{digits}f}"
 

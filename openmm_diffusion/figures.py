@@ -124,12 +124,18 @@ def _draw_force_errors(ax, evaluation):
     rmse, labels, noise = rows["force RMSE"], rows["force rms, labels"], rows.get("label noise, at most")
     place = np.arange(len(rmse))
     ax.bar(place - 0.2, labels["value"], 0.4, yerr=labels["error"], color="0.8", label="rms of the labels", capsize=2)
-    ax.bar(place + 0.2, rmse["value"], 0.4, yerr=rmse["error"], color="tab:red", label="RMSE of the model", capsize=2)
+    ax.bar(
+        place + 0.2, rmse["value"], 0.4, yerr=rmse["error"], color="tab:red", label="RMSE against the labels", capsize=2
+    )
     if noise is not None:
         at = place[rmse.index.isin(noise.index)] + 0.2
         ax.errorbar(at, noise["value"], noise["error"], fmt="k_", ms=14, capsize=2, label="label noise, at most")
     ax.set_xticks(place, rmse.index, rotation=20)
-    ax.set(ylabel="per component / (kJ/mol/nm)", title="force error", ylim=(0, None))
+    ax.set(
+        ylabel="per component / (kJ/mol/nm)",
+        title="force error",
+        ylim=(0, 1.35 * (labels["value"] + labels["error"].fillna(0)).max()),
+    )
     ax.legend(frameon=False, fontsize=8)
 
 
@@ -143,7 +149,7 @@ def _draw_differences(ax, evaluation):
         ax.fill_between(table["r_nm"], difference - band, difference + band, color=f"C{k}", alpha=0.2, lw=0)
         largest = max(largest, np.nanmax(np.abs(difference) + np.nan_to_num(band)))
     ax.axhline(0, color="0.5", lw=0.8, zorder=1)
-    ax.set(xlabel="r / nm", ylabel="g(r), MD - reference", title="difference, 2 standard errors")
+    ax.set(xlabel="r / nm", ylabel="g(r), MD - reference", title="difference (band: 2 standard errors)")
     ax.set_ylim(-1.05 * largest, 1.05 * largest)
     ax.legend(frameon=False, fontsize=8)
 

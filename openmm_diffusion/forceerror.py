@@ -18,6 +18,8 @@ import numpy as np
 from .resampling import block_numbers, block_sums, bootstrap
 from .structure import in_contact
 
+UNIT = "kJ/mol/nm"
+
 
 @dataclass
 class ForceComparison:
@@ -28,15 +30,12 @@ class ForceComparison:
     labels, forces : array, shape (n_frames, n_particles, 3), kJ/mol/nm
     groups : dict of str to array, shape (n_frames, n_particles), dtype bool
         "all", each element, and "contact" and "no contact" where contact is defined.
-    species : list of str
-        The groups that are chosen by element alone.
     replica : array, shape (n_frames,), dtype int
     """
 
     labels: np.ndarray
     forces: np.ndarray
     groups: dict
-    species: list
     replica: np.ndarray
 
     def rms(self):
@@ -60,14 +59,18 @@ def compare_forces(denoiser, frames, distances):
         return None
     frames = frames[frames.labelled]
     forces = denoiser.forces(frames.positions, False if frames.box is None else frames.boxes, frames.species)
-    names = np.array(frames.symbols)
     everything = np.ones(frames.positions.shape[:2], dtype=bool)
-    species = ["all", *dict.fromkeys(frames.symbols)]
-    groups = {name: everything & ((name == "all") | (names == name)) for name in species}
+    groups = {name: everything & mask for name, mask in species_groups(frames).items()}
     if contact_pairs(distances):
         contact = in_contact(frames, distances)
         groups |= {"contact": contact, "no contact": ~contact}
-    return ForceComparison(frames.forces, forces, groups, species, frames.replica)
+    return ForceComparison(frames.forces, forces, groups, frames.replica)
+
+
+def species_groups(frames):
+    """Masks over particles, shape (n_particles,), of "all" and of each element."""
+    names = np.array(frames.symbols)
+    return {"all": np.ones(len(names), dtype=bool)} | {name: names == name for name in dict.fromkeys(frames.symbols)}
 
 
 def contact_pairs(distances):
@@ -78,7 +81,7 @@ def contact_pairs(distances):
 def force_rows(comparison):
     """Rows (quantity, of, curve, unit, value, error); errors by bootstrap over replicas."""
     blocks = block_numbers(comparison.replica)
-    square, labels, unit = _square(comparison.forces - comparison.labels), _square(comparison.labels), "kJ/mol/nm"
+    square, labels = _square(comparison.forces - comparison.labels), _square(comparison.labels)
     rows = {"force RMSE": [], "force rms, labels": [], "explained fraction": [], "share of particles": []}
     for name, mask in comparison.groups.items():
         if not mask.any():
@@ -87,37 +90,42 @@ def force_rows(comparison):
         sums = block_sums(per_frame, blocks)
         rmse = bootstrap(sums, lambda total: np.sqrt(total[..., 0] / total[..., 2] / 3))
         rms = bootstrap(sums, lambda total: np.sqrt(total[..., 1] / total[..., 2] / 3))
-        rows["force RMSE"].append((name, "", unit, *rmse))
-        rows["force rms, labels"].append((name, "", unit, *rms))
+        rows["force RMSE"].append((name, "", UNIT, *rmse))
+        rows["force rms, labels"].append((name, "", UNIT, *rms))
         rows["explained fraction"].append((name, "", "1", *bootstrap(sums, lambda t: 1 - t[..., 0] / t[..., 1])))
-        if name not in comparison.species:
+        if name in ("contact", "no contact"):
             share = block_sums(np.stack([mask.sum(1), np.full(len(mask), mask.shape[1])], -1), blocks)
             rows["share of particles"].append((name, "", "1", *bootstrap(share, lambda t: t[..., 0] / t[..., 1])))
     return [(quantity, *row) for quantity, part in rows.items() for row in part]
 
 
-def noise_rows(comparison, products, squares):
+def noise_rows(frames, products, squares):
     """Rows of the upper bound on the noise of the labels, per Cartesian component; errors by bootstrap over replicas.
 
     Parameters
     ----------
-    comparison : ForceComparison
+    frames : Frames
+        Some of them with labels; those without serve the positions' side of the bound.
     products, squares : array, shape (n_frames, n_particles), (kJ/mol/nm)^2
-        `projections` of the same frames at a small sigma.
+        `projections` of these frames at a small sigma.
     """
-    rows, blocks, labels = [], block_numbers(comparison.replica), _square(comparison.labels)
-    for name in comparison.species:
-        mask = comparison.groups[name]
-        parts = [(values * mask).sum(1) for values in (labels, products, squares)]
-        sums = block_sums(np.stack([*parts, mask.sum(1)], -1), blocks)
-        rows.append(("label noise, at most", name, "", "kJ/mol/nm", *bootstrap(sums, _noise_bound)))
+    rows, blocks = [], block_numbers(frames.replica)
+    labels = np.where(frames.labelled[:, None], _square(np.nan_to_num(frames.forces)), 0)
+    for name, mask in species_groups(frames).items():
+        parts = [values[:, mask].sum(1) for values in (labels, products, squares)]
+        parts += [frames.labelled * mask.sum(), np.full(len(frames), mask.sum())]
+        rows.append(
+            ("label noise, at most", name, "", UNIT, *bootstrap(block_sums(np.stack(parts, -1), blocks), _bound))
+        )
     return rows
 
 
-def _noise_bound(total):
-    """sqrt(E|L|^2 - P), from sums of |L|^2, T . F, |F|^2 and of particles; 0 where sampling makes it negative."""
-    label, product, square, count = np.moveaxis(total, -1, 0)
-    return np.sqrt(np.maximum(label - product**2 / square, 0) / count / 3)
+def _bound(total):
+    """sqrt(E|L|^2 - P), from sums of |L|^2, T . F, |F|^2, of labelled and of all particles; 0 where it is negative."""
+    label, product, square, labelled, everything = np.moveaxis(total, -1, 0)
+    # A model without any force on a species explains nothing of it.
+    explained = np.divide(product**2, square, out=np.zeros_like(product), where=square > 0)
+    return np.sqrt(np.maximum(label / labelled - explained / everything, 0) / 3)
 
 
 def _square(vectors):

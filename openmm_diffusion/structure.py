@@ -12,7 +12,7 @@ import torch
 from .frames import Frames
 from .geometry import neighbour_pairs
 from .noise import NoiseConfig, draw_noise
-from .rdf import compute_rdf, rebin, rmsd, split_half_error
+from .rdf import compute_rdf, mean_and_error, rebin, rmsd, split_half_error
 from .resampling import block_numbers, block_sums, bootstrap
 from .units import symbols
 
@@ -70,7 +70,7 @@ def compare_rdf(reference, runs, sigma):
         for name in sets:
             table[f"{pair}_{name}"], table[f"{pair}_{name}_error"] = curves[name].g[pair], curves[name].error[pair]
             g, error = fine[name].g[pair], fine[name].error[pair]
-            for number, top in enumerate(find_peaks(g, error)[:2], start=1):
+            for number, top in enumerate(find_peaks(g, smooth_error(fine[name], pair))[:2], start=1):
                 peaks.append((pair, name, fine[name].r[top], g[top], error[top], number))
     errors = pandas.DataFrame(rows, columns=["pair", "learning", "smoothing", "reference", "total"])
     columns = ["pair", "curve", "r_nm", "height", "error", "number"]
@@ -89,18 +89,29 @@ def _smooth(g, width=2.0):
     return scipy.ndimage.gaussian_filter1d(g, width, mode="nearest")
 
 
+def smooth_error(rdf, pair):
+    """Standard error of the smoothed g(r) of a pair, shape (n_bins,), from its blocks; 0 of one block alone."""
+    return np.nan_to_num(mean_and_error(_smooth(rdf.blocks[pair]), rdf.weights)[1])
+
+
 def find_peaks(g, error=None):
     """Indices of the maxima of g(r) that stand out, or of the highest point where none does.
 
-    The first must rise by `PROMINENCE`; the others by two standard errors too, so that
+    The first must rise by `PROMINENCE`; the others by three standard errors too, so that
     a rough curve has no more peaks than it can show.
+
+    Parameters
+    ----------
+    g : array, shape (n_bins,)
+    error : array, shape (n_bins,), optional
+        As `smooth_error` gives it.
     """
     smooth = _smooth(g)
     tops, properties = scipy.signal.find_peaks(smooth, prominence=PROMINENCE)
     if len(tops) == 0:
         return [int(np.argmax(smooth))]
-    noise = np.zeros(len(g)) if error is None else 2 * np.nan_to_num(error)
-    kept = [top for k, top in enumerate(tops) if k == 0 or properties["prominences"][k] > noise[top]]
+    least = np.zeros(len(g)) if error is None else 3 * error
+    kept = [top for k, top in enumerate(tops) if k == 0 or properties["prominences"][k] > least[top]]
     lows = [max(0, top - 2) for top in kept]
     return [int(low + np.argmax(g[low : top + 3])) for low, top in zip(lows, kept)]
 
@@ -110,10 +121,10 @@ def first_peak(g):
     return find_peaks(g)[0]
 
 
-def first_minimum(g):
-    """Index of the first minimum of g(r) beyond its first peak that stands out, or None."""
-    lows, _ = scipy.signal.find_peaks(-_smooth(g), prominence=PROMINENCE)
-    beyond = lows[lows > first_peak(g)]
+def first_minimum(g, error):
+    """Index of the first minimum of g(r) beyond its first peak that stands out as `find_peaks` asks, or None."""
+    lows, properties = scipy.signal.find_peaks(-_smooth(g), prominence=PROMINENCE)
+    beyond = lows[(lows > first_peak(g)) & (properties["prominences"] > 3 * error[lows])]
     return int(beyond[0]) if len(beyond) else None
 
 
@@ -122,7 +133,7 @@ def first_minima(frames):
     if frames.box is None:
         return {}
     rdf = compute_rdf(frames, rdf_range(frames), PEAK_BIN_WIDTH)
-    indices = {pair: first_minimum(g) for pair, g in rdf.g.items()}
+    indices = {pair: first_minimum(g, smooth_error(rdf, pair)) for pair, g in rdf.g.items()}
     return {pair: round(float(rdf.r[i]), 4) for pair, i in indices.items() if i is not None}
 
 
@@ -141,7 +152,6 @@ def close_pairs(frames, distances):
     frame, first, second : array, shape (n_close,), dtype int
     """
     names = np.array(frames.symbols)
-    weight = dict(zip(names, frames.species))
     n = len(names)
     step = max(1, 2_000_000 // (n * n))  # about 50 MB of pair vectors at a time
     for start in range(0, len(frames) if distances else 0, step):
@@ -150,8 +160,7 @@ def close_pairs(frames, distances):
         first, second, vectors = (v.numpy() for v in neighbour_pairs(x, box, max(distances.values())))
         r = np.sqrt((vectors**2).sum(-1))
         frame, first, second = start + first // n, first % n, second % n
-        swap = np.array([weight[name] for name in names])
-        light = np.where(swap[first] <= swap[second], first, second)
+        light = np.where(frames.species[first] <= frames.species[second], first, second)
         heavy = first + second - light
         for pair, distance in distances.items():
             a, b = pair.split("-")
