@@ -11,7 +11,7 @@ from .calibration import DIVERGENCE_SIGMA, calibration, explained_variance, proj
 from .denoiser import Denoiser
 from .forceerror import ForceComparison, compare_forces, contact_pairs, force_rows, noise_rows
 from .frames import Frames
-from .structure import compare_rdf, first_minima, first_peak, noised, structure_rows
+from .structure import ERRORS, compare_rdf, first_minima, first_peak, noised, structure_rows
 
 __all__ = ["Evaluation", "calibration", "compare_rdf", "evaluate", "first_peak", "kept_apart", "noised", "write"]
 
@@ -31,7 +31,8 @@ class Evaluation:
     errors : DataFrame
         One row per pair, RMSD of g(r): `learning`, MD under the model from the noised frames;
         `smoothing`, the noised from the clean frames; `reference`, one half of the reference
-        frames from the other; `total`, MD from the clean frames.
+        frames from the other; `total`, MD from the clean frames.  Standard errors in columns
+        `learning_error`, `smoothing_error` and `total_error`.
     rdf : DataFrame
         The curves: clean, noised and model, each with its error.
     peaks : DataFrame
@@ -228,7 +229,7 @@ def write(evaluation, directory):
     directory.mkdir(parents=True, exist_ok=True)
     evaluation.table.round(5).to_csv(directory / "evaluation.csv", index=False)
     if len(evaluation.errors):
-        evaluation.errors.round(4).to_csv(directory / "errors.csv", index=False)
+        evaluation.errors[ERRORS].round(4).to_csv(directory / "errors.csv", index=False)
         evaluation.rdf.round(5).to_csv(directory / "rdf.csv", index=False)
         first = evaluation.peaks[evaluation.peaks["number"] == 1].drop(columns="number")
         first.round(4).to_csv(directory / "peaks.csv", index=False)

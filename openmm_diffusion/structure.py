@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 R_RANGE, BIN_WIDTH, PEAK_BIN_WIDTH = (0.2, 1.0), 0.01, 0.005
 #: A maximum or minimum of g(r) stands out if it rises by so much over what surrounds it.
 PROMINENCE = 0.1
+#: Columns of the two errors, their sum, and what the reference itself can tell.
+ERRORS = ["pair", "learning", "smoothing", "reference", "total"]
 
 
 def noised(frames, sigma, draws=5, seed=0):
@@ -43,7 +45,8 @@ def compare_rdf(reference, runs, sigma):
     errors : DataFrame
         One row per pair, RMSD of g(r): `learning`, MD from noised frames; `smoothing`, noised
         from clean frames; `reference`, one half of the reference from the other; `total`, MD
-        from clean frames.  With sigma = 0 the noised frames are the clean ones.
+        from clean frames.  With sigma = 0 the noised frames are the clean ones.  Columns
+        `learning_error`, `smoothing_error` and `total_error` are standard errors over blocks.
     curves : DataFrame
         g(r) of clean, noised and model, each with its standard error.
     peaks : DataFrame
@@ -67,14 +70,37 @@ def compare_rdf(reference, runs, sigma):
     for pair in curves["clean"].g:
         clean, noisy, model = (curves[name].g[pair] for name in sets)
         rows.append((pair, rmsd(model, noisy), rmsd(noisy, clean), split[pair], rmsd(model, clean)))
+        # Noised frames are those of the reference: resampled together.
+        rows[-1] += (
+            rmsd_error(curves["model"], curves["noised"], pair),
+            rmsd_error(curves["noised"], curves["clean"], pair, seeds=(0, 0)),
+            rmsd_error(curves["model"], curves["clean"], pair),
+        )
         for name in sets:
             table[f"{pair}_{name}"], table[f"{pair}_{name}_error"] = curves[name].g[pair], curves[name].error[pair]
             g, error = fine[name].g[pair], fine[name].error[pair]
             for number, top in enumerate(find_peaks(g, smooth_error(fine[name], pair))[:2], start=1):
                 peaks.append((pair, name, fine[name].r[top], g[top], error[top], number))
-    errors = pandas.DataFrame(rows, columns=["pair", "learning", "smoothing", "reference", "total"])
+    errors = pandas.DataFrame(rows, columns=[*ERRORS, "learning_error", "smoothing_error", "total_error"])
     columns = ["pair", "curve", "r_nm", "height", "error", "number"]
     return errors, pandas.DataFrame(table), pandas.DataFrame(peaks, columns=columns)
+
+
+def rmsd_error(first, second, pair, seeds=(0, 1), resamples=300):
+    """Standard error of the RMSD of two `RDF` of a pair, from blocks of each drawn with replacement.
+
+    Equal seeds draw the same blocks of both: for curves from the same frames.
+    """
+    drawn = []
+    for rdf, seed in zip((first, second), seeds):
+        n, weights = len(rdf.weights), rdf.weights / rdf.weights.sum()
+        if n < 2:
+            return float("nan")
+        counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) * weights
+        mean = weights @ rdf.blocks[pair]
+        means = counts @ rdf.blocks[pair] / counts.sum(1, keepdims=True)
+        drawn.append(mean + np.sqrt(n / (n - 1)) * (means - mean))
+    return float(np.sqrt(((drawn[0] - drawn[1]) ** 2).mean(1)).std())
 
 
 def rdf_range(frames):
@@ -218,9 +244,8 @@ def structure_rows(reference, runs, errors, peaks, minima):
     """Rows (quantity, of, curve, unit, value, error) of the long table."""
     nan, rows = float("nan"), []
     for name in ("learning", "smoothing", "total", "reference"):
-        rows += [
-            (f"g(r) RMSD, {name}", pair, "", "1", value, nan) for pair, value in errors.set_index("pair")[name].items()
-        ]
+        for row in errors.to_dict("records"):
+            rows.append((f"g(r) RMSD, {name}", row["pair"], "", "1", row[name], row.get(f"{name}_error", nan)))
     for number, word in ((1, "first"), (2, "second")):
         part = peaks[peaks["number"] == number]
         rows += [(f"{word} peak, position", p.pair, p.curve, "nm", p.r_nm, nan) for p in part.itertuples()]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from openmm_diffusion import Frames, compute_rdf
+from openmm_diffusion.rdf import RDF, rmsd
 from openmm_diffusion.structure import (
     compare_rdf,
     coordination,
@@ -11,6 +12,7 @@ from openmm_diffusion.structure import (
     first_minima,
     first_minimum,
     in_contact,
+    rmsd_error,
     structure_rows,
 )
 
@@ -88,11 +90,29 @@ def test_the_example_has_its_contact_minimum_where_the_ions_part(frames):
 
 def test_total_error_is_learning_where_nothing_was_smoothed(frames):
     errors, curves, _ = compare_rdf(frames[:300], frames[300:600], 0)
-    assert list(errors.columns) == ["pair", "learning", "smoothing", "reference", "total"]
     assert (errors["smoothing"] == 0).all() and (errors["total"] == errors["learning"]).all()
     for _, row in errors.iterrows():
         by_hand = curves[f"{row['pair']}_model"] - curves[f"{row['pair']}_clean"]
         assert np.isclose(row["total"], np.sqrt((by_hand**2).mean()))
+
+
+def test_error_of_an_rmsd_is_its_spread_over_repetitions():
+    """Two curves 0.2 apart, blocks of each with noise common to all bins and noise of their own."""
+    rng, n_bins, n_blocks = np.random.default_rng(0), 40, 8
+    values, errors = [], []
+
+    def curve(height):
+        shared, own = rng.normal(0, 0.1, (n_blocks, 1)), rng.normal(0, 0.1, (n_blocks, n_bins))
+        rows, weights = height + shared + own, np.ones(n_blocks)
+        return RDF(np.arange(n_bins), {"Li-Cl": rows.mean(0)}, {}, {"Li-Cl": rows}, weights)
+
+    for _ in range(200):
+        first, second = curve(1.0), curve(1.2)
+        values.append(rmsd(first.g["Li-Cl"], second.g["Li-Cl"]))
+        errors.append(rmsd_error(first, second, "Li-Cl"))
+        assert rmsd_error(first, first, "Li-Cl", seeds=(0, 0)) == 0
+    # The spread of 200 values is known to 1/sqrt(400) = 5 %.
+    assert abs(np.sqrt(np.mean(np.square(errors))) / np.std(values) - 1) < 0.2
 
 
 def test_rows_name_both_peaks_coordination_and_closest_approach(frames):
