@@ -80,11 +80,11 @@ def evaluate(
     interval: Annotated[Optional[float], typer.Option(help="ps between saved frames")] = None,
     temperature: Annotated[Optional[float], typer.Option(help="K, of frames that do not say")] = None,
 ):
-    """Compare a model with frames: g(r) with both errors, calibration, forces."""
+    """Compare a model with frames: structure, forces, calibration, held-out loss; evaluation.csv and evaluation.png."""
     from .denoiser import Denoiser
     from .evaluate import evaluate as run
-    from .evaluate import write
-    from .figures import rdf_figure
+    from .evaluate import readable, write
+    from .figures import evaluation_figure, rdf_figure
     from .frames import Frames
 
     denoiser = Denoiser.load(model)
@@ -92,16 +92,8 @@ def evaluate(
     write(result, output)
     if len(result.errors):
         rdf_figure(result.rdf, output / "rdf.png", denoiser.sigma)
-        typer.echo("\nRMSD of g(r), 0.2-1.0 nm: learning = MD - noised frames, smoothing = noised - clean frames,")
-        typer.echo("reference = one half of the reference frames - the other\n")
-        typer.echo(result.errors.round(3).to_string(index=False))
-        typer.echo("\nFirst peaks\n")
-        typer.echo(result.peaks.round(3).to_string(index=False))
-    if result.calibration:
-        typer.echo("\ncalibration of kT/sigma^2 on held-out noise: slope {:.3f} +- {:.3f}".format(*result.calibration))
-    for name, value in (result.forces or {}).items():
-        typer.echo(f"rms of the labels: {value:.2f} kJ/mol/nm" if name == "labels" else
-                   f"rms force error, {name}: {value:.2f} kJ/mol/nm")  # fmt: skip
+    evaluation_figure(result, output / "evaluation.png", denoiser.sigma)
+    typer.echo("\n".join(["", readable(result.table), "", *(f"- {note}" for note in result.notes)]))
     typer.echo(f"\n{output}: " + ", ".join(sorted(p.name for p in output.glob("*.*") if p.suffix in (".csv", ".png"))))
 
 

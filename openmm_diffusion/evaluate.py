@@ -1,26 +1,25 @@
-"""A model against frames: g(r) with the two errors apart, calibration of the scale, forces where labels exist."""
+"""A model against frames: structure, forces, calibration and held-out loss, as one table."""
 
 import logging
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas
-import scipy.ndimage
-import scipy.signal
-import torch
 
+from .calibration import DIVERGENCE_SIGMA, calibration, explained_variance, projections, slope
 from .denoiser import Denoiser
+from .forceerror import ForceComparison, compare_forces, contact_pairs, force_rows, noise_rows
 from .frames import Frames
-from .noise import NoiseConfig, denoising_force, draw_noise
-from .rdf import compute_rdf, rebin, rmsd, split_half_error
-from .units import thermal_energy
+from .structure import ERRORS, compare_rdf, first_minima, first_peak, noised, structure_rows
+
+__all__ = ["Evaluation", "calibration", "compare_rdf", "evaluate", "first_peak", "kept_apart", "noised", "write"]
 
 log = logging.getLogger(__name__)
 
-#: Range and bin widths of every comparison, nm.
-R_RANGE, BIN_WIDTH, PEAK_BIN_WIDTH = (0.2, 1.0), 0.01, 0.005
+COLUMNS = ["quantity", "of", "curve", "unit", "value", "error"]
+#: Explained fraction of the labels below which their noise may be most of the force error.
+NOISY_LABELS = 0.5
 
 
 @dataclass
@@ -30,27 +29,39 @@ class Evaluation:
     Attributes
     ----------
     errors : DataFrame
-        One row per pair: `learning`, RMSD of MD under the model from the noised frames;
-        `smoothing`, of the noised from the clean frames; `reference`, of one half of the
-        reference frames from the other.
+        One row per pair, RMSD of g(r): `learning`, MD under the model from the noised frames;
+        `smoothing`, the noised from the clean frames; `reference`, one half of the reference
+        frames from the other; `total`, MD from the clean frames.  Standard errors in columns
+        `learning_error`, `smoothing_error` and `total_error`.
     rdf : DataFrame
         The curves: clean, noised and model, each with its error.
     peaks : DataFrame
-        Position and height of the first peak of each curve.
-    calibration : tuple of float, or None
+        Position and height of the first and second peak of each curve.
+    table : DataFrame
+        Everything, one number per row: quantity, of, curve, unit, value, error.
+    calibration : tuple of float
         Slope of denoising targets on forces, and its standard error; 1 for a right scale.
-    forces : dict or None
-        Root mean square error per Cartesian component (kJ/mol/nm) of labelled frames.
+    comparison : ForceComparison or None
+        Forces beside labels.
     pair_scale : float or None
         Factor by which training undid the shrinkage of the pair part, chosen on its own frames.
+    notes : list of str
+        Sentences without which the numbers would mislead.
     """
 
     errors: pandas.DataFrame
     rdf: pandas.DataFrame
     peaks: pandas.DataFrame
+    table: pandas.DataFrame
     calibration: tuple | None
-    forces: dict | None
+    comparison: ForceComparison | None = None
     pair_scale: float | None = None
+    notes: list = field(default_factory=list)
+
+    @property
+    def forces(self):
+        """Root mean square force error by group, and of the "labels" (kJ/mol/nm); None without labels."""
+        return None if self.comparison is None else self.comparison.rms()
 
 
 def evaluate(model, frames, trajectories=(), topology=None, discard=5.0, interval=None):
@@ -84,13 +95,70 @@ def evaluate(model, frames, trajectories=(), topology=None, discard=5.0, interva
             frames.temperature, denoiser.header.temperature,
         )  # fmt: skip
     reference = kept_apart(denoiser, frames)
+    minima = first_minima(reference)
     errors = curves = peaks = pandas.DataFrame()
+    rows = []
     if trajectories:
         runs = read_runs(trajectories, topology, frames.temperature, discard, interval)
         errors, curves, peaks = compare_rdf(reference, runs, denoiser.sigma)
-    slope = calibration(denoiser, reference) if denoiser.sigma > 0 else None
-    scale = denoiser.header.held_out.get("pair_scale")
-    return Evaluation(errors, curves, peaks, slope, force_errors(denoiser, reference), scale)
+        rows += structure_rows(reference, runs, errors, peaks, minima)
+    comparison = compare_forces(denoiser, reference, minima)
+    rows += [] if comparison is None else force_rows(comparison)
+    fresh, scale = projections(denoiser, reference), denoiser.header.held_out.get("pair_scale")
+    if comparison is not None:
+        small = min(denoiser.sigma, DIVERGENCE_SIGMA)
+        rows += noise_rows(reference, *(projections(denoiser, reference, small, draws=2) if small > 0 else fresh))
+    calibrated = slope(*fresh, reference.replica)
+    rows += _held_out_rows(reference, fresh, calibrated, scale)
+    table = pandas.DataFrame(rows, columns=COLUMNS)
+    notes = _notes(table, denoiser.sigma, curves, contact_pairs(minima))
+    return Evaluation(errors, curves, peaks, table, calibrated, comparison, scale, notes)
+
+
+def _held_out_rows(reference, fresh, calibrated, scale):
+    """Rows of calibration and held-out loss, from `projections` of the reference frames."""
+    rows = [("calibration slope", "", "", "1", *calibrated)]
+    if scale is not None:
+        rows.append(("scale of the pair part, chosen in training", "", "", "1", scale, float("nan")))
+    squared = "(kJ/mol/nm)^2"
+    rows.append(("explained variance of targets", "", "", squared, *explained_variance(*fresh, reference.replica)))
+    known = reference.labelled
+    if known.any():
+        share = explained_variance(*(v[known] for v in fresh), reference.replica[known], reference.forces[known])
+        rows.append(("explained variance / <labels^2>", "", "", "1", *share))
+    return rows
+
+
+def _notes(table, sigma, curves, contacts):
+    """What has to be read beside the table."""
+    notes = []
+    if len(curves):
+        half = 0.5 * (curves["r_nm"][1] - curves["r_nm"][0])
+        notes.append(
+            f"g(r) RMSD over {curves['r_nm'].iloc[0] - half:.2g}-{curves['r_nm'].iloc[-1] + half:.3g} nm: learning = "
+            "MD - noised frames, smoothing = noised - clean frames, total = MD - clean frames, reference = one half "
+            "of the reference frames - the other."
+        )
+    numbers = table[table["curve"] == ""].set_index(["quantity", "of"])["value"]
+    if ("force RMSE", "all") in numbers:
+        if ("force RMSE", "contact") in numbers:
+            listed = ", ".join(f"{distance:.3f} nm of {pair}" for pair, distance in contacts.items())
+            notes.append(f"contact: a partner of another element within the first minimum of g(r), {listed}.")
+        rmse, explained = numbers["force RMSE", "all"], numbers["explained fraction", "all"]
+        if explained < NOISY_LABELS:
+            notes.append(
+                f"The force RMSE of {rmse:.1f} kJ/mol/nm must not be read as the model's error: only "
+                f"{100 * explained:.1f} % of the labels' square is explained, and noise of the labels may be up to "
+                f"{numbers['label noise, at most', 'all']:.1f} kJ/mol/nm of it; labels alone cannot tell the two apart."
+            )
+        smoothed = " (and then falls short of 1 by the smoothing too)" if sigma > 0 else ""
+        notes.append(f"explained variance / <labels^2> means something for labels without noise only{smoothed}.")
+    if sigma == 0:
+        notes.append(
+            f"The model is of clean frames (sigma = 0): slope and explained variance are measured with noise of "
+            f"{DIVERGENCE_SIGMA:g} nm, which is Hutchinson's estimate of the divergence of its forces."
+        )
+    return notes
 
 
 def kept_apart(denoiser, frames):
@@ -122,128 +190,52 @@ def read_runs(trajectories, topology, temperature, discard, interval):
     return Frames.concatenate(parts)
 
 
-def noised(frames, sigma, draws=5, seed=0):
-    """Frames with additive noise, `draws` antithetic pairs of copies of each; replicas kept."""
-    config = NoiseConfig(sigma=sigma, draws=draws)
-    x = torch.as_tensor(frames.positions)
-    y = x + sigma * draw_noise(x, config, torch.Generator().manual_seed(seed))
-    # The copies of a frame stay together: blocks of a single run are stretches of time then.
-    y = y.transpose(0, 1).flatten(0, 1).numpy()
-    box = frames.box if np.ndim(frames.box) != 3 else np.repeat(frames.box, 2 * draws, axis=0)
-    return Frames(y, frames.species, box, frames.temperature, None, np.repeat(frames.replica, 2 * draws))
-
-
-def compare_rdf(reference, runs, sigma):
-    """Errors, curves and peaks of MD (`runs`) against reference frames, clean and noised by sigma (nm)."""
-    if reference.box is None or runs.box is None:
-        raise ValueError("frames and trajectories need a periodic box: a g(r) needs a density")
-    if set(reference.symbols) != set(runs.symbols):
-        raise ValueError(f"trajectories hold {sorted(set(runs.symbols))}, but frames {sorted(set(reference.symbols))}")
-    if abs(runs.number_density / reference.number_density - 1) > 0.01:
-        log.warning(
-            "trajectories have %.4g particles/nm^3, frames %.4g: their g(r) differ for that reason alone",
-            runs.number_density, reference.number_density,
-        )  # fmt: skip
-    half = 0.5 * float(np.diagonal(reference.boxes, axis1=1, axis2=2).min())
-    r_range = (R_RANGE[0], min(R_RANGE[1], half))
-    sets = {"clean": reference, "noised": noised(reference, sigma) if sigma > 0 else reference, "model": runs}
-    n_bins = math.floor((r_range[1] - r_range[0]) / BIN_WIDTH + 1e-6)  # whole bins below half the box
-    r_range = (r_range[0], r_range[0] + n_bins * BIN_WIDTH)
-    fine = {name: compute_rdf(part, r_range, PEAK_BIN_WIDTH) for name, part in sets.items()}
-    curves = {name: rebin(rdf, round(BIN_WIDTH / PEAK_BIN_WIDTH)) for name, rdf in fine.items()}
-    split = split_half_error(curves["clean"])
-    rows, peaks, table = [], [], {"r_nm": curves["clean"].r}
-    for pair in curves["clean"].g:
-        clean, noisy, model = (curves[name].g[pair] for name in sets)
-        rows.append((pair, rmsd(model, noisy), rmsd(noisy, clean), split[pair]))
-        for name in sets:
-            table[f"{pair}_{name}"], table[f"{pair}_{name}_error"] = curves[name].g[pair], curves[name].error[pair]
-            top = first_peak(fine[name].g[pair])
-            peaks.append((pair, name, fine[name].r[top], fine[name].g[pair][top], fine[name].error[pair][top]))
-    errors = pandas.DataFrame(rows, columns=["pair", "learning", "smoothing", "reference"])
-    columns = ["pair", "curve", "r_nm", "height", "error"]
-    return errors, pandas.DataFrame(table), pandas.DataFrame(peaks, columns=columns)
-
-
-def first_peak(g, width=2.0, prominence=0.1):
-    """Index of the first peak of g(r): found on a curve smoothed by `width` bins, so that noise makes none."""
-    smooth = scipy.ndimage.gaussian_filter1d(g, width, mode="nearest")
-    peaks, _ = scipy.signal.find_peaks(smooth, prominence=prominence)
-    if len(peaks) == 0:
-        return int(np.argmax(smooth))
-    low, high = max(0, peaks[0] - 2), peaks[0] + 3
-    return int(low + np.argmax(g[low:high]))
-
-
-def calibration(denoiser, frames, draws=4, seed=1):
-    """Slope of the denoising targets on the predicted forces, on fresh noise: 1 if kT/sigma^2 is right.
-
-    <T . F> / <F . F> with T = -kT eps / sigma at y = x + sigma eps, in antithetic pairs.
+def readable(table):
+    """The long table for people: curves side by side, errors behind their values.
 
     Parameters
     ----------
-    denoiser : Denoiser
-    frames : Frames
-        Not trained on.
-    draws : int
-        Antithetic pairs per frame.
-    seed : int
+    table : DataFrame
+        As `Evaluation.table`.
 
     Returns
     -------
-    slope, error : float
-        Standard error from a jackknife over replicas, or over contiguous tenths of a single one.
+    str
     """
-    if denoiser.header.noised != {"species": None, "axes": "xyz"}:
-        raise ValueError(
-            f"the model was trained with noise on {denoiser.header.noised} only: no slope of all coordinates"
-        )
-    kT, sigma = thermal_energy(frames.temperature), denoiser.sigma
-    x = torch.as_tensor(frames.positions, dtype=torch.float64)
-    eps = draw_noise(x, NoiseConfig(sigma=sigma, draws=draws), torch.Generator().manual_seed(seed))
-    products, squares = np.zeros(len(x)), np.zeros(len(x))
-    box = False if frames.box is None else frames.boxes
-    for copy in eps:
-        force = denoiser.forces((x + sigma * copy).numpy(), box, frames.species)
-        products += (denoising_force(copy.numpy(), sigma, kT) * force).sum((1, 2))
-        squares += (force * force).sum((1, 2))
-    numbers = np.unique(frames.replica)
-    groups = [frames.replica == n for n in numbers]
-    if len(numbers) == 1:
-        groups = [np.isin(np.arange(len(x)), part) for part in np.array_split(np.arange(len(x)), 10)]
-    without = np.array([products[~g].sum() / squares[~g].sum() for g in groups if not g.all()])
-    error = float(np.sqrt((len(without) - 1) * np.var(without))) if len(without) > 1 else float("nan")
-    return float(products.sum() / squares.sum()), error
+    cells, curves = {}, [curve for curve in ("", "clean", "noised", "model") if curve in set(table["curve"])]
+    for row in table.itertuples():
+        key = (row.quantity, row.of, "" if row.unit == "1" else row.unit)
+        cells.setdefault(key, {})[row.curve] = _number(row.value, row.error)
+    lines = [[*key, *(values.get(curve, "") for curve in curves)] for key, values in cells.items()]
+    previous = None
+    for line in lines:
+        previous, line[0] = line[0], "" if line[0] == previous else line[0]
+    lines.insert(0, ["quantity", "of", "unit", *(curve or "value" for curve in curves)])
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in lines)
 
 
-def force_errors(denoiser, frames):
-    """Root mean square difference from labels per Cartesian component (kJ/mol/nm); None without labels.
-
-    Keys: "all" and each element, and "labels" for the root mean square of the labels.
-    """
-    labelled = frames[frames.labelled] if frames.labelled.any() else None
-    if labelled is None:
-        return None
-    forces = denoiser.forces(labelled.positions, False if frames.box is None else labelled.boxes, labelled.species)
-    difference = forces - labelled.forces
-    symbols = np.array(labelled.symbols)
-    result = {"all": difference, "labels": labelled.forces}
-    result.update({s: difference[:, symbols == s] for s in dict.fromkeys(labelled.symbols)})
-    return {name: float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) for name, values in result.items()}
+def _number(value, error):
+    """A value with its error, to the second digit of the error."""
+    if not np.isfinite(error) or error <= 0:
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+    digits = max(0, 1 - int(np.floor(np.log10(error))))
+    return f"{value:.{digits}f} +- {error:.{digits}f}"
 
 
 def write(evaluation, directory):
-    """Write errors.csv, rdf.csv, peaks.csv and summary.csv."""
+    """Write evaluation.csv, and of it errors.csv, rdf.csv, peaks.csv (first peaks) and summary.csv."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    evaluation.table.round(5).to_csv(directory / "evaluation.csv", index=False)
     if len(evaluation.errors):
-        evaluation.errors.round(4).to_csv(directory / "errors.csv", index=False)
+        evaluation.errors[ERRORS].round(4).to_csv(directory / "errors.csv", index=False)
         evaluation.rdf.round(5).to_csv(directory / "rdf.csv", index=False)
-        evaluation.peaks.round(4).to_csv(directory / "peaks.csv", index=False)
+        first = evaluation.peaks[evaluation.peaks["number"] == 1].drop(columns="number")
+        first.round(4).to_csv(directory / "peaks.csv", index=False)
     rows = []
     if evaluation.calibration:
-        slope, error = evaluation.calibration
-        rows.append(("calibration slope", "1", slope, error))
+        rows.append(("calibration slope", "1", *evaluation.calibration))
     if evaluation.pair_scale is not None:
         rows.append(("scale of the pair part, chosen in training", "1", evaluation.pair_scale, np.nan))
     for name, value in (evaluation.forces or {}).items():

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from .combination import merged
 from .config import DataConfig, validated
 from .denoiser import Denoiser
-from .evaluate import noised
 from .noise import NoiseConfig, draw_noise
 from .rdf import compute_rdf, rmsd
 from .relativeentropy import basis_sums, change, held_out, mean_sums, sample, solve
 from .sampling import SamplingConfig, sample_ensemble
 from .scorematching import moments
+from .structure import noised
 from .terms import energy_and_forces
 from .trainingset import blocks, divide
 from .units import thermal_energy

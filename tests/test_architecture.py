@@ -11,33 +11,16 @@ import openmm_diffusion
 PACKAGE = Path(openmm_diffusion.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
-GROUND = ["units", "geometry", "noise", "network", "rdf", "validation", "extxyz", "readers", "solution"]
-NOUNS = [
-    "frames",
-    "prior",
-    "pair",
-    "scorematching",
-    "header",
-    "terms",
-    "relativeentropy",
-    "config",
-    "denoiser",
-    "combination",
-]
-WINGS = {"training side": ["training", "trainingset", "loop"], "force side": ["force", "torchscript", "pythonforce"]}
-ABOVE = [
-    "generate",
-    "guard",
-    "systems",
-    "simulation",
-    "evaluate",
-    "sampling",
-    "figures",
-    "refine",
-    "cli",
-    "__init__",
-    "__main__",
-]
+GROUND = "units geometry noise network rdf validation extxyz readers solution resampling".split()
+NOUNS = "frames prior pair scorematching forcematching header terms relativeentropy config denoiser combination".split()
+WINGS = {
+    "training side": "training trainingset loop forceloss".split(),
+    "force side": "force torchscript pythonforce".split(),
+}
+ABOVE = (
+    "generate guard systems simulation structure calibration forceerror evaluate sampling figures refine "
+    "cli __init__ __main__"
+).split()
 
 FLOOR = dict.fromkeys(GROUND, 0) | dict.fromkeys(NOUNS, 1) | dict.fromkeys(sum(WINGS.values(), []), 2)
 FLOOR |= {module: 3 + step for step, module in enumerate(ABOVE)}

@@ -5,9 +5,12 @@ import pandas
 import pytest
 
 from openmm_diffusion import Denoiser, Frames, compute_rdf
-from openmm_diffusion.evaluate import calibration, compare_rdf, evaluate, first_peak, kept_apart, noised, write
-from openmm_diffusion.figures import loss_figure, rdf_figure
+from openmm_diffusion.calibration import calibration
+from openmm_diffusion.evaluate import evaluate, kept_apart, readable, write
+from openmm_diffusion.figures import evaluation_figure, loss_figure, rdf_figure
+from openmm_diffusion.forceerror import compare_forces
 from openmm_diffusion.rdf import rebin, rmsd, smear
+from openmm_diffusion.structure import compare_rdf, first_minima, first_peak, noised
 
 FRAMES = "examples/licl/licl.npz"
 
@@ -109,8 +112,10 @@ def test_evaluation_uses_only_frames_kept_apart(frames, denoiser):
 
 def test_force_errors_against_labels(frames, denoiser):
     """A few per cent of the variance of the forces is left unexplained, most of it the smoothing by sigma."""
-    errors = evaluate(denoiser, frames).forces
-    assert set(errors) == {"all", "labels", "Li", "Cl"}
+    reference = kept_apart(denoiser, frames)
+    errors = compare_forces(denoiser, reference, first_minima(reference)).rms()
+    assert set(errors) == {"all", "labels", "Li", "Cl", "contact", "no contact"}
+    assert errors["contact"] > 2 * errors["all"], "the steep wall is where the smoothing shows"
     assert 35 < errors["labels"] < 43, "kJ/mol/nm: the mean force of 2.4 M LiCl has an rms of 39"
     assert errors["all"] < 0.35 * errors["labels"]
 
@@ -121,13 +126,62 @@ def test_tables_and_pictures_are_written(frames, denoiser, tmp_path):
     result.errors, result.rdf, result.peaks = errors, curves, peaks
     write(result, tmp_path)
     rdf_figure(curves, tmp_path / "rdf.png", 0.005)
-    assert list(pandas.read_csv(tmp_path / "errors.csv").columns) == ["pair", "learning", "smoothing", "reference"]
-    assert "calibration slope" in (tmp_path / "summary.csv").read_text()
+    columns = {
+        "errors": ["pair", "learning", "smoothing", "reference", "total"],
+        "peaks": ["pair", "curve", "r_nm", "height", "error"],
+        "summary": ["quantity", "unit", "value", "error"],
+        "evaluation": ["quantity", "of", "curve", "unit", "value", "error"],
+    }
+    tables = {name: pandas.read_csv(tmp_path / f"{name}.csv") for name in columns}
+    for name, expected in columns.items():
+        assert list(tables[name].columns) == expected
+    assert not tables["peaks"].duplicated(["pair", "curve"]).any() and len(tables["peaks"]) == 9, "first peaks only"
+    assert "calibration slope" in list(tables["summary"]["quantity"])
     assert (tmp_path / "rdf.png").read_bytes().startswith(b"\x89PNG")
     log = tmp_path / "metrics.csv"
     log.write_text("epoch,held_out_loss,step,training_loss\n0,-0.1,9,\n0,,9,-0.05\n")
     loss_figure(log, tmp_path / "loss.png")
     assert (tmp_path / "loss.png").stat().st_size > 5000
+
+
+@pytest.fixture(scope="module")
+def whole(frames, denoiser, tmp_path_factory):
+    """An evaluation with everything: labels, and runs that are frames of the training set."""
+    directory = tmp_path_factory.mktemp("whole")
+    for k in range(3):
+        frames[200 * k : 200 * k + 100].to_mdtraj().save(str(directory / f"{k}.dcd"))
+    frames[:1].to_mdtraj().save(str(directory / "t.pdb"))
+    pair = denoiser.subset(("coulomb", "wall", "pair"))
+    return evaluate(pair, frames[600:900:3], [directory / f"{k}.dcd" for k in range(3)], directory / "t.pdb", discard=0)
+
+
+def test_the_one_table_holds_everything_with_units(whole):
+    table = whole.table
+    assert not table.duplicated(["quantity", "of", "curve"]).any()
+    assert set(table["unit"]) == {"1", "nm", "kJ/mol/nm", "(kJ/mol/nm)^2"}
+    assert set(table["curve"]) == {"", "clean", "noised", "model"} and np.isfinite(table["value"]).all()
+    named = {"g(r) RMSD, total", "second peak, height", "coordination number", "closest approach", "force RMSE"}
+    named |= {"explained fraction", "label noise, at most", "calibration slope", "explained variance of targets"}
+    assert named <= set(table["quantity"])
+    total = table[table["quantity"] == "g(r) RMSD, total"].set_index("of")["value"]
+    assert np.allclose(total, whole.errors.set_index("pair")["total"])
+
+
+def test_the_table_for_people_has_every_number_once(whole):
+    lines = readable(whole.table).splitlines()
+    assert lines[0].split() == ["quantity", "of", "unit", "value", "clean", "noised", "model"]
+    assert len(lines) == 1 + len(whole.table.groupby(["quantity", "of"]))
+    assert sum(line.count(" +- ") for line in lines) == (whole.table["error"] > 0).sum()
+    assert any("contact: a partner" in note and "nm of Li-Cl" in note for note in whole.notes)
+
+
+def test_one_picture_of_what_there_is(whole, frames, denoiser, tmp_path):
+    assert evaluation_figure(whole, tmp_path / "all.png", 0.005)
+    assert (tmp_path / "all.png").stat().st_size > 50_000
+    unlabelled = Frames(frames.positions[:20], frames.species, frames.box, 300)
+    nothing = evaluate(denoiser.subset(("coulomb", "wall", "pair")), unlabelled)
+    assert nothing.forces is None and len(nothing.table) == 3
+    assert not evaluation_figure(nothing, tmp_path / "none.png") and not (tmp_path / "none.png").exists()
 
 
 def test_runs_shorter_than_what_is_discarded_are_refused(frames, denoiser, tmp_path):

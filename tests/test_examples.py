@@ -33,7 +33,7 @@ def test_the_quickstart_runs_from_frames_to_pictures(tmp_path):
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     errors = pandas.read_csv(output / "errors.csv")
-    assert list(errors.columns) == ["pair", "learning", "smoothing", "reference"]
+    assert list(errors.columns) == ["pair", "learning", "smoothing", "reference", "total"]
     assert list(errors["pair"]) == ["Li-Li", "Li-Cl", "Cl-Cl"]
     assert (errors["smoothing"] < 0.05).all() and errors.iloc[:, 1:].notna().all(axis=None)
     for name in ("model.safetensors", "rdf.csv", "rdf.png", "loss.png", "summary.csv", "md/run-0.dcd"):
