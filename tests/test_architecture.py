@@ -12,8 +12,12 @@ PACKAGE = Path(openmm_diffusion.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 GROUND = ["units", "geometry", "noise", "network", "rdf", "validation", "extxyz", "readers", "solution"]
-NOUNS = ["frames", "prior", "pair", "scorematching", "header", "terms", "config", "denoiser", "combination"]
-WINGS = {"training side": ["training", "trainingset", "loop"], "force side": ["force", "torchscript", "pythonforce"]}
+NOUNS = ["frames", "prior", "pair", "scorematching", "forcematching"]
+NOUNS += ["header", "terms", "config", "denoiser", "combination"]
+WINGS = {
+    "training side": ["training", "trainingset", "loop", "forceloss"],
+    "force side": ["force", "torchscript", "pythonforce"],
+}
 ABOVE = ["generate", "guard", "systems", "simulation", "evaluate", "figures", "cli", "__init__", "__main__"]
 
 FLOOR = dict.fromkeys(GROUND, 0) | dict.fromkeys(NOUNS, 1) | dict.fromkeys(sum(WINGS.values(), []), 2)
