@@ -2,6 +2,7 @@
 
 import difflib
 from pathlib import Path
+from typing import Literal
 
 import pydantic
 import yaml
@@ -102,10 +103,18 @@ class EnsembleConfig(BaseModel):
 
 
 class Config(BaseModel):
-    """A whole training.  `pair: null` or `network: null` leaves that learner out."""
+    """A whole training.  `pair: null` or `network: null` leaves that learner out.
+
+    Attributes
+    ----------
+    target : "denoise", "force" or "hybrid"
+        What is learnt from: positions alone; force labels of clean frames alone (force matching,
+        without any noise: `noise.sigma` plays no part); or both, their weights chosen by the data.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
+    target: Literal["denoise", "force", "hybrid"] = "denoise"
     data: DataConfig = DataConfig()
     noise: NoiseConfig = NoiseConfig()
     prior: PriorConfig = PriorConfig()
@@ -121,15 +130,26 @@ class Config(BaseModel):
             raise ValueError("data.validation_fraction is 0: a network needs frames to stop it, 0.15 is usual")
         return self
 
+    @pydantic.model_validator(mode="after")
+    def clean_force_matching(self):
+        """Force labels belong to the clean positions."""
+        if self.target == "force" and self.pair is not None and self.pair.sigma:
+            raise ValueError(
+                f"pair.sigma is {self.pair.sigma:g} nm: target: force learns at clean positions, leave pair.sigma out"
+            )
+        return self
+
     @property
     def pair_sigma(self):
         """Noise level (nm) of the pair potential."""
+        if self.target == "force":
+            return 0.0
         return self.noise.sigma if self.pair is None or self.pair.sigma is None else self.pair.sigma
 
     @property
     def sigma(self):
         """Noise level (nm) of the whole model: the network, trained last, sees everything at its own."""
-        return self.noise.sigma if self.network is not None else self.pair_sigma
+        return self.noise.sigma if self.network is not None and self.target != "force" else self.pair_sigma
 
 
 def read_config(source):

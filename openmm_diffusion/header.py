@@ -47,7 +47,7 @@ class WallTerm(Term):
 
 
 class PairTerm(Term):
-    """Spline pair potential learnt at noise level sigma (nm); knots in nm."""
+    """Spline pair potential learnt at noise level sigma (nm, 0: clean frames); knots in nm."""
 
     kind: Literal["pair"] = "pair"
     sigma: float
@@ -58,7 +58,10 @@ class PairTerm(Term):
 
 
 class NetworkTerm(Term):
-    """Network learnt at noise level sigma (nm); `neighbours` is the mean number of neighbours it was scaled to."""
+    """Network learnt at noise level sigma (nm, 0: from force labels of clean frames).
+
+    `neighbours` is the mean number of neighbours it was scaled to.
+    """
 
     kind: Literal["network"] = "network"
     sigma: float

@@ -47,11 +47,15 @@ class DenoisingTask(pl.LightningModule):
         fresh = config.noise.fresh
         self.fixed_noise = None if fresh else draw_noise(training.positions, config.noise, generator, training.mask)
 
+    def target(self, frames, eps):
+        """Unbiased estimate of the total force at every copy (n_copies n_frames, n_particles, 3), kJ/mol/nm."""
+        return denoising_force(eps.flatten(0, 1), self.sigma, self.kT)
+
     def score_loss(self, frames, eps):
         """The loss on frames noised by eps (n_copies, n_frames, n_particles, 3)."""
         y, boxes = frames.noised(self.sigma, eps)
         _, fixed = energy_and_forces(self.fixed[0].to(self.device), y, boxes, frames.species)
-        target = denoising_force(eps.flatten(0, 1), self.sigma, self.kT) - fixed
+        target = self.target(frames, eps) - fixed
         _, force = energy_and_forces(self.network, y, boxes, frames.species, differentiable=self.training)
         unit = self.kT / 0.1
         return ((force * force - 2 * force * target) * frames.mask).sum() / (unit**2 * len(y) * frames.mask.sum())

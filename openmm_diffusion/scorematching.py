@@ -136,13 +136,18 @@ def solve(pair, replicas, penalty):
     The last three coefficients of each spline stay zero.
     """
     A, b = mean_moments(replicas)
+    matrix, free = penalised(pair, A, penalty)
+    c = torch.zeros(pair.coefficients.numel(), dtype=torch.float64)
+    c[free] = torch.linalg.solve(matrix, b[free])
+    return c.view_as(pair.coefficients)
+
+
+def penalised(pair, A, penalty):
+    """A + penalty R of the free coefficients, and which are free: all but the last three of each spline."""
     free = (torch.arange(pair.n_basis) < pair.n_basis - 3).repeat(len(pair.coefficients))
     matrix = (A + penalty * roughness(pair))[free][:, free]
     # Curves of no fourth difference where no data are: without a ridge the matrix is singular.
-    ridge = 1e-9 * matrix.diagonal().max() * torch.eye(len(matrix), dtype=matrix.dtype)
-    c = torch.zeros(pair.coefficients.numel(), dtype=torch.float64)
-    c[free] = torch.linalg.solve(matrix + ridge, b[free])
-    return c.view_as(pair.coefficients)
+    return matrix + 1e-9 * matrix.diagonal().max() * torch.eye(len(matrix), dtype=matrix.dtype), free
 
 
 def score_objective(c, replicas):

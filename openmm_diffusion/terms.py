@@ -39,8 +39,10 @@ class DenoisingNetwork(nn.Module):
         self.network = MessagePassing(term.network, n_species, term.neighbours)
         # An output of one then is a force of kT per 0.1 nm, or an energy of kT: numbers of order one.
         self.length = 0.1  # nm
-        self.displacement = term.sigma**2 / self.length  # nm
-        self.register_buffer("kT_over_sigma2", torch.tensor(scale(term.sigma, kT), dtype=torch.float64))
+        # Learnt from forces at clean positions there is no noise level: any length serves, the force is the same.
+        level = term.sigma if term.sigma > 0 else self.length  # nm
+        self.displacement = level**2 / self.length  # nm
+        self.register_buffer("kT_over_sigma2", torch.tensor(scale(level, kT), dtype=torch.float64))
 
     def outputs(self, c: Configuration) -> Tensor:
         """Raw outputs of the network, shape (n_frames, n_particles, 1 or 3), dimensionless."""

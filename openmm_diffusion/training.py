@@ -15,6 +15,7 @@ import yaml
 from .combination import ensemble, spread
 from .config import read_config
 from .denoiser import Denoiser
+from .forcematching import fit_labelled, labelled_moments
 from .frames import Frames
 from .geometry import check_cutoff, neighbour_pairs
 from .header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
@@ -22,8 +23,8 @@ from .noise import draw_noise
 from .rdf import compute_rdf, rmsd, smear, split_half_error
 from .scorematching import fit, moments
 from .terms import energy_and_forces
-from .trainingset import blocks, divide, resampled, tensors
-from .units import thermal_energy
+from .trainingset import blocks, check_labels, divide, resampled, tensors
+from .units import symbols, thermal_energy
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ def _train(frames, config, output, resume, progress, sample=None):
         "%d frames to train on, %d to validate, %d kept apart",
         *(0 if part is None else len(part) for part in (training, validation, test)),
     )
+    check_labels(training, validation, config)
     header = _header(frames, training, validation, test, config)
     if sample is not None:
         training = resampled(training, sample)
@@ -213,12 +215,14 @@ def _header(frames, training, validation, test, config):
             "n_frames": len(frames),
             **config.data.model_dump(include={"test_fraction", "validation_fraction", "limit", "seed"}),
             **{f"{k}_frames": 0 if v is None else len(v) for k, v in parts.items()},
+            "target": config.target,
+            "labelled_training_frames": int(training.labelled.sum()),
         },
     )
 
 
 def _fit_pair(denoiser, training, config):
-    """Add the pair potential, fitted by exact score matching on frames noised by `pair_sigma`, or as they are."""
+    """Add the pair potential, fitted in closed form on frames noised by `pair_sigma`, or as they are."""
     prior = denoiser.model
     term = PairTerm(
         sigma=config.pair_sigma, cutoff=config.pair.cutoff, start=config.pair.start, spacing=config.pair.spacing
@@ -237,16 +241,39 @@ def _fit_pair(denoiser, training, config):
             y, boxes = data.noised(term.sigma, draw_noise(data.positions, noise, generator))
         parts = zip(y.split(32), [None] * len(y) if boxes is None else boxes.split(32))
         prior_forces = torch.cat([energy_and_forces(prior, *part, data.species)[1] for part in parts])
-        replicas.append(moments(pair, y, prior_forces, boxes, data.species, kT))
-    result = fit(pair, replicas, config.pair)
+        if config.target == "denoise":
+            replicas.append(moments(pair, y, prior_forces, boxes, data.species, kT))
+        else:
+            labels = torch.full_like(data.positions, torch.nan) if data.forces is None else data.forces
+            labels = labels.repeat(len(y) // len(labels), 1, 1)
+            replicas.append(labelled_moments(pair, y, prior_forces, labels, boxes, data.species, kT))
+    if config.target == "denoise":
+        result = fit(pair, replicas, config.pair)
+    else:
+        result = fit_labelled(pair, replicas, config.pair, config.target, term.sigma or config.noise.sigma, kT)
     term.penalty = result["penalty"]
     denoiser.header.held_out.update(pair_score=result["held_out_score"], pair_scale=result["scale"])
+    if config.target == "hybrid":
+        report_weights(denoiser.header, "pair", result["weights"], result["textbook"])
+
+
+def report_weights(header, part, weights, textbook):
+    """Log the weight of force labels by species, beside the textbook's, and keep both in `header.held_out`."""
+    names = symbols(header.species)
+    for name, w, t in zip(names, weights, textbook):
+        log.info(
+            "%s: weight of force labels on %s %.3f, of positions %.3f (textbook %.3f: single independent draws only)",
+            part, name, w, 1 - w, t,
+        )  # fmt: skip
+    for key, values in (("force_weights", weights), ("textbook_weights", textbook)):
+        header.held_out[f"{part}_{key}"] = {name: float(v) for name, v in zip(names, values)}
 
 
 def _add_network(denoiser, training, validation, config, output, resume, progress):
     """The denoiser with a network trained on what its other terms leave over."""
     try:
-        from .loop import DenoisingTask, train_network  # Lightning, an extra
+        from .forceloss import make_task  # Lightning, an extra
+        from .loop import train_network
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"training a network needs {error.name}: pip install 'openmm_diffusion[train]', or set network: null"
@@ -257,16 +284,18 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
     sample = data.at(some)
     first, _, _ = neighbour_pairs(sample.positions, sample.box, config.network.cutoff)
     neighbours = 2 * len(first) / (len(some) * len(data.species))
-    term = NetworkTerm(sigma=config.noise.sigma, network=config.network, neighbours=max(neighbours, 1.0))
+    term = NetworkTerm(sigma=config.sigma, network=config.network, neighbours=max(neighbours, 1.0))
     header = denoiser.header.model_copy(update={"terms": [*denoiser.header.terms, term]})
     alone = Denoiser(header.model_copy(update={"terms": [term]}))
     # From zero: the pair potential is the starting point, and its held-out loss the one to beat.
     module = alone.modules()[0]
     torch.nn.init.zeros_(module.network.readout.weight)
-    task = DenoisingTask(
+    task = make_task(
         alone.model, denoiser.model, data, tensors(validation, denoiser, config, torch.float32), config,
         thermal_energy(training.temperature),
     )  # fmt: skip
+    if config.target == "hybrid":
+        report_weights(header, "network", task.force_weights.tolist(), task.textbook_weights.tolist())
     result = train_network(task, output, resume, progress)
     if not result["held_out_loss"] < 0:
         if config.pair is None:

@@ -17,12 +17,15 @@ class TrainingSet:
     species : Tensor, shape (n_particles,), dtype int64
     mask : Tensor, shape (n_particles, 3), dtype bool
         Coordinates that are noised.
+    forces : Tensor, shape (n_frames, n_particles, 3), kJ/mol/nm, or None
+        Labels; NaN in frames without.
     """
 
     positions: torch.Tensor
     box: torch.Tensor | None
     species: torch.Tensor
     mask: torch.Tensor
+    forces: torch.Tensor | None = None
 
     def to(self, device):
         """The same on another device."""
@@ -30,8 +33,15 @@ class TrainingSet:
 
     def at(self, chosen):
         """Some of the frames."""
-        box = None if self.box is None else self.box[chosen]
-        return TrainingSet(self.positions[chosen], box, self.species, self.mask)
+        box, forces = (None if t is None else t[chosen] for t in (self.box, self.forces))
+        return TrainingSet(self.positions[chosen], box, self.species, self.mask, forces)
+
+    @property
+    def labelled(self):
+        """Which frames have force labels, shape (n_frames,), dtype bool."""
+        if self.forces is None:
+            return torch.zeros(len(self.positions), dtype=torch.bool)
+        return ~torch.isnan(self.forces[:, 0, 0])
 
     def noised(self, sigma, eps):
         """Positions and boxes of all copies in eps (n_copies, n_frames, n_particles, 3), one after the other."""
@@ -65,6 +75,27 @@ def resampled(frames, seed):
     return frames[np.concatenate([groups[number] for number in chosen])]
 
 
+#: Fewer labelled frames than this tell nothing of their noise, and so not how far to trust them.
+MIN_LABELLED = 10
+
+
+def check_labels(training, validation, config):
+    """Refuse a target that needs force labels where the divided frames have none, or too few."""
+    if config.target == "denoise":
+        return
+    n = int(training.labelled.sum())
+    if n < MIN_LABELLED:
+        raise ValueError(
+            f"target is {config.target}, but {n or 'none'} of the {len(training)} training frames has force labels: "
+            f"give frames with forces (kJ/mol/nm), {MIN_LABELLED} at least, or set target: denoise"
+        )
+    if config.target == "force" and config.network is not None and not validation.labelled.any():
+        raise ValueError(
+            "target is force, but none of the validation frames has force labels to stop the network by: "
+            "label frames of more runs, or set another data.seed"
+        )
+
+
 def tensors(frames, denoiser, config, dtype):
     """A `TrainingSet` of frames, with the coordinates that the configuration noises."""
     index = denoiser.species_index(frames.species)
@@ -72,7 +103,8 @@ def tensors(frames, denoiser, config, dtype):
     axes = np.array([axis in config.noise.axes for axis in "xyz"])
     box = None if frames.box is None else torch.as_tensor(frames.boxes).to(dtype)
     mask = torch.as_tensor(chosen[:, None] & axes[None, :])
-    return TrainingSet(torch.as_tensor(frames.positions).to(dtype), box, index, mask)
+    forces = None if frames.forces is None else torch.as_tensor(frames.forces).to(dtype)
+    return TrainingSet(torch.as_tensor(frames.positions).to(dtype), box, index, mask, forces)
 
 
 def blocks(frames, n_blocks):

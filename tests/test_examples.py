@@ -39,3 +39,16 @@ def test_the_quickstart_runs_from_frames_to_pictures(tmp_path):
     for name in ("model.safetensors", "rdf.csv", "rdf.png", "loss.png", "summary.csv", "md/run-0.dcd"):
         assert (output / name).stat().st_size > 500 or name == "summary.csv"
     assert "learning" in result.stdout and "calibration" in result.stdout
+
+
+def test_labels_and_positions_together_are_no_worse_than_either(tmp_path):
+    command = [sys.executable, EXAMPLES / "labels.py", EXAMPLES / "licl.npz", tmp_path]
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr
+    table = pandas.read_csv(tmp_path / "labels.csv").set_index(["target", "frames"])
+    assert (tmp_path / "labels.png").stat().st_size > 5000 and "positions are worth" in result.stdout
+    for frames in sorted(set(table.index.get_level_values("frames"))):
+        errors = table.xs(frames, level="frames")["median"]
+        assert errors["both"] < 1.1 * min(errors["positions"], errors["labels"])
+    # The label noise of the two ions is in the textbook weights: (kT / sigma)^2 against 337 and 240 kJ/mol/nm.
+    assert abs(table["textbook Li"] - 0.687).max() < 0.03 and abs(table["textbook Cl"] - 0.811).max() < 0.03
