@@ -104,15 +104,25 @@ class Config(BaseModel):
             raise ValueError("data.validation_fraction is 0: a network needs frames to stop it, 0.15 is usual")
         return self
 
+    @pydantic.model_validator(mode="after")
+    def one_range(self):
+        """Over a range, the pair potential follows the noise level as everything else does."""
+        if self.noise.sigmas is not None and self.pair is not None and self.pair.sigma is not None:
+            raise ValueError(
+                f"pair.sigma is {self.pair.sigma:g} nm and noise.sigma a range: leave pair.sigma out, the pair "
+                "potential is fitted over the range"
+            )
+        return self
+
     @property
     def pair_sigma(self):
-        """Noise level (nm) of the pair potential."""
-        return self.noise.sigma if self.pair is None or self.pair.sigma is None else self.pair.sigma
+        """Noise level (nm) of the pair potential, the smallest of a range."""
+        return self.noise.smallest if self.pair is None or self.pair.sigma is None else self.pair.sigma
 
     @property
     def sigma(self):
-        """Noise level (nm) of the whole model: the network, trained last, sees everything at its own."""
-        return self.noise.sigma if self.network is not None else self.pair_sigma
+        """Noise level (nm) of the whole model: the network, trained last, sees everything at its own (smallest)."""
+        return self.noise.smallest if self.network is not None else self.pair_sigma
 
 
 def read_config(source):

@@ -100,6 +100,28 @@ class Denoiser:
         kept = [(term, module) for term, module in zip(self.header.terms, self.modules()) if term.kind in kinds]
         return self.rebuilt([term for term, _ in kept], [module for _, module in kept])
 
+    def at(self, sigma):
+        """This denoiser evaluated at another noise level, for models trained over a range of them.
+
+        Parameters
+        ----------
+        sigma : float, nm
+            Within the range: `noise.sigma: [smallest, largest]` of the training.
+
+        Returns
+        -------
+        Denoiser
+            Same weights; forces, files and OpenMM forces of it are those of this level.
+        """
+        sigma = float(sigma)
+        if not self.header.learnt:
+            raise ValueError(f"sigma is {sigma:g} nm, but the model has no learnt terms: a prior has no noise level")
+        other = self.rebuilt([term.at(sigma) for term in self.header.terms], self.modules())
+        for term, module in zip(other.header.terms, other.modules()):
+            if term.kind == "pair" and term.sigmas is not None:
+                module.set_level(sigma)
+        return other
+
     # -- numpy in, numpy out ---------------------------------------------------------
 
     def forces(self, positions, box=None, species=None):
@@ -208,7 +230,7 @@ class Denoiser:
 
     def digest(self):
         """First 16 hexadecimal characters of the SHA-256 of weights and terms: the same for the same model."""
-        text = "".join(term.model_dump_json() for term in self.header.terms)
+        text = "".join(term.model_dump_json(exclude_none=True) for term in self.header.terms)
         digest = hashlib.sha256(text.encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode() + tensor.cpu().numpy().tobytes())

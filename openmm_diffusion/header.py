@@ -6,6 +6,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from .network import NetworkConfig
+from .prior import WALL_SIGMAS
 
 FORMAT = 1
 
@@ -23,6 +24,25 @@ class Term(BaseModel):
 
     weight: float = 1.0
 
+    def at(self, sigma):
+        """This term at another noise level (nm): itself, where it has none."""
+        return self
+
+
+class LearntTerm(Term):
+    """A term learnt at the noise level `sigma` (nm), or over those of `sigmas`, of which `sigma` is evaluated."""
+
+    def at(self, sigma):
+        """This term evaluated at another noise level (nm), or a ValueError where it was not trained."""
+        low, high = (self.sigma, self.sigma) if self.sigmas is None else (self.sigmas[0], self.sigmas[-1])
+        if not low * (1 - 1e-9) <= sigma <= high * (1 + 1e-9):
+            known = f"at {low:g} nm alone" if low == high else f"over {low:g} to {high:g} nm"
+            raise ValueError(
+                f"sigma is {sigma:g} nm, but the {self.kind} term was trained {known}: give a level it knows, "
+                "or train with noise.sigma: [smallest, largest] (nm) around it"
+            )
+        return self.model_copy(update={"sigma": sigma})
+
 
 class CoulombTerm(Term):
     """Coulomb in a dielectric: charges (e) by element."""
@@ -33,29 +53,48 @@ class CoulombTerm(Term):
 
 
 class WallTerm(Term):
-    """Harmonic wall: radii (nm) as a matrix over species, stiffness in kJ/mol/nm^2."""
+    """Harmonic wall: radii (nm) as a matrix over species, stiffness in kJ/mol/nm^2.
+
+    With a noise level `sigma` (nm), the radii are those of this level, and others at other levels.
+    """
 
     kind: Literal["wall"] = "wall"
     radii: list[list[float]]
     stiffness: float
+    sigma: float | None = None
+
+    def at(self, sigma):
+        """This wall at another noise level (nm): it retreats as the noise grows."""
+        if self.sigma is None:
+            return self
+        shift = WALL_SIGMAS * (sigma - self.sigma)
+        return self.model_copy(update={"radii": [[r - shift for r in row] for row in self.radii], "sigma": sigma})
 
 
-class PairTerm(Term):
-    """Spline pair potential learnt at noise level sigma (nm); knots in nm."""
+class PairTerm(LearntTerm):
+    """Spline pair potential at noise level sigma (nm); knots in nm.
+
+    `sigmas` are the levels (nm) that it was fitted at and is interpolated between; None: sigma alone.
+    """
 
     kind: Literal["pair"] = "pair"
     sigma: float
+    sigmas: list[float] | None = None
     cutoff: float
     start: float
     spacing: float
     penalty: float | None = None
 
 
-class NetworkTerm(Term):
-    """Network learnt at noise level sigma (nm); `neighbours` is the mean number of neighbours it was scaled to."""
+class NetworkTerm(LearntTerm):
+    """Network at noise level sigma (nm); `neighbours` is the mean number of neighbours it was scaled to.
+
+    `sigmas` are the smallest and the largest level (nm) that it was trained at; None: sigma alone.
+    """
 
     kind: Literal["network"] = "network"
     sigma: float
+    sigmas: tuple[float, float] | None = None
     network: NetworkConfig
     neighbours: float
 

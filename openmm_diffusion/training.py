@@ -18,6 +18,7 @@ from .frames import Frames
 from .geometry import check_cutoff, neighbour_pairs
 from .header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
 from .noise import draw_noise
+from .pair import LEVELS
 from .rdf import compute_rdf, rmsd, smear, split_half_error
 from .scorematching import fit, moments
 from .terms import energy_and_forces
@@ -163,7 +164,8 @@ def _header(frames, training, validation, test, config):
         # Noise moves both ends of a pair: the wall must not stand where noised pairs of the data are.
         margin = config.prior.wall.margin + 2 * config.sigma
         radii = [[0.0 if d is None else max(d - margin, 0.0) for d in row] for row in distances]
-        terms.append(WallTerm(radii=radii, stiffness=config.prior.wall.stiffness))
+        level = None if config.noise.sigmas is None else config.sigma
+        terms.append(WallTerm(radii=radii, stiffness=config.prior.wall.stiffness, sigma=level))
     parts = {"training": training, "validation": validation, "test": test}
     return Header(
         species=species,
@@ -185,14 +187,39 @@ def _header(frames, training, validation, test, config):
 
 
 def _fit_pair(denoiser, training, config):
-    """Add the pair potential, fitted by exact score matching on frames noised by `pair_sigma`, or as they are."""
-    prior = denoiser.model
+    """Add the pair potential, fitted by exact score matching on frames noised by `pair_sigma`, or as they are.
+
+    Over a range of noise levels, each level of the table is a fit of its own, of the same frames
+    with the same noise, scaled: what the draws do by chance then changes slowly with the level.
+    """
+    prior, noise = denoiser.model, config.noise
+    levels = None if noise.sigmas is None else np.geomspace(*noise.sigmas, LEVELS).tolist()
     term = PairTerm(
-        sigma=config.pair_sigma, cutoff=config.pair.cutoff, start=config.pair.start, spacing=config.pair.spacing
-    )
+        sigma=config.pair_sigma, sigmas=levels, cutoff=config.pair.cutoff, start=config.pair.start,
+        spacing=config.pair.spacing,
+    )  # fmt: skip
     denoiser.header.terms.append(term)
     denoiser.model = Denoiser(denoiser.header).model
     pair = denoiser.model.energies[-1]
+    results = []
+    for i, level in enumerate(levels or [term.sigma]):
+        results.append(fit(pair, _replicas(pair, prior, denoiser, training, config, level), config.pair))
+        if levels:
+            pair.table[i] = pair.coefficients
+    if levels:
+        pair.set_level(term.sigma)
+        names = {"penalty": "penalty", "scale": "scale", "score": "held_out_score"}
+        denoiser.header.held_out["pair_levels"] = [
+            {"sigma": level, **{name: result[key] for name, key in names.items()}}
+            for level, result in zip(levels, results)
+        ]
+    # The first is the level that the model is evaluated at.
+    term.penalty = results[0]["penalty"]
+    denoiser.header.held_out.update(pair_score=results[0]["held_out_score"], pair_scale=results[0]["scale"])
+
+
+def _replicas(pair, prior, denoiser, training, config, sigma):
+    """`Moments` of the training frames noised by sigma (nm), one for each replica."""
     kT = thermal_energy(training.temperature)
     noise = config.noise.model_copy(update={"antithetic": True, "draws": config.pair.draws})
     generator = torch.Generator().manual_seed(config.training.seed)
@@ -200,14 +227,14 @@ def _fit_pair(denoiser, training, config):
     for block in blocks(training, config.pair.folds):
         data = tensors(block, denoiser, config, torch.float64)
         y, boxes = data.positions, data.box
-        if term.sigma > 0:
-            y, boxes = data.noised(term.sigma, draw_noise(data.positions, noise, generator))
-        parts = zip(y.split(32), [None] * len(y) if boxes is None else boxes.split(32))
-        prior_forces = torch.cat([energy_and_forces(prior, *part, data.species)[1] for part in parts])
-        replicas.append(moments(pair, y, prior_forces, boxes, data.species, kT))
-    result = fit(pair, replicas, config.pair)
-    term.penalty = result["penalty"]
-    denoiser.header.held_out.update(pair_score=result["held_out_score"], pair_scale=result["scale"])
+        if sigma > 0:
+            eps = draw_noise(data.positions, noise, generator)
+            y, boxes = data.noised(eps.new_full(eps.shape[:2], sigma), eps)
+        level = y.new_full((len(y),), sigma)
+        parts = zip(y.split(32), [None] * len(y) if boxes is None else boxes.split(32), level.split(32))
+        prior_forces = [energy_and_forces(prior, *part, data.species, sigma=at)[1] for *part, at in parts]
+        replicas.append(moments(pair, y, torch.cat(prior_forces), boxes, data.species, kT))
+    return replicas
 
 
 def _add_network(denoiser, training, validation, config, output, resume, progress):
@@ -224,7 +251,10 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
     sample = data.at(some)
     first, _, _ = neighbour_pairs(sample.positions, sample.box, config.network.cutoff)
     neighbours = 2 * len(first) / (len(some) * len(data.species))
-    term = NetworkTerm(sigma=config.noise.sigma, network=config.network, neighbours=max(neighbours, 1.0))
+    noise = config.noise
+    term = NetworkTerm(
+        sigma=noise.smallest, sigmas=noise.sigmas, network=config.network, neighbours=max(neighbours, 1.0)
+    )
     header = denoiser.header.model_copy(update={"terms": [*denoiser.header.terms, term]})
     alone = Denoiser(header.model_copy(update={"terms": [term]}))
     # From zero: the pair potential is the starting point, and its held-out loss the one to beat.
