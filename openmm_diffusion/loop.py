@@ -133,11 +133,11 @@ def level_weight(sigma, config):
     Unweighted, the smallest levels would fill the gradient with noise: per component its variance
     is that of the labels, V, times <F^2>.  Independent labels have V = (kT/sigma)^2.  Antithetic
     pairs cancel the leading part of it only where forces are straight over a distance of sigma, and
-    ions in contact are not: V of pairs falls from 0.12 of that at 0.003 nm to 0.66 of it at 0.05 nm
-    (forces of the pair potential of 2.4 M LiCl).  <F^2> falls as 1/(sigma^2 + (0.02 nm)^2).
-    Together, sqrt(V <F^2>) falls as 1/sigma within a factor of 1.5 over the range: weighted by
-    sigma, all levels bring the same noise into the gradient.  What there is to learn, <F^2> times the
-    weight, then grows 2.6-fold from the smallest to the largest level instead of falling 6.4-fold.
+    those of ions in contact are not: their V rises from 0.12 of that at 0.003 nm to 0.66 of it at
+    0.05 nm (pair potential of 2.4 M LiCl).  <F^2> falls as 1/(sigma^2 + (0.02 nm)^2).  Together,
+    sqrt(V <F^2>) falls as 1/sigma, within a factor of 1.6 over the range: weighted by sigma, all
+    levels bring about the same noise into the gradient.  What there is to learn, <F^2> times the
+    weight, then grows at most threefold over the range, instead of falling sixfold.
     """
     if config.sigmas is None:
         return sigma / config.sigma

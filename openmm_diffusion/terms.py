@@ -63,7 +63,9 @@ class DenoisingNetwork(nn.Module):
         vectors = torch.cat([near.vectors, -near.vectors])
         conditions: Optional[Tensor] = None
         if self.conditions > 0:
-            sigma = self.sigma.expand(n_frames) if near.sigma is None else near.sigma
+            sigma, given = self.sigma.expand(n_frames), near.sigma
+            if given is not None:
+                sigma = given
             place = log_place(sigma, self.smallest, self.largest)
             conditions = chebyshev(2 * place - 1, self.conditions).repeat_interleave(n_particles, 0)
         values = self.network(c.species.repeat(n_frames), senders, receivers, vectors, conditions)
