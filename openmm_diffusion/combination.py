@@ -150,6 +150,8 @@ def half_step(denoiser, positions, box=None, species=None):
 def merged(denoiser):
     """The same energy with all pair terms of the same knots in one: fewer terms to evaluate.
 
+    A joined term knows the noise levels that its parts stood at, and no range any more.
+
     Parameters
     ----------
     denoiser : Denoiser
@@ -172,7 +174,8 @@ def merged(denoiser):
     if len(terms) == len(denoiser.header.terms):
         return denoiser
     for place, _ in joined.values():
-        terms[place] = terms[place].model_copy(update={"weight": 1.0})
+        terms[place] = terms[place].model_copy(update={"weight": 1.0, "sigmas": None})
+        modules[place] = modules[place].single()
     other = denoiser.rebuilt(terms, modules)
     for place, coefficients in joined.values():
         other.modules()[place].coefficients.copy_(sum(coefficients))

@@ -132,24 +132,36 @@ class Config(BaseModel):
 
     @pydantic.model_validator(mode="after")
     def clean_force_matching(self):
-        """Force labels belong to the clean positions."""
+        """Force labels belong to the clean positions, and to one noise level."""
         if self.target == "force" and self.pair is not None and self.pair.sigma:
             raise ValueError(
                 f"pair.sigma is {self.pair.sigma:g} nm: target: force learns at clean positions, leave pair.sigma out"
+            )
+        if self.target != "denoise" and self.noise.sigmas is not None:
+            raise ValueError(f"noise.sigma is a range, but target is {self.target}: give one noise level in nm")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def one_range(self):
+        """Over a range, the pair potential follows the noise level as everything else does."""
+        if self.noise.sigmas is not None and self.pair is not None and self.pair.sigma is not None:
+            raise ValueError(
+                f"pair.sigma is {self.pair.sigma:g} nm and noise.sigma a range: leave pair.sigma out, the pair "
+                "potential is fitted over the range"
             )
         return self
 
     @property
     def pair_sigma(self):
-        """Noise level (nm) of the pair potential."""
+        """Noise level (nm) of the pair potential, the smallest of a range."""
         if self.target == "force":
             return 0.0
-        return self.noise.sigma if self.pair is None or self.pair.sigma is None else self.pair.sigma
+        return self.noise.smallest if self.pair is None or self.pair.sigma is None else self.pair.sigma
 
     @property
     def sigma(self):
-        """Noise level (nm) of the whole model: the network, trained last, sees everything at its own."""
-        return self.noise.sigma if self.network is not None and self.target != "force" else self.pair_sigma
+        """Noise level (nm) of the whole model: the network, trained last, sees everything at its own (smallest)."""
+        return self.noise.smallest if self.network is not None and self.target != "force" else self.pair_sigma
 
 
 def read_config(source):

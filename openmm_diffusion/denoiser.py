@@ -51,22 +51,8 @@ class Denoiser:
 
     @property
     def sigma(self):
-        """Noise level (nm) of the ensemble that the forces belong to; 0 for a model without learnt terms.
-
-        Of a pair potential and a network on its residual, the network's.  Of a weighted sum of
-        models, the root of sum w sigma^2, to which the leading smoothing is proportional: 0 for
-        models extrapolated to no noise.
-        """
-        levels, weights = {}, {}
-        for term in self.header.learnt:
-            key = term.member, term.level
-            levels[key] = max(levels.get(key, 0.0), term.sigma)
-            weights[key] = term.weight
-        if len(levels) == 1:
-            return next(iter(levels.values()))
-        square = sum(weights[key] * levels[key] ** 2 for key in levels)
-        largest = max(levels.values(), default=0.0)
-        return float(np.sqrt(square)) if square > 1e-9 * largest**2 else 0.0
+        """Noise level (nm) of the ensemble that the forces belong to: see `Header.sigma`."""
+        return self.header.sigma
 
     @property
     def dtype(self):
@@ -113,6 +99,28 @@ class Denoiser:
         """A denoiser of only the terms of some kinds ("coulomb", "wall", "pair", "network"), same weights."""
         kept = [(term, module) for term, module in zip(self.header.terms, self.modules()) if term.kind in kinds]
         return self.rebuilt([term for term, _ in kept], [module for _, module in kept])
+
+    def at(self, sigma):
+        """This denoiser evaluated at another noise level, for models trained over a range of them.
+
+        Parameters
+        ----------
+        sigma : float, nm
+            Within the range: `noise.sigma: [smallest, largest]` of the training.
+
+        Returns
+        -------
+        Denoiser
+            Same weights; forces, files and OpenMM forces of it are those of this level.
+        """
+        sigma = float(sigma)
+        if not self.header.learnt:
+            raise ValueError(f"sigma is {sigma:g} nm, but the model has no learnt terms: a prior has no noise level")
+        other = self.rebuilt([term.at(sigma) for term in self.header.terms], self.modules())
+        for term, module in zip(other.header.terms, other.modules()):
+            if term.kind == "pair" and term.sigmas is not None:
+                module.set_level(sigma)
+        return other
 
     # -- numpy in, numpy out ---------------------------------------------------------
 
@@ -222,7 +230,7 @@ class Denoiser:
 
     def digest(self):
         """First 16 hexadecimal characters of the SHA-256 of weights and terms: the same for the same model."""
-        text = "".join(term.model_dump_json() for term in self.header.terms)
+        text = "".join(term.model_dump_json(exclude_none=True) for term in self.header.terms)
         digest = hashlib.sha256(text.encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode() + tensor.cpu().numpy().tobytes())

@@ -29,15 +29,21 @@ class ForceTask(DenoisingTask):
         config = config.model_copy(update={"noise": once})
         training, validation = (frames.at(frames.labelled) for frames in (training, validation))
         super().__init__(network, fixed, training, validation, config, kT)
-        self.sigma = 0.0
 
-    def target(self, frames, eps):
+    def draw_levels(self, eps, generator):
+        return eps.new_zeros(eps.shape[:2])
+
+    def weight(self, sigma):
+        return torch.ones_like(sigma)
+
+    def target(self, frames, eps, sigma):
         return frames.forces.repeat(len(eps), 1, 1)
 
     def validation_step(self, batch, _):
         # Without noise, one look is enough.
         frames = self.sets["validation"].at(batch.cpu()).to(self.device)
-        loss = self.score_loss(frames, torch.zeros_like(frames.positions).unsqueeze(0))
+        eps = torch.zeros_like(frames.positions).unsqueeze(0)
+        loss = self.score_losses(frames, eps, eps.new_zeros(eps.shape[:2])).mean()
         self.log("held_out_loss", loss, prog_bar=True, on_epoch=True, batch_size=len(batch))
 
 
@@ -58,11 +64,11 @@ class HybridTask(DenoisingTask):
         self.register_buffer("force_weights", measured_weights(self), persistent=False)
         off = clean_residual(self, training.at(training.labelled))
         v_force = torch.stack([off[:, training.species == s].square().mean() for s in range(len(self.force_weights))])
-        v_denoise = (kT / self.sigma) ** 2
+        v_denoise = (kT / config.noise.sigma) ** 2
         self.textbook_weights = v_denoise / (v_denoise + v_force)
 
-    def target(self, frames, eps):
-        denoising = super().target(frames, eps)
+    def target(self, frames, eps, sigma):
+        denoising = super().target(frames, eps, sigma)
         if not self.training or frames.forces is None:
             return denoising
         labels = frames.forces.repeat(len(eps), 1, 1)
@@ -129,7 +135,8 @@ def measured_weights(task, groups=16, draws=4):
 def _pulls(task, frames, generator):
     """Gradient of F . T by the readout, shape (n_species, 2, n_weights), for T of noise and of labels; one draw."""
     eps = draw_noise(frames.positions, task.config.noise, generator, frames.mask)
-    y, boxes = frames.noised(task.sigma, eps)
+    sigma = eps.new_full(eps.shape[:2], task.config.noise.sigma)
+    y, boxes = frames.noised(sigma, eps)
     _, fixed = energy_and_forces(task.fixed[0], y, boxes, frames.species)
     _, force = energy_and_forces(task.network, y, boxes, frames.species, differentiable=True)
     labels = frames.forces.repeat(len(eps), 1, 1)
@@ -137,7 +144,7 @@ def _pulls(task, frames, generator):
     rows = []
     for s in range(int(frames.species.max()) + 1):
         of_species = frames.mask * (frames.species == s).unsqueeze(-1)
-        for target in (DenoisingTask.target(task, frames, eps), labels):
+        for target in (DenoisingTask.target(task, frames, eps, sigma), labels):
             product = (force * (target - fixed) * of_species).sum()
             rows.append(torch.autograd.grad(product, readout, retain_graph=True)[0])
     return torch.stack(rows).view(-1, 2, readout.numel())

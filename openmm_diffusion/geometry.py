@@ -133,6 +133,9 @@ class Configuration(NamedTuple):
         As `neighbour_pairs` numbers them.
     vectors : Tensor, shape (n_pairs, 3), nm
     distances : Tensor, shape (n_pairs,), nm
+    sigma : Tensor, shape (n_frames,), nm, or None
+        Noise level of each frame, where terms that know many are to be evaluated at it;
+        None: the one that each term stands at.
     """
 
     positions: Tensor
@@ -142,6 +145,7 @@ class Configuration(NamedTuple):
     second: Tensor
     vectors: Tensor
     distances: Tensor
+    sigma: Optional[Tensor] = None
 
 
 def pair_species(c: Configuration) -> Tuple[Tensor, Tensor]:
@@ -160,12 +164,14 @@ def within(c: Configuration, cutoff: float) -> Configuration:
     """The same configuration with only the pairs closer than a smaller cutoff (nm)."""
     near = torch.nonzero(c.distances < cutoff).squeeze(-1)
     return Configuration(
-        c.positions, c.box, c.species, c.first[near], c.second[near], c.vectors[near], c.distances[near]
+        c.positions, c.box, c.species, c.first[near], c.second[near], c.vectors[near], c.distances[near], c.sigma
     )
 
 
-def configuration(positions: Tensor, box: Optional[Tensor], species: Tensor, cutoff: float) -> Configuration:
+def configuration(
+    positions: Tensor, box: Optional[Tensor], species: Tensor, cutoff: float, sigma: Optional[Tensor] = None
+) -> Configuration:
     """The `Configuration` of positions (n_frames, n_particles, 3) with all pairs within `cutoff` (nm)."""
     first, second, vectors = neighbour_pairs(positions, box, cutoff)
     distances = torch.sqrt((vectors * vectors).sum(-1))
-    return Configuration(positions, box, species, first, second, vectors, distances)
+    return Configuration(positions, box, species, first, second, vectors, distances, sigma)

@@ -1,11 +1,13 @@
 """What a model file says of itself: everything but the weights, as validated JSON."""
 
+import math
 from typing import Annotated, Literal, Union
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from .network import NetworkConfig
+from .prior import WALL_SIGMAS
 
 FORMAT = 1
 
@@ -29,6 +31,25 @@ class Term(BaseModel):
     member: int | None = None
     level: int | None = None
 
+    def at(self, sigma):
+        """This term at another noise level (nm): itself, where it has none."""
+        return self
+
+
+class LearntTerm(Term):
+    """A term learnt at the noise level `sigma` (nm), or over those of `sigmas`, of which `sigma` is evaluated."""
+
+    def at(self, sigma):
+        """This term evaluated at another noise level (nm), or a ValueError where it was not trained."""
+        low, high = (self.sigma, self.sigma) if self.sigmas is None else (self.sigmas[0], self.sigmas[-1])
+        if not low * (1 - 1e-9) <= sigma <= high * (1 + 1e-9):
+            known = f"at {low:g} nm alone" if low == high else f"over {low:g} to {high:g} nm"
+            raise ValueError(
+                f"sigma is {sigma:g} nm, but the {self.kind} term was trained {known}: give a level it knows, "
+                "or train with noise.sigma: [smallest, largest] (nm) around it"
+            )
+        return self.model_copy(update={"sigma": sigma})
+
 
 class CoulombTerm(Term):
     """Coulomb in a dielectric: charges (e) by element."""
@@ -39,32 +60,49 @@ class CoulombTerm(Term):
 
 
 class WallTerm(Term):
-    """Harmonic wall: radii (nm) as a matrix over species, stiffness in kJ/mol/nm^2."""
+    """Harmonic wall: radii (nm) as a matrix over species, stiffness in kJ/mol/nm^2.
+
+    With a noise level `sigma` (nm), the radii are those of this level, and others at other levels.
+    """
 
     kind: Literal["wall"] = "wall"
     radii: list[list[float]]
     stiffness: float
+    sigma: float | None = None
+
+    def at(self, sigma):
+        """This wall at another noise level (nm): it retreats as the noise grows."""
+        if self.sigma is None:
+            return self
+        shift = WALL_SIGMAS * (sigma - self.sigma)
+        return self.model_copy(update={"radii": [[r - shift for r in row] for row in self.radii], "sigma": sigma})
 
 
-class PairTerm(Term):
-    """Spline pair potential learnt at noise level sigma (nm, 0: clean frames); knots in nm."""
+class PairTerm(LearntTerm):
+    """Spline pair potential at noise level sigma (nm, 0: clean frames); knots in nm.
+
+    `sigmas` are the levels (nm) that it was fitted at and is interpolated between; None: sigma alone.
+    """
 
     kind: Literal["pair"] = "pair"
     sigma: float
+    sigmas: list[float] | None = None
     cutoff: float
     start: float
     spacing: float
     penalty: float | None = None
 
 
-class NetworkTerm(Term):
-    """Network learnt at noise level sigma (nm, 0: from force labels of clean frames).
+class NetworkTerm(LearntTerm):
+    """Network at noise level sigma (nm, 0: from force labels of clean frames).
 
-    `neighbours` is the mean number of neighbours it was scaled to.
+    `neighbours` is the mean number of neighbours it was scaled to.  `sigmas` are the smallest and
+    the largest level (nm) that it was trained at; None: sigma alone.
     """
 
     kind: Literal["network"] = "network"
     sigma: float
+    sigmas: tuple[float, float] | None = None
     network: NetworkConfig
     neighbours: float
 
@@ -124,6 +162,25 @@ class Header(BaseModel):
             raise ValueError(
                 f"{name} has a header that cannot be read ({key}: {first['msg']}): save it again"
             ) from error
+
+    @property
+    def sigma(self):
+        """Noise level (nm) of the ensemble that the forces belong to; 0 for a model without learnt terms.
+
+        Of a pair potential and a network on its residual, the network's.  Of a weighted sum of
+        models, the root of sum w sigma^2, to which the leading smoothing is proportional: 0 for
+        models extrapolated to no noise.
+        """
+        levels, weights = {}, {}
+        for term in self.learnt:
+            key = term.member, term.level
+            levels[key] = max(levels.get(key, 0.0), term.sigma)
+            weights[key] = term.weight
+        if len(levels) == 1:
+            return next(iter(levels.values()))
+        square = sum(weights[key] * levels[key] ** 2 for key in levels)
+        largest = max(levels.values(), default=0.0)
+        return math.sqrt(square) if square > 1e-9 * largest**2 else 0.0
 
     @property
     def learnt(self):

@@ -9,7 +9,7 @@ Geiger & Smidt, arXiv:2207.09453 (e3nn).
 """
 
 import math
-from typing import Literal
+from typing import Literal, Optional
 
 import torch
 from e3nn import nn as enn
@@ -131,13 +131,16 @@ class MessagePassing(nn.Module):
     n_species : int
     neighbours : float
         Mean number of neighbours within the cutoff, which normalises the sums.
+    conditions : int
+        Scalars that every particle is given beside its species.  They join the species in
+        the embedding and in the self-connections of all layers.
     """
 
-    def __init__(self, config, n_species, neighbours):
+    def __init__(self, config, n_species, neighbours, conditions=0):
         super().__init__()
         self.n_species = n_species
         parity = [(config.features, (degree, (-1) ** degree)) for degree in range(config.lmax + 1)]
-        irreps_hidden, irreps_species = o3.Irreps(parity), o3.Irreps([(n_species, "0e")])
+        irreps_hidden, irreps_species = o3.Irreps(parity), o3.Irreps([(n_species + conditions, "0e")])
         irreps_edge = o3.Irreps.spherical_harmonics(config.lmax)
         self.harmonics = SphericalHarmonics(irreps_edge, normalize=True, normalization="component")
         self.basis = BesselBasis(config.radial, config.cutoff)
@@ -162,7 +165,9 @@ class MessagePassing(nn.Module):
         self.head = config.head
         self.readout = o3.Linear(irreps, o3.Irreps("1x0e" if config.head == "energy" else "1x1o"))
 
-    def forward(self, species: Tensor, senders: Tensor, receivers: Tensor, vectors: Tensor) -> Tensor:
+    def forward(
+        self, species: Tensor, senders: Tensor, receivers: Tensor, vectors: Tensor, conditions: Optional[Tensor] = None
+    ) -> Tensor:
         """One output per particle.
 
         Parameters
@@ -172,15 +177,18 @@ class MessagePassing(nn.Module):
             Directed edges: every pair appears in both directions.
         vectors : Tensor, shape (n_edges, 3), nm
             From receiver to sender.
+        conditions : Tensor, shape (n_particles, conditions), dimensionless, of order one; None without any
 
         Returns
         -------
         Tensor, shape (n_particles, 1) scalars or (n_particles, 3) vectors, dimensionless
         """
-        one_hot = nn.functional.one_hot(species, self.n_species).to(vectors.dtype)
-        features = self.embedding(one_hot)
+        given = nn.functional.one_hot(species, self.n_species).to(vectors.dtype)
+        if conditions is not None:
+            given = torch.cat([given, conditions.to(vectors.dtype)], dim=1)
+        features = self.embedding(given)
         harmonics = self.harmonics(vectors)
         radial = self.basis(torch.sqrt((vectors * vectors).sum(-1)))
         for layer in self.layers:
-            features = layer(features, one_hot, senders, receivers, harmonics, radial)
+            features = layer(features, given, senders, receivers, harmonics, radial)
         return self.readout(features)

@@ -4,10 +4,12 @@ y = x + sigma eps, with eps ~ N(0, 1) on every Cartesian component and no
 shrinking of x, because the box is fixed.
 """
 
+import math
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator
+from torch import Tensor
 
 
 class NoiseConfig(BaseModel):
@@ -15,8 +17,9 @@ class NoiseConfig(BaseModel):
 
     Attributes
     ----------
-    sigma : float, nm
-        Noise level per Cartesian component.
+    sigma : float or (float, float), nm
+        Noise level per Cartesian component, or the smallest and the largest of a range:
+        then one model learns all levels in between.
     draws : int
         Noise draws per frame; with `antithetic`, pairs (+eps, -eps) count as one draw.
     antithetic : bool
@@ -34,12 +37,42 @@ class NoiseConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    sigma: PositiveFloat = 0.005
+    sigma: float | tuple[float, float] = 0.005
     draws: PositiveInt = 1
     antithetic: bool = True
     fresh: bool = True
     species: list[str] | None = None
     axes: Literal["x", "y", "z", "xy", "xz", "yz", "xyz"] = "xyz"
+
+    @field_validator("sigma", mode="before")
+    @classmethod
+    def positive_and_increasing(cls, value):
+        """One positive number, or two that increase."""
+        ranged = isinstance(value, (list, tuple))
+        try:
+            levels = tuple(float(level) for level in (value if ranged else [value]))
+        except (TypeError, ValueError):
+            levels = ()
+        if not all(0 < level < math.inf for level in levels) or len(levels) != 1 + ranged:
+            raise ValueError("give one number greater than 0, or a range such as [0.003, 0.05]")
+        if levels[0] >= levels[-1] and ranged:
+            raise ValueError("give the smaller number of the range first")
+        return levels if ranged else levels[0]
+
+    @property
+    def sigmas(self):
+        """Smallest and largest level (nm) of a range; None for one level."""
+        return self.sigma if isinstance(self.sigma, tuple) else None
+
+    @property
+    def smallest(self):
+        """The level (nm), or the smallest of the range: the one that a model is evaluated at."""
+        return self.sigma if self.sigmas is None else self.sigmas[0]
+
+    @property
+    def largest(self):
+        """The level (nm), or the largest of the range."""
+        return self.sigma if self.sigmas is None else self.sigmas[1]
 
 
 def draw_noise(positions, config, generator=None, mask=None):
@@ -64,6 +97,33 @@ def draw_noise(positions, config, generator=None, mask=None):
     if mask is not None:
         eps = eps * mask.to(eps.dtype)
     return torch.cat([eps, -eps]) if config.antithetic else eps
+
+
+def draw_sigmas(eps, config, generator=None):
+    """Noise level of every copy of every frame: log-uniform over the range, the same for an antithetic pair.
+
+    Parameters
+    ----------
+    eps : Tensor, shape (n_copies, n_frames, n_particles, 3)
+        As `draw_noise` returned it.
+    config : NoiseConfig
+    generator : torch.Generator, optional
+        Not used where there is one level only.
+
+    Returns
+    -------
+    Tensor, shape (n_copies, n_frames), nm
+    """
+    if config.sigmas is None:
+        return eps.new_full(eps.shape[:2], config.sigma)
+    place = torch.rand((config.draws, eps.shape[1]), generator=generator, dtype=eps.dtype, device=eps.device)
+    sigma = config.smallest * (config.largest / config.smallest) ** place
+    return torch.cat([sigma, sigma]) if config.antithetic else sigma
+
+
+def log_place(sigma: Tensor, smallest: float, largest: float) -> Tensor:
+    """Place of noise levels in a range on a logarithmic scale: 0 at the smallest, 1 at the largest."""
+    return torch.log(sigma / smallest) / math.log(largest / smallest)
 
 
 def force_from_denoised(denoised, noisy, sigma, kT):

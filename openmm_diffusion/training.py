@@ -15,16 +15,13 @@ import yaml
 from .combination import ensemble, spread
 from .config import read_config
 from .denoiser import Denoiser
-from .forcematching import fit_labelled, labelled_moments
 from .frames import Frames
 from .geometry import check_cutoff, neighbour_pairs
-from .header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
-from .noise import draw_noise
+from .header import CoulombTerm, Header, NetworkTerm, WallTerm
+from .pairtraining import fit_pair, report_weights
 from .rdf import compute_rdf, rmsd, smear, split_half_error
-from .scorematching import fit, moments
-from .terms import energy_and_forces
-from .trainingset import blocks, check_labels, divide, resampled, tensors
-from .units import symbols, thermal_energy
+from .trainingset import check_labels, divide, resampled, tensors
+from .units import thermal_energy
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +130,7 @@ def _train(frames, config, output, resume, progress, sample=None):
     else:
         denoiser = Denoiser(header)
         if config.pair is not None:
-            _fit_pair(denoiser, training, config)
+            fit_pair(denoiser, training, config)
         denoiser.save(fitted)
     if config.network is not None:
         denoiser = _add_network(denoiser, training, validation, config, output, resume, progress)
@@ -199,7 +196,8 @@ def _header(frames, training, validation, test, config):
         # Noise moves both ends of a pair: the wall must not stand where noised pairs of the data are.
         margin = config.prior.wall.margin + 2 * config.sigma
         radii = [[0.0 if d is None else max(d - margin, 0.0) for d in row] for row in distances]
-        terms.append(WallTerm(radii=radii, stiffness=config.prior.wall.stiffness))
+        level = None if config.noise.sigmas is None else config.sigma
+        terms.append(WallTerm(radii=radii, stiffness=config.prior.wall.stiffness, sigma=level))
     parts = {"training": training, "validation": validation, "test": test}
     return Header(
         species=species,
@@ -221,54 +219,6 @@ def _header(frames, training, validation, test, config):
     )
 
 
-def _fit_pair(denoiser, training, config):
-    """Add the pair potential, fitted in closed form on frames noised by `pair_sigma`, or as they are."""
-    prior = denoiser.model
-    term = PairTerm(
-        sigma=config.pair_sigma, cutoff=config.pair.cutoff, start=config.pair.start, spacing=config.pair.spacing
-    )
-    denoiser.header.terms.append(term)
-    denoiser.model = Denoiser(denoiser.header).model
-    pair = denoiser.model.energies[-1]
-    kT = thermal_energy(training.temperature)
-    noise = config.noise.model_copy(update={"antithetic": True, "draws": config.pair.draws})
-    generator = torch.Generator().manual_seed(config.training.seed)
-    replicas = []
-    for block in blocks(training, config.pair.folds):
-        data = tensors(block, denoiser, config, torch.float64)
-        y, boxes = data.positions, data.box
-        if term.sigma > 0:
-            y, boxes = data.noised(term.sigma, draw_noise(data.positions, noise, generator))
-        parts = zip(y.split(32), [None] * len(y) if boxes is None else boxes.split(32))
-        prior_forces = torch.cat([energy_and_forces(prior, *part, data.species)[1] for part in parts])
-        if config.target == "denoise":
-            replicas.append(moments(pair, y, prior_forces, boxes, data.species, kT))
-        else:
-            labels = torch.full_like(data.positions, torch.nan) if data.forces is None else data.forces
-            labels = labels.repeat(len(y) // len(labels), 1, 1)
-            replicas.append(labelled_moments(pair, y, prior_forces, labels, boxes, data.species, kT))
-    if config.target == "denoise":
-        result = fit(pair, replicas, config.pair)
-    else:
-        result = fit_labelled(pair, replicas, config.pair, config.target, term.sigma or config.noise.sigma, kT)
-    term.penalty = result["penalty"]
-    denoiser.header.held_out.update(pair_score=result["held_out_score"], pair_scale=result["scale"])
-    if config.target == "hybrid":
-        report_weights(denoiser.header, "pair", result["weights"], result["textbook"])
-
-
-def report_weights(header, part, weights, textbook):
-    """Log the weight of force labels by species, beside the textbook's, and keep both in `header.held_out`."""
-    names = symbols(header.species)
-    for name, w, t in zip(names, weights, textbook):
-        log.info(
-            "%s: weight of force labels on %s %.3f, of positions %.3f (textbook %.3f: single independent draws only)",
-            part, name, w, 1 - w, t,
-        )  # fmt: skip
-    for key, values in (("force_weights", weights), ("textbook_weights", textbook)):
-        header.held_out[f"{part}_{key}"] = {name: float(v) for name, v in zip(names, values)}
-
-
 def _add_network(denoiser, training, validation, config, output, resume, progress):
     """The denoiser with a network trained on what its other terms leave over."""
     try:
@@ -284,7 +234,9 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
     sample = data.at(some)
     first, _, _ = neighbour_pairs(sample.positions, sample.box, config.network.cutoff)
     neighbours = 2 * len(first) / (len(some) * len(data.species))
-    term = NetworkTerm(sigma=config.sigma, network=config.network, neighbours=max(neighbours, 1.0))
+    term = NetworkTerm(
+        sigma=config.sigma, sigmas=config.noise.sigmas, network=config.network, neighbours=max(neighbours, 1.0)
+    )
     header = denoiser.header.model_copy(update={"terms": [*denoiser.header.terms, term]})
     alone = Denoiser(header.model_copy(update={"terms": [term]}))
     # From zero: the pair potential is the starting point, and its held-out loss the one to beat.

@@ -44,8 +44,11 @@ class TrainingSet:
         return ~torch.isnan(self.forces[:, 0, 0])
 
     def noised(self, sigma, eps):
-        """Positions and boxes of all copies in eps (n_copies, n_frames, n_particles, 3), one after the other."""
-        y = (self.positions + sigma * eps).flatten(0, 1)
+        """Positions and boxes of all copies in eps (n_copies, n_frames, n_particles, 3), one after the other.
+
+        `sigma`, shape (n_copies, n_frames), nm, is the noise level of each.
+        """
+        y = (self.positions + sigma[..., None, None] * eps).flatten(0, 1)
         return y, None if self.box is None else self.box.repeat(len(eps), 1, 1)
 
 

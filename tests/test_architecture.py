@@ -14,7 +14,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 GROUND = "units geometry noise network rdf validation extxyz readers solution resampling".split()
 NOUNS = "frames prior pair scorematching forcematching header terms relativeentropy config denoiser combination".split()
 WINGS = {
-    "training side": "training trainingset loop forceloss".split(),
+    "training side": "training pairtraining trainingset loop forceloss".split(),
     "force side": "force torchscript pythonforce".split(),
 }
 ABOVE = (
