@@ -125,8 +125,9 @@ def test_populations_come_right_where_score_matching_alone_misses_them():
     deviation = [np.sqrt(np.mean((np.array(p) - truth) ** 2)) for p in (before, after)]
     # So many independent frames know a population p to sqrt(p (1 - p) / n).
     counting = np.sqrt(truth * (1 - truth) / n_frames)
-    assert 0.1 < truth < 0.9 and deviation[0] > 2.5 * counting, "or there would be nothing to gain"
-    assert deviation[1] < 1.6 * counting
+    assert 0.1 < truth < 0.9 and deviation[0] > 20 * counting, "or there would be nothing to gain"
+    # The penalty, chosen for the forces, leaves a bias of its own size.
+    assert deviation[1] < 2.5 * counting
     # Forces on held-out frames do not pay for it.
     scores = np.array(scores)
     gain = scores[:, 0] - scores[:, 1]
