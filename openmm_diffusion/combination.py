@@ -173,8 +173,12 @@ def merged(denoiser):
             joined[knots][1].append(term.weight * module.coefficients)
     if len(terms) == len(denoiser.header.terms):
         return denoiser
+    # Pair terms alone stand at the noise level of the sum: none, if they extrapolate to none.
+    changes = {"weight": 1.0, "sigmas": None, "member": None, "level": None}
+    if all(term.kind == "pair" for term in denoiser.header.learnt):
+        changes["sigma"] = denoiser.sigma
     for place, _ in joined.values():
-        terms[place] = terms[place].model_copy(update={"weight": 1.0, "sigmas": None})
+        terms[place] = terms[place].model_copy(update=changes)
         modules[place] = modules[place].single()
     other = denoiser.rebuilt(terms, modules)
     for place, coefficients in joined.values():

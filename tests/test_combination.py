@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from models import licl_denoiser, licl_frames
 
-from openmm_diffusion.combination import ensemble, extrapolated, half_step, members, spread
+from openmm_diffusion.combination import ensemble, extrapolated, half_step, members, merged, spread
 from openmm_diffusion.denoiser import Denoiser
 from openmm_diffusion.frames import Frames
 from openmm_diffusion.systems import create_system
@@ -114,6 +114,7 @@ def test_a_combination_is_conservative_and_deploys_like_any_model(tmp_path):
     assert -slope == pytest.approx(forces[7, 1], rel=1e-2, abs=0.05)
     names = [force.getName() for force in create_system(loaded, licl_frames().topology(), backend="native").getForces()]
     assert names.count("DiffusionForce") == 1, "pair terms of the same knots are one force"
+    assert merged(loaded).sigma == loaded.sigma == 0
 
 
 def test_an_ensemble_is_the_mean_and_its_spread_the_members_deviation():
