@@ -165,7 +165,7 @@ def test_a_refinement_leaves_a_table_and_a_model_and_goes_on_where_it_stopped(tm
     table = (tmp_path / "refined" / "refine.csv").read_text().splitlines()
     assert len(table) == 3 and "held-out relative entropy" in table[0]
     assert sum("run" in line for line in lines) == 4
-    trajectory = tmp_path / "refined" / "iteration-1" / "run-1" / "trajectory.dcd"
+    trajectory = tmp_path / "refined" / "iteration-1" / "run-1" / "trajectory.xtc"
     written = trajectory.stat().st_mtime_ns
     again = refine(model, frames, tmp_path / "refined", SHORT)
     assert trajectory.stat().st_mtime_ns == written and again.digest() == refined.digest()

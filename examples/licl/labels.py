@@ -8,7 +8,7 @@ exact mean forces: labels are these plus Gaussian noise of the size published fo
 forces on ions in water, and errors are taken against the exact forces of replicas
 that nothing was trained on.  With --real the labels are those of the file, of one run
 cut into contiguous stretches, and a model is judged by how much of the labels' variance it
-explains on stretches kept apart.  divisions.csv holds every division: a later call
+explains on stretches kept apart.  divisions-*.csv holds every division: a later call
 goes on after those that are done.  Penalties and weights are chosen on training replicas alone.
 """
 
@@ -212,7 +212,9 @@ def main():
     if not arguments.real and n_replicas <= TEST_REPLICAS + 1:
         parser.error(f"{arguments.frames} holds {n_replicas} replicas, {TEST_REPLICAS + 2} are needed: --real cuts one")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    table = summary(measure(frames, arguments.real, arguments.output / "divisions.csv"))
+    # Of these frames and this kind of labels: those of others are no start to go on from.
+    done = f"divisions-{frames.digest()}{'-real' if arguments.real else ''}.csv"
+    table = summary(measure(frames, arguments.real, arguments.output / done))
     table.round(4).to_csv(arguments.output / "labels.csv", index=False)
     draw(table, arguments.output / "labels.png", arguments.real)
     print(table.round(3).to_string(index=False))
