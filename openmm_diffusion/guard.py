@@ -14,7 +14,7 @@ from .geometry import minimum_image
 log = logging.getLogger(__name__)
 
 #: How far below the data's shortest distance a pair may come (nm): no model knows its forces there.
-GUARD_MARGIN = 0.03
+GUARD_MARGIN = 0.04
 #: The same in noise levels, where that is more: the noised ensemble itself comes closer than the data.
 GUARD_SIGMAS = 6
 

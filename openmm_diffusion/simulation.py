@@ -94,7 +94,7 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
     Raises
     ------
     SimulationStopped
-        If a pair came closer than the data's shortest distance less 0.03 nm (6 sigma, where that is
+        If a pair came closer than the data's shortest distance less 0.04 nm (6 sigma, where that is
         more), or positions became NaN.
     ValueError
     """
