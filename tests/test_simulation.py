@@ -79,7 +79,7 @@ def test_resume_refuses_other_settings(tmp_path):
 def test_a_pair_too_close_stops_the_run_with_the_last_good_frame(tmp_path):
     frames = Frames.load("examples/licl/licl.npz")
     positions = frames.positions[0].astype(float)
-    # An ion shot at another: 0.19 nm is closer than the data's shortest Li-Li distance less 0.03 nm.
+    # An ion shot at another: 0.19 nm is closer than the data's shortest Li-Li distance less 0.04 nm.
     positions[1] = positions[0] + [0.19, 0, 0]
     with pytest.raises(SimulationStopped, match=r"Li 0 and Li 1 came to 0\.\d+ nm .* data support"):
         simulate("licl", tmp_path / "run", {**SHORT, "timestep": 0.0001, "interval": 0.0001}, positions=positions,
