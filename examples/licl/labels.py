@@ -192,7 +192,8 @@ def draw(table, path, real):
         ax.set(ylabel="explained variance of held-out labels / %")
     else:
         ax.set(ylabel=r"rms force error / kJ mol$^{-1}$ $\mathrm{\AA}^{-1}$", yscale="log")
-        ax.set_yticks([0.7, 1, 1.5, 2, 5, 10], ["0.7", "1", "1.5", "2", "5", "10"])
+        ax.set_yticks([tick for tick in (0.5, 0.7, 1, 1.5, 2, 3, 5, 10) if tick < 1.1 * part["max"].max()])
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.minorticks_off()
     ax.set(xlabel="training frames")
     ax.legend(frameon=False, title="learnt from")
