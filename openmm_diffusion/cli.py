@@ -36,7 +36,9 @@ def train(
     metrics = output / "log" / "metrics.csv"
     if metrics.exists():
         loss_figure(metrics, output / "loss.png")
-    typer.echo(f"{output / 'model.safetensors'}: {' + '.join(t.kind for t in denoiser.header.terms)}")
+    kinds = [term.kind for term in denoiser.header.terms]
+    parts = [kind if kinds.count(kind) == 1 else f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)]
+    typer.echo(f"{output / 'model.safetensors'}: {' + '.join(parts)}")
 
 
 @app.command()
@@ -105,8 +107,9 @@ def refine(
     config: Annotated[Optional[Path], typer.Option(help="YAML file with the settings.")] = None,
     iterations: Annotated[Optional[int], typer.Option(help="rounds of MD and step")] = None,
     temperature: Annotated[Optional[float], typer.Option(help="K, of frames that do not say")] = None,
+    resume: Resume = False,
 ):
-    """Give the pair part the relative populations of the data: MD, then a step; goes on where it was stopped."""
+    """Give the pair part the relative populations of the data: MD, then a step."""
     from .config import read_yaml, validated
     from .frames import Frames
     from .refine import RefineConfig
@@ -116,7 +119,7 @@ def refine(
     if iterations is not None:
         settings["iterations"] = iterations
     settings = validated(RefineConfig, settings, str(config or "options"))
-    run(model, Frames.load(frames, temperature), output, settings, typer.echo)
+    run(model, Frames.load(frames, temperature), output, settings, resume, typer.echo)
     typer.echo(output / "model.safetensors")
 
 
@@ -132,6 +135,8 @@ def combine(
 
     if output.suffix != ".safetensors":
         raise ValueError(f"output is {output}: give a name that ends in .safetensors")
+    if not output.absolute().parent.is_dir():
+        raise FileNotFoundError(f"output is {output}: there is no directory {output.parent}; make it first")
     parts = [Denoiser.load(path) for path in models]
     combined = extrapolated(parts) if extrapolate else ensemble(parts)
     combined.save(output)
@@ -190,7 +195,7 @@ def main():
         app()
     except SystemExit as stop:
         if stop.code == 130:  # Ctrl-C, as typer reports it
-            typer.echo("interrupted: train, simulate and generate go on with --resume", err=True)
+            typer.echo("interrupted: train, simulate, refine and generate go on with --resume", err=True)
         raise
     except (
         ValueError,

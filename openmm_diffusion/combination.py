@@ -1,8 +1,12 @@
 """Sums of models: noise levels extrapolated to none, members of an ensemble, pair terms joined into one."""
 
+import logging
+
 import numpy as np
 
 from .units import thermal_energy
+
+log = logging.getLogger(__name__)
 
 
 def extrapolated(denoisers):
@@ -64,6 +68,14 @@ def ensemble(denoisers):
     """
     if len(denoisers) < 2:
         raise ValueError(f"an ensemble needs at least two models, not {len(denoisers)}")
+    sigmas = sorted({denoiser.sigma for denoiser in denoisers})
+    if len(sigmas) > 1:
+        raise ValueError(
+            f"the models are at sigma = {', '.join(f'{s:g}' for s in sigmas)} nm: an ensemble has one noise level; "
+            "combine several by extrapolation (--extrapolate)"
+        )
+    if len({denoiser.conservative for denoiser in denoisers}) > 1:
+        raise ValueError("some models have an energy head and some a vector head: an ensemble has one kind")
     return _sum(denoisers, [1 / len(denoisers)] * len(denoisers), "member")
 
 
@@ -148,9 +160,9 @@ def half_step(denoiser, positions, box=None, species=None):
 
 
 def merged(denoiser):
-    """The same energy with all pair terms of the same knots in one: fewer terms to evaluate.
+    """The same energy with all learnt terms in one, where they are pair potentials of the same knots.
 
-    A joined term knows the noise levels that its parts stood at, and no range any more.
+    The joined term stands at the noise level of the sum, and knows no range any more.
 
     Parameters
     ----------
@@ -161,28 +173,17 @@ def merged(denoiser):
     Denoiser
         The very one, where there is nothing to join.
     """
-    joined, terms, modules = {}, [], []
-    for term, module in zip(denoiser.header.terms, denoiser.modules()):
-        knots = (term.cutoff, term.start, term.spacing) if term.kind == "pair" else None
-        if knots not in joined:
-            if knots:
-                joined[knots] = (len(terms), [])
-            terms.append(term)
-            modules.append(module)
-        if knots:
-            joined[knots][1].append(term.weight * module.coefficients)
-    if len(terms) == len(denoiser.header.terms):
+    pairs = [(term, module) for term, module in zip(denoiser.header.terms, denoiser.modules()) if term.kind == "pair"]
+    knots = {(term.cutoff, term.start, term.spacing) for term, _ in pairs}
+    if len(knots) != 1 or len(pairs) != len(denoiser.header.learnt) or (len(pairs) == 1 and pairs[0][0].weight == 1):
         return denoiser
-    # Pair terms alone stand at the noise level of the sum: none, if they extrapolate to none.
-    changes = {"weight": 1.0, "sigmas": None, "member": None, "level": None}
-    if all(term.kind == "pair" for term in denoiser.header.learnt):
-        changes["sigma"] = denoiser.sigma
-    for place, _ in joined.values():
-        terms[place] = terms[place].model_copy(update=changes)
-        modules[place] = modules[place].single()
-    other = denoiser.rebuilt(terms, modules)
-    for place, coefficients in joined.values():
-        other.modules()[place].coefficients.copy_(sum(coefficients))
+    first, module = pairs[0]
+    one = first.model_copy(
+        update={"weight": 1.0, "sigma": denoiser.sigma, "sigmas": None, "member": None, "level": None}
+    )
+    prior = denoiser.subset(["coulomb", "wall"])
+    other = denoiser.rebuilt([*prior.header.terms, one], [*prior.modules(), module.single()])
+    other.modules()[-1].coefficients.copy_(sum(term.weight * part.coefficients for term, part in pairs))
     return other
 
 
@@ -190,12 +191,16 @@ def _sum(denoisers, weights, role):
     """Weighted sum; the prior, which all must share, is taken once, from the first."""
     first = denoisers[0]
     for number, other in enumerate(denoisers[1:], start=1):
-        for key in ("species", "particles", "temperature", "box"):
+        for key in ("species", "particles", "temperature", "box", "noised"):
             ours, theirs = getattr(first.header, key), getattr(other.header, key)
             if ours != theirs:
                 raise ValueError(f"model {number} has {key} {theirs}, model 0 {ours}: combine models of one system")
         if _coulomb(other) != _coulomb(first):
             raise ValueError(f"model {number} has another Coulomb prior than model 0: combine models with one prior")
+    for other_role in ("member", "level"):
+        kinds = {frozenset(getattr(term, other_role) for term in d.header.learnt) for d in denoisers}
+        if len(kinds) > 1:
+            raise ValueError("the models are sums of different kinds or numbers of models: combine sums made alike")
     # The wall stands where no data are; walls of different noise levels differ, and the first is as good as any.
     prior = first.subset(["coulomb", "wall"])
     terms, modules = list(prior.header.terms), prior.modules()
@@ -207,10 +212,21 @@ def _sum(denoisers, weights, role):
                 terms.append(term.model_copy(update={"weight": weight * term.weight, role: number}))
                 modules.append(module)
     combined = first.rebuilt(terms, modules)
-    shared = [d.header.data.get("digest") for d in denoisers]
-    data = first.header.data if len(set(shared)) == 1 else {}
-    combined.header = combined.header.model_copy(update={"data": data, "held_out": {}})
+    combined.header = combined.header.model_copy(update={"data": _common_data(denoisers), "held_out": {}})
     return combined
+
+
+def _common_data(denoisers):
+    """What the models say of their data, if they had the same frames divided alike; else nothing."""
+    keys = ("digest", "test_fraction", "validation_fraction", "limit", "seed")
+    divisions = {tuple(denoiser.header.data.get(key) for key in keys) for denoiser in denoisers}
+    if len(divisions) == 1:
+        return denoisers[0].header.data
+    log.warning(
+        "the models were trained on different frames, or on differently divided ones: an evaluation cannot know "
+        "which frames all of them kept apart"
+    )
+    return {}
 
 
 def _coulomb(denoiser):

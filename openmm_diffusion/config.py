@@ -151,6 +151,13 @@ class Config(BaseModel):
             )
         return self
 
+    @pydantic.model_validator(mode="after")
+    def different_members(self):
+        """A closed-form fit to clean frames has no seed."""
+        if self.ensemble and not self.ensemble.bootstrap and self.network is None and self.pair_sigma == 0:
+            raise ValueError("ensemble.bootstrap is false: members without noise and network would be all the same")
+        return self
+
     @property
     def pair_sigma(self):
         """Noise level (nm) of the pair potential, the smallest of a range."""
@@ -188,7 +195,7 @@ def read_yaml(path):
     """Keys and values of a YAML file; errors name the file."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no configuration file {path}: examples/licl/licl.yaml is one")
+        raise FileNotFoundError(f"there is no configuration file {path}: name an existing YAML file")
     try:
         values = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -213,7 +220,10 @@ def validated(model, values, name):
             raise ValueError(f"{name}: unknown key {key}; {remedy}") from error
         if first["type"] == "missing":
             raise ValueError(f"{name}: {key} is missing") from error
-        message = first["msg"][0].lower() + first["msg"][1:]
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "value_error" and isinstance(first["input"], dict):
+            raise ValueError(f"{name}: {message}") from error  # names its keys itself
+        message = message[0].lower() + message[1:]
         raise ValueError(
             f"{name}: {key} is {first['input']!r}; {message} (bare numbers are nm, ps, K, kJ/mol, e)"
         ) from error

@@ -92,17 +92,22 @@ class SpreadWatch:
     topology : openmm.app.Topology
     limit : float, kJ/mol/nm
         A look that finds more, and more than any before, is logged as a warning; the run goes on.
+    append : bool
+        Go on with the file, instead of beginning it.
     """
 
-    def __init__(self, path, every, denoiser, topology, limit):
+    def __init__(self, path, every, denoiser, topology, limit, append=False):
         self.every, self.limit, self.largest, self.looks, self.over = every, limit, 0.0, 0, 0
         self.parts = [part.subset(["pair", "network"]) for part in members(denoiser)]
+        vectors = topology.getPeriodicBoxVectors()
+        if vectors is not None:
+            box = np.array(vectors.value_in_unit(unit.nanometer), dtype=float)
+            self.parts = [part.in_box(box) for part in self.parts]
         self.names = [atom.element.symbol for atom in topology.atoms()]
         self.species = [atom.element.atomic_number for atom in topology.atoms()]
-        new = not Path(path).exists()
-        self.file = open(path, "a", newline="")
+        self.file = open(path, "a" if append else "w", newline="")
         self.rows = csv.writer(self.file)
-        if new:
+        if not append:
             self.rows.writerow(["time_ps", "largest_spread_kJ_per_mol_nm", "particle"])
 
     def describeNextReport(self, simulation):  # noqa: N802 - OpenMM's reporter interface

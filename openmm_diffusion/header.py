@@ -168,17 +168,18 @@ class Header(BaseModel):
         """Noise level (nm) of the ensemble that the forces belong to; 0 for a model without learnt terms.
 
         Of a pair potential and a network on its residual, the network's.  Of a weighted sum of
-        models, the root of sum w sigma^2, to which the leading smoothing is proportional: 0 for
+        models, the root of the mean of sigma^2, to which the leading smoothing is proportional: 0 for
         models extrapolated to no noise.
         """
         levels, weights = {}, {}
         for term in self.learnt:
             key = term.member, term.level
-            levels[key] = max(levels.get(key, 0.0), term.sigma)
+            levels[key] = term.sigma  # the last term saw all before it as fixed
             weights[key] = term.weight
         if len(levels) == 1:
             return next(iter(levels.values()))
-        square = sum(weights[key] * levels[key] ** 2 for key in levels)
+        total = sum(weights.values())
+        square = sum(weights[key] * levels[key] ** 2 for key in levels) / total if total else 0.0
         largest = max(levels.values(), default=0.0)
         return math.sqrt(square) if square > 1e-9 * largest**2 else 0.0
 

@@ -51,9 +51,8 @@ def fit_pair(denoiser, training, config):
             pair.table[i] = pair.coefficients
     if levels:
         pair.set_level(term.sigma)
-        names = {"penalty": "penalty", "scale": "scale", "score": "held_out_score"}
         denoiser.header.held_out["pair_levels"] = [
-            {"sigma": level, **{name: result[key] for name, key in names.items()}}
+            {"sigma": level, **{key: result[key] for key in ("penalty", "scale", "held_out_score")}}
             for level, result in zip(levels, results)
         ]
     # The first is the level that the model is evaluated at.

@@ -4,8 +4,10 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas
 import torch
+import yaml
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from .combination import merged
@@ -16,7 +18,7 @@ from .rdf import compute_rdf, rmsd
 from .relativeentropy import basis_sums, change, held_out, mean_sums, sample, solve
 from .sampling import SamplingConfig, sample_ensemble
 from .scorematching import moments
-from .structure import noised
+from .structure import BIN_WIDTH, noised, rdf_range
 from .terms import energy_and_forces
 from .trainingset import blocks, divide
 from .units import thermal_energy
@@ -54,12 +56,11 @@ class Reference:
     sums: list
 
 
-def refine(model, frames, output, config=None, report=None):
+def refine(model, frames, output, config=None, resume=False, report=None):
     """A model whose pair part also has the relative populations of the data.
 
     Only positions are used, and of the frames that the model was trained on only those
-    that it was trained on.  The model given stays as it is.  Called again with the same
-    output, it goes on where it was stopped.
+    that it was trained on.  The model given stays as it is.
 
     Parameters
     ----------
@@ -67,8 +68,10 @@ def refine(model, frames, output, config=None, report=None):
         With one pair term, or several of the same knots, whose penalty its file tells.
     frames : Frames
     output : path
-        Receives iteration-0/, ..., refine.csv and model.safetensors.
+        Receives config.yaml, iteration-0/, ..., refine.csv and model.safetensors.
     config : RefineConfig, dict or None
+    resume : bool
+        Go on with the refinement in `output`.
     report : callable, optional
         Called with lines of text as the work goes on.
 
@@ -79,7 +82,8 @@ def refine(model, frames, output, config=None, report=None):
     Raises
     ------
     ValueError
-        For a model without a pair term, or frames of another system.
+        For a model without a pair term or with a range of noise levels, frames of another system
+        or not in a cubic box, and directories that hold something else.
     """
     if not isinstance(config, RefineConfig):
         config = validated(RefineConfig, config or {}, "config")
@@ -90,13 +94,19 @@ def refine(model, frames, output, config=None, report=None):
         raise ValueError(
             "the model needs one fitted pair potential, whose populations can be refined: train one with a pair section"
         )
+    if denoiser.header.terms[pairs[0]].sigmas is not None:
+        raise ValueError("the model knows a range of noise levels, and its populations at one: train at one sigma")
     if not original.conservative:
         raise ValueError("the model has a vector head: without an energy there is no relative entropy to refine by")
-    output.mkdir(parents=True, exist_ok=True)
-    _check_output(output, original, frames)
     used = training_frames(original, frames)
+    if used.box is None or not np.allclose(used.boxes, used.boxes[0, 0, 0] * np.eye(3), rtol=0.01, atol=1e-6):
+        raise ValueError("frames are not in a cubic box: simulations make cubic boxes, so there is nothing to compare")
+    _begin(output, original, frames, config, resume)
     reference = Reference(*_reference(denoiser, pairs[0], used))
-    starts = used.positions[:: max(1, len(used) // config.sampling.runs)]
+    # Simulations group particles by element, in the order of their first appearance.
+    seen = list(dict.fromkeys(used.symbols))
+    order = np.argsort([seen.index(symbol) for symbol in used.symbols], kind="stable")
+    starts = used.positions[:: max(1, len(used) // config.sampling.runs)][:, order]
     rows, kT = [], thermal_energy(denoiser.header.temperature)
     for iteration in range(config.iterations):
         directory = output / f"iteration-{iteration}"
@@ -125,9 +135,8 @@ def refine(model, frames, output, config=None, report=None):
                 f"per frame, held-out score {row['held-out score']:.0f} (forces alone: "
                 f"{row['held-out score, forces alone']:.0f}) (kJ/mol/nm)^2"
             )
-    denoiser.header = denoiser.header.model_copy(
-        update={"held_out": {**original.header.held_out, "refined": [dict(row) for row in rows]}}
-    )
+    # What was held out of the fit says nothing of the refined potential.
+    denoiser.header = denoiser.header.model_copy(update={"held_out": {"refined": rows}})
     denoiser.save(output / "model.safetensors")
     return denoiser
 
@@ -142,12 +151,21 @@ def training_frames(denoiser, frames):
     return divide(frames, DataConfig(**keys))[0]
 
 
-def _check_output(output, denoiser, frames):
-    """Refuse to go on in a directory that was begun with another model or other frames."""
-    mark, text = output / "begun.txt", f"model {denoiser.digest()}, frames {frames.digest()}\n"
-    if mark.exists() and mark.read_text() != text:
-        raise ValueError(f"output {output} was begun with another model or other frames: name another directory")
-    mark.write_text(text)
+def _begin(output, denoiser, frames, config, resume):
+    """Make the directory of a refinement, or check that it is the one to go on with."""
+    settings = output / "config.yaml"
+    given = {**config.model_dump(mode="json"), "model": denoiser.digest(), "frames": frames.digest()}
+    text = yaml.safe_dump(given, sort_keys=False)
+    if settings.exists() and not resume:
+        raise ValueError(f"output {output} holds a refinement already: resume it (--resume), or name another directory")
+    if settings.exists() and settings.read_text() != text:
+        begun = yaml.safe_load(settings.read_text())
+        changed = next(key for key in given if given[key] != begun.get(key))
+        raise ValueError(
+            f"output {output} was begun with another {changed}: resume with the same, or name another directory"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    settings.write_text(text)
 
 
 def _tensors(frames):
@@ -160,12 +178,12 @@ def _reference(denoiser, place, frames):
     index, kT = denoiser.species_index(frames.species), thermal_energy(frames.temperature)
     others = [(t, m) for i, (t, m) in enumerate(zip(denoiser.header.terms, denoiser.modules())) if i != place]
     rest = denoiser.rebuilt([term for term, _ in others], [module for _, module in others]).model.double()
-    averages, sums = [], []
+    averages, sums, generator = [], [], torch.Generator().manual_seed(0)
     for block in blocks(frames, 10):
         x, box = _tensors(block)
         x = x.double()
         if sigma > 0:
-            eps = draw_noise(x, NoiseConfig(draws=2), torch.Generator().manual_seed(0))
+            eps = draw_noise(x, NoiseConfig(draws=2), generator)
             x = (x + sigma * eps).flatten(0, 1)
             box = None if box is None else box.repeat(len(eps), 1, 1)
         parts = zip(x.split(32), [None] * len(x) if box is None else box.split(32))
@@ -177,6 +195,5 @@ def _reference(denoiser, place, frames):
 
 def _structure(md, frames):
     """RMSD of g(r) of MD from the frames, by pair."""
-    half = 0.5 * float(frames.boxes[:, [0, 1, 2], [0, 1, 2]].min())
-    curves = [compute_rdf(part, (0.2, min(1.0, 0.01 * int(100 * half))), 0.01) for part in (md, frames)]
+    curves = [compute_rdf(part, rdf_range(frames), BIN_WIDTH) for part in (md, frames)]
     return {f"rmsd {pair}": rmsd(curves[0].g[pair], curves[1].g[pair]) for pair in curves[0].g}

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from .geometry import configuration, pair_species
 from .pair import splines
-from .scorematching import mean_moments, roughness, score_objective
+from .scorematching import mean_moments, penalised, roughness, score_objective
 
 #: Part of the sample that must stay effective: where reweighting would lean on fewer frames, a step ends.
 EFFECTIVE = 0.3
@@ -112,7 +112,8 @@ def change(c, data, model, kT):
 def solve(pair, replicas, data, model, penalty, weight, kT):
     """Minimum of score matching, penalty and `weight` kT^2 S_rel together, shape of `pair.coefficients`, kJ/mol.
 
-    Or as far on the way to it as the sample can tell: see `EFFECTIVE`.
+    Or as far on the way to it as the sample can tell: see `EFFECTIVE`.  Without the held-out
+    scale of `scorematching.fit`.
 
     Parameters
     ----------
@@ -127,7 +128,6 @@ def solve(pair, replicas, data, model, penalty, weight, kT):
     """
     A, b = mean_moments(replicas)
     smooth = A + penalty * roughness(pair)
-    free = (torch.arange(pair.n_basis) < pair.n_basis - 3).repeat(len(pair.coefficients))
 
     def objective(c):
         return float(0.5 * c @ smooth @ c - b @ c) + weight * kT**2 * change(c, data, model, kT)
@@ -138,8 +138,7 @@ def solve(pair, replicas, data, model, penalty, weight, kT):
         B = p @ model.sums
         C = (model.sums * p[:, None]).T @ model.sums - B[:, None] * B[None]
         gradient = smooth @ c - b + weight * kT * (data - B)
-        hessian = (smooth + weight * C)[free][:, free]
-        hessian = hessian + 1e-9 * hessian.diagonal().max() * torch.eye(len(hessian), dtype=hessian.dtype)
+        hessian, free = penalised(pair, A + weight * C, penalty)
         step = torch.zeros_like(c)
         step[free] = -torch.linalg.solve(hessian, gradient[free])
         now, slope, length = objective(c), float(gradient @ step), 1.0

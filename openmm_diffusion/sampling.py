@@ -7,7 +7,15 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 import openmm
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from .evaluate import read_runs
 from .simulation import simulate
@@ -29,12 +37,25 @@ class SamplingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     runs: PositiveInt = 8
-    duration: PositiveFloat = Field(210.0)
+    duration: PositiveFloat = 210.0
     discard: NonNegativeFloat = 10.0
     interval: PositiveFloat = 0.5
     timestep: PositiveFloat = 0.005
     platform: str | None = None
     seed: NonNegativeInt = 1
+
+    @model_validator(mode="after")
+    def some_frames(self):
+        """What is discarded must leave frames, and frames must fall on steps."""
+        if not self.discard + self.interval <= self.duration:
+            raise ValueError(
+                f"duration is {self.duration:g} ps: with discard {self.discard:g} ps and interval {self.interval:g} ps "
+                "no frame is left"
+            )
+        steps = self.interval / self.timestep
+        if round(steps) < 1 or abs(steps - round(steps)) > 1e-6 * steps:
+            raise ValueError(f"interval is {self.interval:g} ps: give a multiple of timestep, {self.timestep:g} ps")
+        return self
 
 
 def sample_ensemble(denoiser, output, starts, config, report=None):
@@ -47,7 +68,7 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
     output : path
         Receives run-0/, run-1/, ..., each as `simulate` leaves it.
     starts : array, shape (n_starts, n_particles, 3), nm
-        Taken in turn.
+        Taken in turn; particles in the order of `simulate`, grouped by element.
     config : SamplingConfig
     report : callable, optional
         Called with one line of text when a run is finished.

@@ -211,6 +211,8 @@ def fit(pair, replicas, config):
         `penalty`; `scale`; `held_out_score`, mean over folds; `path`, a list of (penalty, score, standard
         error of its difference from the best).
     """
+    if len(replicas) < 2:
+        raise ValueError("one replica or frame cannot be cross-validated: give at least two frames to train on")
     n_folds = min(config.folds, len(replicas))
     numbered = list(enumerate(replicas))
     folds = [

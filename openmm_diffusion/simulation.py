@@ -44,7 +44,7 @@ class SimulationConfig(BaseModel):
         Of the CPU platform; None: OpenMM's choice.
     spread_limit : float, kJ/mol/nm, or None
         Of an ensemble: where its members' forces on a particle differ by more (standard deviation),
-        the run says so.  None: the largest spread on the training frames.
+        the run says so.  None: the largest spread on the training frames, if the model knows it.
     seed : int
         Of placement, velocities and thermostat.
     """
@@ -115,6 +115,7 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
         raise ValueError(f"positions have shape {np.shape(positions)}: give {expected}, one row per particle, in nm")
     system = create_system(denoiser, topology, backend=config.backend)
     check_system(system)
+    limit = _spread_limit(denoiser, config)
     simulation = _simulation(denoiser, topology, system, config)
     checkpoint = output / "checkpoint.xml"
     _begin(output, config, denoiser, resume)
@@ -143,8 +144,9 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
     columns = dict(step=True, time=True, kineticEnergy=True, temperature=True, speed=True)
     columns["potentialEnergy"] = denoiser.conservative
     simulation.reporters.append(app.StateDataReporter(str(output / "state.csv"), every, append=append, **columns))
-    watch = _watch(denoiser, topology, config, output, every)
-    if watch:
+    watch = None
+    if limit is not None:
+        watch = SpreadWatch(output / "spread.csv", every, denoiser, topology, limit, append)
         simulation.reporters.append(watch)
     if progress:
         simulation.reporters.append(
@@ -153,31 +155,30 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
                 speed=True, remainingTime=True,
             )
         )  # fmt: skip
-    while simulation.currentStep < total:
-        try:
-            simulation.step(min(10 * every - simulation.currentStep % (10 * every), total - simulation.currentStep))
-        except openmm.OpenMMException as error:
-            if "NaN" not in str(error):
-                raise
-            guard.stop(f"positions became NaN after {simulation.currentStep * config.timestep:g} ps")
-        partial = checkpoint.with_suffix(".partial")
-        simulation.saveState(str(partial))
-        partial.replace(checkpoint)
-    if watch:
-        watch.finish()
+    try:
+        while simulation.currentStep < total:
+            try:
+                simulation.step(min(10 * every - simulation.currentStep % (10 * every), total - simulation.currentStep))
+            except openmm.OpenMMException as error:
+                if "NaN" not in str(error):
+                    raise
+                guard.stop(f"positions became NaN after {simulation.currentStep * config.timestep:g} ps")
+            partial = checkpoint.with_suffix(".partial")
+            simulation.saveState(str(partial))
+            partial.replace(checkpoint)
+    finally:
+        if watch:
+            watch.finish()
     return trajectory
 
 
-def _watch(denoiser, topology, config, output, every):
-    """A `SpreadWatch` of an ensemble; None for other models."""
+def _spread_limit(denoiser, config):
+    """From which spread of an ensemble to warn (kJ/mol/nm), infinite where nobody says; None for other models."""
     if not members(denoiser):
         if config.spread_limit is not None:
             raise ValueError("spread_limit is given, but the model is no ensemble: leave it out")
         return None
-    limit = config.spread_limit or denoiser.header.held_out.get("spread_largest")
-    if limit is None:
-        raise ValueError("spread_limit is missing: this ensemble does not say its spread on training frames")
-    return SpreadWatch(output / "spread.csv", every, denoiser, topology, limit)
+    return config.spread_limit or denoiser.header.held_out.get("spread_largest", np.inf)
 
 
 def warn_of_conditions(denoiser, topology, config):

@@ -67,13 +67,13 @@ def train(frames, config, output=None, resume=False, progress=True):
     output = Path(output)
     settings = output / "config.yaml"
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    fitted = (output if config.ensemble is None else output / "member-0") / "pair.safetensors"
-    begun = fitted.exists()
+    fitted = [part / "pair.safetensors" for part in (output, output / "member-0")]
+    begun = next((path for path in fitted if path.exists()), None)
     if begun and not resume:
         raise ValueError(f"output {output} holds a run already: resume it (--resume), or name another directory")
     if begun and settings.read_text() != text:
         raise ValueError(f"output {output} was begun with another configuration ({settings}): resume with that one")
-    if begun and Denoiser.load(fitted).header.data["digest"] != frames.digest():
+    if begun and Denoiser.load(begun).header.data["digest"] != frames.digest():
         raise ValueError(f"output {output} was begun with other frames: resume with those, or name another directory")
     check_training(frames, config)
     output.mkdir(parents=True, exist_ok=True)
@@ -163,10 +163,11 @@ def check_training(frames, config):
         unknown = sorted(set(config.noise.species or []) - names)
         if unknown:
             raise ValueError(f"noise.species is {unknown}, but the frames hold {sorted(names)}")
-    warn_of_smoothing(frames, config.sigma)
+    by_pair = config.network is None and config.pair is not None and config.pair.sigma is not None
+    warn_of_smoothing(frames, config.sigma, "pair.sigma" if by_pair else "noise.sigma")
 
 
-def warn_of_smoothing(frames, sigma):
+def warn_of_smoothing(frames, sigma, name="noise.sigma"):
     """Log a warning where the noise will change the g(r) of these frames by more than `SMOOTHING_WARNING`."""
     if frames.box is None:
         return
@@ -179,9 +180,9 @@ def warn_of_smoothing(frames, sigma):
         error = rmsd(g, smoothed)
         if error > SMOOTHING_WARNING and error > rough[pair]:
             log.warning(
-                "noise.sigma = %g nm smooths g(r) of %s by %.3f (RMSD; highest peak %.2f -> %.2f): 0.005 nm is usual "
+                "%s = %g nm smooths g(r) of %s by %.3f (RMSD; highest peak %.2f -> %.2f): 0.005 nm is usual "
                 "for ions in water; is the value meant in Angstrom?",
-                sigma, pair, error, g.max(), smoothed.max(),
+                name, sigma, pair, error, g.max(), smoothed.max(),
             )  # fmt: skip
 
 

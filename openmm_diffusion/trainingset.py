@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .frames import Frames
+
 
 @dataclass
 class TrainingSet:
@@ -67,15 +69,21 @@ def divide(frames, data):
 def resampled(frames, seed):
     """A bootstrap sample of frames: whole replicas, or tenths of a single run, drawn with replacement.
 
-    A replica drawn twice is there twice under its one number, so that no copy of a
-    training frame is ever held out.
+    What is drawn twice is there twice under one replica number, so that no fold of a
+    cross-validation holds a copy of a frame of another.  At least two are different.
     """
     rng = np.random.default_rng(seed)
     groups = [np.flatnonzero(frames.replica == number) for number in np.unique(frames.replica)]
     if len(groups) == 1:
         groups = [rows for rows in np.array_split(groups[0], 10) if len(rows)]
-    chosen = np.sort(rng.integers(len(groups), size=len(groups)))
-    return frames[np.concatenate([groups[number] for number in chosen])]
+    if len(groups) < 2:
+        raise ValueError("ensemble.bootstrap needs at least two training frames to draw from: give more frames")
+    chosen = [0]
+    while len(set(chosen)) < 2:
+        chosen = rng.integers(len(groups), size=len(groups))
+    part = frames[np.concatenate([groups[number] for number in chosen])]
+    numbers = np.concatenate([np.full(len(groups[number]), number) for number in chosen])
+    return Frames(part.positions, part.species, part.box, part.temperature, part.forces, numbers)
 
 
 #: Fewer labelled frames than this tell nothing of their noise, and so not how far to trust them.
@@ -89,12 +97,12 @@ def check_labels(training, validation, config):
     n = int(training.labelled.sum())
     if n < MIN_LABELLED:
         raise ValueError(
-            f"target is {config.target}, but {n or 'none'} of the {len(training)} training frames has force labels: "
+            f"target is {config.target}, but {n or 'none'} of the {len(training)} training frames have force labels: "
             f"give frames with forces (kJ/mol/nm), {MIN_LABELLED} at least, or set target: denoise"
         )
     if config.target == "force" and config.network is not None and not validation.labelled.any():
         raise ValueError(
-            "target is force, but none of the validation frames has force labels to stop the network by: "
+            "target is force, but none of the validation frames have force labels to stop the network by: "
             "label frames of more runs, or set another data.seed"
         )
 

@@ -116,7 +116,9 @@ def test_the_pair_part_at_a_level_of_the_table_is_the_fit_of_that_level_alone(fi
     alone = train(None, {**PAIR, "noise": {"sigma": sigma}})
     here = fitted.at(sigma)
     np.testing.assert_allclose(here.modules()[0].coefficients, alone.modules()[0].coefficients, rtol=1e-9, atol=1e-9)
-    assert fitted.header.held_out["pair_levels"][i]["score"] == pytest.approx(alone.header.held_out["pair_score"])
+    assert fitted.header.held_out["pair_levels"][i]["held_out_score"] == pytest.approx(
+        alone.header.held_out["pair_score"]
+    )
     np.testing.assert_allclose(here.forces(positions), alone.forces(positions), rtol=1e-7, atol=1e-6)
     other = fitted.at(term.sigmas[i - 1]).forces(positions)
     assert np.abs(other - alone.forces(positions)).max() > 1, "the levels must differ"

@@ -1,5 +1,6 @@
 """The weight of basins: exact for one pair of particles, where averages are integrals; and the whole refinement."""
 
+import mdtraj
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,7 @@ from openmm_diffusion.denoiser import Denoiser
 from openmm_diffusion.frames import Frames
 from openmm_diffusion.geometry import configuration
 from openmm_diffusion.pair import PairConfig, SplinePair
-from openmm_diffusion.refine import refine
+from openmm_diffusion.refine import refine, training_frames
 from openmm_diffusion.relativeentropy import Sample, basis_sums, change, held_out, mean_sums, solve
 from openmm_diffusion.scorematching import fit, moments, score_objective
 from openmm_diffusion.scorematching import solve as score_matching
@@ -159,7 +160,7 @@ def test_a_refinement_leaves_a_table_and_a_model_and_goes_on_where_it_stopped(tm
     frames = Frames.load(LICL)
     model = train(frames, CONFIG)
     original, lines = model.digest(), []
-    refined = refine(model, frames, tmp_path / "refined", SHORT, lines.append)
+    refined = refine(model, frames, tmp_path / "refined", SHORT, report=lines.append)
     assert model.digest() == original and refined.digest() != original
     assert Denoiser.load(tmp_path / "refined" / "model.safetensors").digest() == refined.digest()
     table = (tmp_path / "refined" / "refine.csv").read_text().splitlines()
@@ -167,10 +168,28 @@ def test_a_refinement_leaves_a_table_and_a_model_and_goes_on_where_it_stopped(tm
     assert sum("run" in line for line in lines) == 4
     trajectory = tmp_path / "refined" / "iteration-1" / "run-1" / "trajectory.xtc"
     written = trajectory.stat().st_mtime_ns
-    again = refine(model, frames, tmp_path / "refined", SHORT)
+    again = refine(model, frames, tmp_path / "refined", SHORT, resume=True)
     assert trajectory.stat().st_mtime_ns == written and again.digest() == refined.digest()
+    with pytest.raises(ValueError, match="holds a refinement already: resume"):
+        refine(model, frames, tmp_path / "refined", SHORT)
     with pytest.raises(ValueError, match="begun with another model"):
-        refine("licl", frames, tmp_path / "refined", SHORT)
+        refine("licl", frames, tmp_path / "refined", SHORT, resume=True)
+    with pytest.raises(ValueError, match="begun with another weight"):
+        refine(model, frames, tmp_path / "refined", {**SHORT, "weight": 10}, resume=True)
+
+
+def test_particles_in_any_order_start_where_they_are(tmp_path):
+    frames = Frames.load(LICL)
+    mixed = np.arange(48).reshape(2, 24).T.ravel()  # Li, Cl, Li, Cl, ...
+    frames = Frames(frames.positions[:, mixed], frames.species[mixed], frames.box, 300.0, None, frames.replica)
+    model = train(frames, CONFIG)
+    refine(model, frames, tmp_path / "refined", {**SHORT, "iterations": 1})
+    start = mdtraj.load(str(tmp_path / "refined" / "iteration-0" / "run-0" / "topology.pdb"))
+    used = training_frames(model, frames)
+    for symbol in ("Li", "Cl"):
+        there = start.xyz[0][start.topology.select(f"element {symbol}")]
+        # A PDB file rounds to 0.0001 nm.
+        np.testing.assert_allclose(there, used.positions[0][np.array(used.symbols) == symbol], atol=1e-3)
 
 
 def test_models_without_one_fitted_pair_potential_are_not_refined(tmp_path):
@@ -178,3 +197,6 @@ def test_models_without_one_fitted_pair_potential_are_not_refined(tmp_path):
         refine(licl_denoiser(kinds=("coulomb", "wall")), licl_frames(), tmp_path / "a", SHORT)
     with pytest.raises(ValueError, match="unknown key iteration"):
         refine(licl_denoiser(), licl_frames(), tmp_path / "b", {"iteration": 1})
+    with pytest.raises(ValueError, match="with discard 10 ps and interval 0.5 ps no frame is left"):
+        refine(licl_denoiser(), licl_frames(), tmp_path / "c", {"sampling": {"duration": 5}})
+    assert not list(tmp_path.iterdir()), "refused before anything is written"

@@ -166,8 +166,6 @@ def test_a_run_says_where_the_members_of_an_ensemble_disagree(tmp_path, caplog):
         parts.append(part)
     model, x = ensemble(parts), licl_frames().positions[0].astype(float)
     settings = dict(duration=0.1, interval=0.02, timestep=0.002, platform="CPU", backend="native")
-    with pytest.raises(ValueError, match="spread_limit is missing"):
-        simulate(model, tmp_path / "none", settings, positions=x, progress=False)
     simulate(model, tmp_path / "run", {**settings, "spread_limit": 1.0}, positions=x, progress=False)
     table = pandas.read_csv(tmp_path / "run" / "spread.csv")
     assert len(table) == 5 and (table["largest_spread_kJ_per_mol_nm"] > 1).all()

@@ -57,7 +57,7 @@ def model(name, frames, n_frames, division, root):
         if (directory / "model.safetensors").exists():
             return Denoiser.load(directory / "model.safetensors")
         settings = RefineConfig(sampling=SAMPLING)
-        return refine(base, frames, directory, settings, lambda line: print("  " + line, flush=True))
+        return refine(base, frames, directory, settings, True, lambda line: print("  " + line, flush=True))
     if name == "0.05 and 0.1 A to none":
         return extrapolated([model(f"pair, {s} A", frames, n_frames, division, root) for s in ("0.05", "0.1")])
     if name == "0.1 A, half step":
