@@ -301,7 +301,7 @@ def test_targets_reach_the_pair_potential(frames, held_out, target, sigma, toler
 @pytest.mark.parametrize("n, told", [(0, "none"), (3, "3")])
 def test_a_target_without_labels_is_refused(frames, target, n, told):
     labels = noisy(frames[:50], 0, labelled=n) if n else None
-    with pytest.raises(ValueError, match=f"target is {target}, but {told} of the 50 training frames has force labels"):
+    with pytest.raises(ValueError, match=f"target is {target}, but {told} of the 50 training frames have force labels"):
         train(liquid(frames[:50], labels), {**PAIR_ONLY, "target": target}, progress=False)
 
 
@@ -312,7 +312,7 @@ def test_force_matching_needs_labels_to_stop_a_network_by():
     forces = frames.forces.copy()
     forces[np.isin(frames.replica, held_out)] = np.nan
     frames = Frames(frames.positions, frames.species, None, 300.0, forces, frames.replica)
-    with pytest.raises(ValueError, match="none of the validation frames has force labels"):
+    with pytest.raises(ValueError, match="none of the validation frames have force labels"):
         train(frames, config, progress=False)
 
 
