@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .geometry import Configuration, pair_species, sum_pairs, within
 from .noise import log_place
-from .prior import native_cutoff
+from .prior import cut_off
 
 #: Noise levels that a range is fitted at, evenly on a logarithmic scale: each is 1.6 times the last over
 #: [0.003, 0.05] nm, close enough for a linear interpolation (see `level_weights`).
@@ -224,9 +224,5 @@ def pair_force(pair, species, box):
     force.addPerParticleParameter("s")
     for s in species:
         force.addParticle([int(s)])
-    if box is None:
-        force.setNonbondedMethod(openmm.CustomNonbondedForce.NoCutoff)
-    else:
-        force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
-        force.setCutoffDistance(native_cutoff(box))
+    cut_off(force, box)
     return force

@@ -220,13 +220,17 @@ def wall_force(radii, stiffness, species, box):
     force.addPerParticleParameter("s")
     for s in species:
         force.addParticle([int(s)])
+    cut_off(force, box)
+    return force
+
+
+def cut_off(force, box):
+    """Give a CustomNonbondedForce the cutoff of `coulomb_force`: the platforms want one for all nonbonded forces."""
     if box is None:
         force.setNonbondedMethod(openmm.CustomNonbondedForce.NoCutoff)
     else:
-        # The platforms want one cutoff for all nonbonded forces; the wall is far shorter.
         force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
         force.setCutoffDistance(native_cutoff(box))
-    return force
 
 
 def native_cutoff(box: Optional[np.ndarray]):
