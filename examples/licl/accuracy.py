@@ -20,6 +20,7 @@ import pandas
 from openmm_diffusion import Denoiser, Frames, compute_rdf, train
 from openmm_diffusion.combination import extrapolated, half_step
 from openmm_diffusion.evaluate import first_peak, kept_apart
+from openmm_diffusion.guard import SimulationStopped
 from openmm_diffusion.rdf import rebin, rmsd
 from openmm_diffusion.refine import RefineConfig, refine
 from openmm_diffusion.sampling import SamplingConfig, sample_ensemble
@@ -136,12 +137,16 @@ def main():
                 denoiser = model(name, frames, n_frames, division, options.output)
                 row = {**key, "force error, kJ/mol/A": force_error(denoiser, frames)}
                 if name in EVERYWHERE or (name in FIRST and first):
-                    md = dynamics(name, denoiser, frames, n_frames, division, options.output)
-                    row.update(structure(md, curves))
+                    try:
+                        md = dynamics(name, denoiser, frames, n_frames, division, options.output)
+                        row.update(structure(md, curves))
+                    except SimulationStopped as stop:  # a result, too
+                        print(f"  {stop}", flush=True)
+                        row["stopped"] = str(stop).split(";")[0]
                 rows.append(row)
                 pandas.DataFrame(rows).round(4).to_csv(table, index=False)
     numbers = pandas.DataFrame(rows).groupby(["learner", "frames"], sort=False)
-    columns = [c for c in rows[0] if c not in ("learner", "frames", "division")]
+    columns = [c for c in rows[0] if c not in ("learner", "frames", "division", "stopped")]
     summary = numbers[columns].agg(["mean", "std"])
     summary.columns = [f"{name}{'' if kind == 'mean' else ', sd'}" for name, kind in summary.columns]
     summary.insert(0, "divisions", numbers.size())
