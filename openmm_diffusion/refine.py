@@ -1,7 +1,6 @@
 """Refinement of the pair part against the data's own g(r): molecular dynamics, then a step in closed form."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,14 +45,6 @@ class RefineConfig(BaseModel):
     iterations: PositiveInt = 1
     weight: PositiveFloat = 1000.0
     sampling: SamplingConfig = SamplingConfig()
-
-
-@dataclass
-class Reference:
-    """What the data say, by replica: `Moments`, and mean sums of the basis functions."""
-
-    moments: list
-    sums: list
 
 
 def refine(model, frames, output, config=None, resume=False, report=None):
@@ -102,7 +93,8 @@ def refine(model, frames, output, config=None, resume=False, report=None):
     if used.box is None or not np.allclose(used.boxes, used.boxes[0, 0, 0] * np.eye(3), rtol=0.01, atol=1e-6):
         raise ValueError("frames are not in a cubic box: simulations make cubic boxes, so there is nothing to compare")
     _begin(output, original, frames, config, resume)
-    reference = Reference(*_reference(denoiser, pairs[0], used))
+    replicas, sums = _reference(denoiser, pairs[0], used)
+    data = mean_sums(replicas, sums)
     # Simulations group particles by element, in the order of their first appearance.
     seen = list(dict.fromkeys(used.symbols))
     order = np.argsort([seen.index(symbol) for symbol in used.symbols], kind="stable")
@@ -114,10 +106,9 @@ def refine(model, frames, output, config=None, resume=False, report=None):
         row = {"iteration": iteration, **_structure(md, noised(used, original.sigma) if original.sigma else used)}
         pair, term = denoiser.modules()[pairs[0]], denoiser.header.terms[pairs[0]]
         current = sample(pair, basis_sums(pair, *_tensors(md), denoiser.species_index(md.species)))
-        data = mean_sums(reference.moments, reference.sums)
-        c = solve(pair, reference.moments, data, current, term.penalty, config.weight, kT)
+        c = solve(pair, replicas, data, current, term.penalty, config.weight, kT)
         for label, weight in (("", config.weight), (", forces alone", 0.0)):
-            score, entropy = held_out(pair, reference.moments, reference.sums, current, term.penalty, weight, kT)
+            score, entropy = held_out(pair, replicas, sums, current, term.penalty, weight, kT)
             row[f"held-out score{label}"], row[f"held-out relative entropy{label}"] = score, entropy
         row.update(effective_sample=current.effective(c, kT), relative_entropy=change(c, data, current, kT))
         rows.append(row)
