@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .geometry import configuration
+from .configuration import configuration
 from .scorematching import Moments, design, fit, mean_moments, penalised
 
 

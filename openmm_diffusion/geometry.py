@@ -1,4 +1,4 @@
-"""Periodic boxes: which images are nearest, and which pairs are neighbours.
+"""Periodic boxes: what a box is, and which images are nearest.
 
 A box holds its three vectors as rows, in OpenMM's reduced triclinic form::
 
@@ -9,7 +9,7 @@ in which subtracting c, then b, then a finds the nearest image of every vector
 shorter than half the smallest diagonal element.
 """
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Optional
 
 import torch
 from torch import Tensor
@@ -86,92 +86,3 @@ def wrap(positions: Tensor, box: Tensor) -> Tensor:
         shift = torch.floor(positions[..., axis] / box[..., axis, axis])
         positions = positions - shift.unsqueeze(-1) * box[..., axis, :]
     return positions
-
-
-def neighbour_pairs(positions: Tensor, box: Optional[Tensor], cutoff: float) -> Tuple[Tensor, Tensor, Tensor]:
-    """All pairs closer than a cutoff, each once, in every frame of a batch.
-
-    The particles of the batch are numbered through: particle i of frame f is
-    f * n_particles + i.  Cost and memory grow as the square of n_particles.
-
-    Parameters
-    ----------
-    positions : Tensor, shape (n_frames, n_particles, 3), nm
-    box : Tensor, shape (3, 3) or (n_frames, 3, 3), nm, or None
-    cutoff : float, nm
-        At most half the smallest width of the box; not checked here.
-
-    Returns
-    -------
-    first, second : Tensor, shape (n_pairs,), dtype int64
-    vectors : Tensor, shape (n_pairs, 3), nm
-        From `first` to the nearest image of `second`; differentiable.
-    """
-    n_particles = positions.shape[1]
-    upper = torch.triu_indices(n_particles, n_particles, offset=1, device=positions.device)
-    vectors = positions[:, upper[1]] - positions[:, upper[0]]
-    if box is not None and box.dim() == 3:
-        vectors = minimum_image(vectors, box.unsqueeze(1))
-    else:
-        vectors = minimum_image(vectors, box)
-    near = torch.nonzero((vectors * vectors).sum(-1) < cutoff * cutoff)
-    offset = near[:, 0] * n_particles
-    return upper[0][near[:, 1]] + offset, upper[1][near[:, 1]] + offset, vectors[near[:, 0], near[:, 1]]
-
-
-class Configuration(NamedTuple):
-    """A batch of frames with its neighbour pairs: what every energy term reads.
-
-    Attributes
-    ----------
-    positions : Tensor, shape (n_frames, n_particles, 3), nm
-        Wrapped into the box, where there is one.
-    box : Tensor, shape (3, 3) or (n_frames, 3, 3), nm, or None
-    species : Tensor, shape (n_particles,), dtype int64
-        Index into the model's list of species.
-    first, second : Tensor, shape (n_pairs,), dtype int64
-        As `neighbour_pairs` numbers them.
-    vectors : Tensor, shape (n_pairs, 3), nm
-    distances : Tensor, shape (n_pairs,), nm
-    sigma : Tensor, shape (n_frames,), nm, or None
-        Noise level of each frame, where terms that know many are to be evaluated at it;
-        None: the one that each term stands at.
-    """
-
-    positions: Tensor
-    box: Optional[Tensor]
-    species: Tensor
-    first: Tensor
-    second: Tensor
-    vectors: Tensor
-    distances: Tensor
-    sigma: Optional[Tensor] = None
-
-
-def pair_species(c: Configuration) -> Tuple[Tensor, Tensor]:
-    """Species of both ends of every pair, shape (n_pairs,) each."""
-    n_particles = c.positions.shape[1]
-    return c.species[c.first % n_particles], c.species[c.second % n_particles]
-
-
-def sum_pairs(c: Configuration, values: Tensor) -> Tensor:
-    """Per-pair values (n_pairs,) summed over each frame, shape (n_frames,)."""
-    total = torch.zeros(c.positions.shape[0], dtype=values.dtype, device=values.device)
-    return total.index_add(0, c.first // c.positions.shape[1], values)
-
-
-def within(c: Configuration, cutoff: float) -> Configuration:
-    """The same configuration with only the pairs closer than a smaller cutoff (nm)."""
-    near = torch.nonzero(c.distances < cutoff).squeeze(-1)
-    return Configuration(
-        c.positions, c.box, c.species, c.first[near], c.second[near], c.vectors[near], c.distances[near], c.sigma
-    )
-
-
-def configuration(
-    positions: Tensor, box: Optional[Tensor], species: Tensor, cutoff: float, sigma: Optional[Tensor] = None
-) -> Configuration:
-    """The `Configuration` of positions (n_frames, n_particles, 3) with all pairs within `cutoff` (nm)."""
-    first, second, vectors = neighbour_pairs(positions, box, cutoff)
-    distances = torch.sqrt((vectors * vectors).sum(-1))
-    return Configuration(positions, box, species, first, second, vectors, distances, sigma)

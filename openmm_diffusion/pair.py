@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from .geometry import Configuration, pair_species, sum_pairs, within
+from .configuration import Configuration, pair_species, sum_pairs, within
 from .noise import log_place
 from .prior import cut_off
 

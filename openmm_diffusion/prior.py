@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 from torch import Tensor, nn
 
-from .geometry import Configuration, pair_species, sum_pairs, within
+from .configuration import Configuration, pair_species, sum_pairs, within
 from .units import COULOMB
 
 

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .geometry import configuration, pair_species
+from .configuration import configuration, pair_species
 from .pair import splines
 from .scorematching import mean_moments, penalised, roughness, score_objective
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .geometry import configuration, pair_species
+from .configuration import configuration, pair_species
 from .pair import spline_derivatives
 
 log = logging.getLogger(__name__)

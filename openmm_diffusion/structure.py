@@ -10,7 +10,7 @@ import scipy.signal
 import torch
 
 from .frames import Frames
-from .geometry import neighbour_pairs
+from .neighbours import neighbour_pairs
 from .noise import NoiseConfig, draw_noise
 from .rdf import compute_rdf, mean_and_error, rebin, rmsd, split_half_error
 from .resampling import block_numbers, block_sums, bootstrap

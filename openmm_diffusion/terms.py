@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .geometry import Configuration, configuration, within
+from .configuration import Configuration, configuration, within
 from .header import CoulombTerm, NetworkTerm, PairTerm, WallTerm
 from .network import MessagePassing
 from .noise import log_place, scale

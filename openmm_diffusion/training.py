@@ -16,8 +16,9 @@ from .combination import ensemble, spread
 from .config import read_config
 from .denoiser import Denoiser
 from .frames import Frames
-from .geometry import check_cutoff, neighbour_pairs
+from .geometry import check_cutoff
 from .header import CoulombTerm, Header, NetworkTerm, WallTerm
+from .neighbours import neighbour_pairs
 from .pairtraining import fit_pair, report_weights
 from .rdf import compute_rdf, rmsd, smear, split_half_error
 from .trainingset import check_labels, divide, resampled, tensors

@@ -7,11 +7,11 @@ from scipy.stats import norm
 from test_pair import BOX, CUTOFF, KT, SPACING, SPECIES, START, crowded, error, random_pair, sample, true_forces
 
 from openmm_diffusion.config import read_config
+from openmm_diffusion.configuration import configuration
 from openmm_diffusion.denoiser import Denoiser
 from openmm_diffusion.forceloss import HybridTask
 from openmm_diffusion.forcematching import fit_labelled, labelled_moments, mixed
 from openmm_diffusion.frames import Frames
-from openmm_diffusion.geometry import configuration
 from openmm_diffusion.header import Header, NetworkTerm
 from openmm_diffusion.noise import draw_noise
 from openmm_diffusion.pair import PairConfig, SplinePair

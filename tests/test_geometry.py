@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from openmm_diffusion.geometry import check_box, check_cutoff, configuration, minimum_image, neighbour_pairs, wrap
+from openmm_diffusion.configuration import configuration
+from openmm_diffusion.geometry import check_box, check_cutoff, minimum_image, wrap
+from openmm_diffusion.neighbours import neighbour_pairs
 
 CUBIC = 2.0 * np.eye(3)
 TRICLINIC = np.array([[2.0, 0.0, 0.0], [0.6, 1.8, 0.0], [-0.7, 0.5, 1.7]])

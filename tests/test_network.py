@@ -8,7 +8,8 @@ import torch
 from e3nn import o3
 from e3nn.util.jit import script
 
-from openmm_diffusion.geometry import configuration, neighbour_pairs
+from openmm_diffusion.configuration import configuration
+from openmm_diffusion.neighbours import neighbour_pairs
 from openmm_diffusion.network import BesselBasis, MessagePassing, NetworkConfig
 
 CUTOFF, N = 0.6, 12

@@ -5,7 +5,7 @@ import openmm
 import pytest
 import torch
 
-from openmm_diffusion.geometry import configuration
+from openmm_diffusion.configuration import configuration
 from openmm_diffusion.pair import PairConfig, SplinePair, pair_force
 from openmm_diffusion.rdf import smear
 from openmm_diffusion.scorematching import design, fit, moments, roughness, score_objective, solve

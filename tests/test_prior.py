@@ -5,7 +5,7 @@ import openmm
 import pytest
 import torch
 
-from openmm_diffusion.geometry import configuration
+from openmm_diffusion.configuration import configuration
 from openmm_diffusion.prior import Coulomb, Wall, coulomb_force, native_cutoff, wall_force
 from openmm_diffusion.units import COULOMB
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from models import LICL, licl_denoiser, licl_frames
 
+from openmm_diffusion.configuration import configuration
 from openmm_diffusion.denoiser import Denoiser
 from openmm_diffusion.frames import Frames
-from openmm_diffusion.geometry import configuration
 from openmm_diffusion.pair import PairConfig, SplinePair
 from openmm_diffusion.refine import refine, training_frames
 from openmm_diffusion.relativeentropy import Sample, basis_sums, change, held_out, mean_sums, solve

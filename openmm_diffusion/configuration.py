@@ -1,0 +1,66 @@
+"""A batch of frames with its neighbour pairs: what every energy term reads."""
+
+from typing import NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from .neighbours import neighbour_pairs
+
+
+class Configuration(NamedTuple):
+    """A batch of frames with its neighbour pairs: what every energy term reads.
+
+    Attributes
+    ----------
+    positions : Tensor, shape (n_frames, n_particles, 3), nm
+        Wrapped into the box, where there is one.
+    box : Tensor, shape (3, 3) or (n_frames, 3, 3), nm, or None
+    species : Tensor, shape (n_particles,), dtype int64
+        Index into the model's list of species.
+    first, second : Tensor, shape (n_pairs,), dtype int64
+        As `neighbour_pairs` numbers them.
+    vectors : Tensor, shape (n_pairs, 3), nm
+    distances : Tensor, shape (n_pairs,), nm
+    sigma : Tensor, shape (n_frames,), nm, or None
+        Noise level of each frame, where terms that know many are to be evaluated at it;
+        None: the one that each term stands at.
+    """
+
+    positions: Tensor
+    box: Optional[Tensor]
+    species: Tensor
+    first: Tensor
+    second: Tensor
+    vectors: Tensor
+    distances: Tensor
+    sigma: Optional[Tensor] = None
+
+
+def pair_species(c: Configuration) -> Tuple[Tensor, Tensor]:
+    """Species of both ends of every pair, shape (n_pairs,) each."""
+    n_particles = c.positions.shape[1]
+    return c.species[c.first % n_particles], c.species[c.second % n_particles]
+
+
+def sum_pairs(c: Configuration, values: Tensor) -> Tensor:
+    """Per-pair values (n_pairs,) summed over each frame, shape (n_frames,)."""
+    total = torch.zeros(c.positions.shape[0], dtype=values.dtype, device=values.device)
+    return total.index_add(0, c.first // c.positions.shape[1], values)
+
+
+def within(c: Configuration, cutoff: float) -> Configuration:
+    """The same configuration with only the pairs closer than a smaller cutoff (nm)."""
+    near = torch.nonzero(c.distances < cutoff).squeeze(-1)
+    return Configuration(
+        c.positions, c.box, c.species, c.first[near], c.second[near], c.vectors[near], c.distances[near], c.sigma
+    )
+
+
+def configuration(
+    positions: Tensor, box: Optional[Tensor], species: Tensor, cutoff: float, sigma: Optional[Tensor] = None
+) -> Configuration:
+    """The `Configuration` of positions (n_frames, n_particles, 3) with all pairs within `cutoff` (nm)."""
+    first, second, vectors = neighbour_pairs(positions, box, cutoff)
+    distances = torch.sqrt((vectors * vectors).sum(-1))
+    return Configuration(positions, box, species, first, second, vectors, distances, sigma)
