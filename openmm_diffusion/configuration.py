@@ -1,10 +1,11 @@
 """A batch of frames with its neighbour pairs: what every energy term reads."""
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
 
+from .geometry import minimum_image
 from .neighbours import neighbour_pairs
 
 
@@ -25,6 +26,10 @@ class Configuration(NamedTuple):
     sigma : Tensor, shape (n_frames,), nm, or None
         Noise level of each frame, where terms that know many are to be evaluated at it;
         None: the one that each term stands at.
+    sizes : dict of float to int, or None
+        None: the pairs are exactly those within the cutoff.  Otherwise they are of fixed number,
+        for graphs of fixed shape, and may be farther apart: the first `sizes[cutoff]` hold all
+        pairs within that cutoff (nm), and every term makes those beyond it count nothing.
     """
 
     positions: Tensor
@@ -35,6 +40,7 @@ class Configuration(NamedTuple):
     vectors: Tensor
     distances: Tensor
     sigma: Optional[Tensor] = None
+    sizes: Optional[Dict[float, int]] = None
 
 
 def pair_species(c: Configuration) -> Tuple[Tensor, Tensor]:
@@ -50,10 +56,16 @@ def sum_pairs(c: Configuration, values: Tensor) -> Tensor:
 
 
 def within(c: Configuration, cutoff: float) -> Configuration:
-    """The same configuration with only the pairs closer than a smaller cutoff (nm)."""
+    """The same configuration with only the pairs closer than a smaller cutoff (nm), or those that `sizes` tells."""
+    sizes = c.sizes
+    if sizes is not None:
+        n = sizes[cutoff]
+        return Configuration(
+            c.positions, c.box, c.species, c.first[:n], c.second[:n], c.vectors[:n], c.distances[:n], c.sigma, sizes
+        )
     near = torch.nonzero(c.distances < cutoff).squeeze(-1)
     return Configuration(
-        c.positions, c.box, c.species, c.first[near], c.second[near], c.vectors[near], c.distances[near], c.sigma
+        c.positions, c.box, c.species, c.first[near], c.second[near], c.vectors[near], c.distances[near], c.sigma, None
     )
 
 
@@ -63,4 +75,46 @@ def configuration(
     """The `Configuration` of positions (n_frames, n_particles, 3) with all pairs within `cutoff` (nm)."""
     first, second, vectors = neighbour_pairs(positions, box, cutoff)
     distances = torch.sqrt((vectors * vectors).sum(-1))
-    return Configuration(positions, box, species, first, second, vectors, distances, sigma)
+    return Configuration(positions, box, species, first, second, vectors, distances, sigma, None)
+
+
+def listed_configuration(
+    positions: Tensor,
+    box: Optional[Tensor],
+    species: Tensor,
+    first: Tensor,
+    second: Tensor,
+    sizes: Dict[float, int],
+) -> Configuration:
+    """The `Configuration` of listed pairs: no search, and shapes that depend on no value.
+
+    Parameters
+    ----------
+    positions : Tensor, shape (n_frames, n_particles, 3), nm
+    box : Tensor, shape (3, 3), nm, or None
+    species : Tensor, shape (n_particles,), dtype int64
+    first, second : Tensor, shape (capacity,), dtype int64
+        As a `VerletList` holds them: idle entries name one particle twice.
+    sizes : dict of float to int
+        See `Configuration`.
+    """
+    flat = positions.reshape(-1, 3)
+    vectors = minimum_image(flat[second] - flat[first], box)
+    # Idle entries stand at the largest cutoff, where nothing acts.
+    idle = torch.tensor([max(sizes.keys()), 0.0, 0.0], dtype=vectors.dtype, device=vectors.device)
+    vectors = torch.where((first == second).unsqueeze(-1), idle, vectors)
+    distances = torch.sqrt((vectors * vectors).sum(-1))
+    return Configuration(positions, box, species, first, second, vectors, distances, None, sizes)
+
+
+def cast(c: Configuration, like: Tensor) -> Configuration:
+    """The same configuration in the precision of another tensor.
+
+    Differences of positions taken before lose fewer digits than those taken after: in single
+    precision, positions in a box of 16 nm are known to 1e-6 nm, pair vectors to 1e-7 nm.
+    """
+    box = c.box
+    if box is not None:
+        box = box.to(like.dtype)
+    positions, vectors, distances = c.positions.to(like.dtype), c.vectors.to(like.dtype), c.distances.to(like.dtype)
+    return Configuration(positions, box, c.species, c.first, c.second, vectors, distances, c.sigma, c.sizes)

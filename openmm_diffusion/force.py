@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 #: A force is named by these, one after the other, so that a System shows what it contains.
 NAME, WITH_COULOMB, WITHOUT_ENERGY = "DiffusionForce", "+Coulomb", " without energy"
 
-BACKENDS = ("auto", "torchscript", "python", "native")
+BACKENDS = ("auto", "torchscript", "python", "compiled", "native")
 
 
 def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
@@ -42,12 +42,14 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     topology : openmm.app.Topology
         Every atom must be of a species the model knows.  With periodic box vectors the
         force is periodic.
-    backend : "auto", "torchscript", "python" or "native"
+    backend : "auto", "torchscript", "python", "compiled" or "native"
         "torchscript" is openmm-torch's TorchForce; "python" is OpenMM's PythonForce.
         "auto" takes the first of the two, in this order, that passes a self-test, and
-        says in the log which and why.  "native" is a tabulated CustomNonbondedForce, for
-        models whose learnt terms are all pair potentials: no torch at run time.  It
-        cannot carry the prior.
+        says in the log which and why.  "compiled" is a PythonForce whose energy and gradient
+        are compiled into one graph: many times faster, after some seconds of compiling at the
+        first force of a new model (see `openmm_diffusion.compiled`).  "native" is a tabulated
+        CustomNonbondedForce, for models whose learnt terms are all pair potentials: no torch at
+        run time.  It cannot carry the prior.
     include_prior : bool
         Carry the prior (Coulomb, wall) inside.  False leaves it out, for Systems that
         have it as native forces: see `openmm_diffusion.systems.create_system`.
@@ -99,7 +101,12 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         check_system(system, name)
     if backend == "auto":
         backend = choose_backend()
-    make = {"torchscript": _torch_force, "python": _python_force, "native": _native_force}
+    make = {
+        "torchscript": _torch_force,
+        "python": _python_force,
+        "compiled": _compiled_force,
+        "native": _native_force,
+    }
     force = make[backend](denoiser, species, box is not None, outputs_forces, precision)
     force.setName(name)
     if backend != "native":  # a CustomNonbondedForce takes it from its cutoff method
@@ -153,6 +160,10 @@ def _torch_force(denoiser, species, periodic, outputs_forces, precision):
 
 def _python_force(denoiser, species, periodic, outputs_forces, precision):
     return openmm.PythonForce(Evaluator(denoiser.to_bytes(), species.tolist(), periodic, precision))
+
+
+def _compiled_force(denoiser, species, periodic, outputs_forces, precision):
+    return openmm.PythonForce(Evaluator(denoiser.to_bytes(), species.tolist(), periodic, precision, compiled=True))
 
 
 def _native_force(denoiser, species, periodic, outputs_forces, precision):

@@ -183,7 +183,8 @@ class MessagePassing(nn.Module):
         -------
         Tensor, shape (n_particles, 1) scalars or (n_particles, 3) vectors, dimensionless
         """
-        given = nn.functional.one_hot(species, self.n_species).to(vectors.dtype)
+        # As one_hot, which reads values and so cannot be traced.
+        given = (species.unsqueeze(-1) == torch.arange(self.n_species, device=species.device)).to(vectors.dtype)
         if conditions is not None:
             given = torch.cat([given, conditions.to(vectors.dtype)], dim=1)
         features = self.embedding(given)

@@ -106,8 +106,9 @@ class SplinePair(nn.Module):
         near = within(c, self.cutoff)
         first, second = pair_species(near)
         kind = self.kinds[first, second]
-        # Below the first knot: straight on, with the slope there.
-        inside = torch.clamp(near.distances, min=self.start)
+        # Below the first knot: straight on, with the slope there.  Beyond the cutoff: the zero at it.
+        inside = torch.clamp(near.distances, self.start, self.cutoff)
+        below = -torch.relu(self.start - near.distances)
         knot, t = self.locate(inside)
         coefficients, row, sigma = self.coefficients, kind, near.sigma
         if sigma is not None and self.n_levels > 0:
@@ -118,7 +119,7 @@ class SplinePair(nn.Module):
         for m, weight in enumerate(splines(t)):
             energy = energy + weight * coefficients[row, knot + m]
         slope = 0.5 * (coefficients[:, 2] - coefficients[:, 0])[row] / self.spacing
-        return sum_pairs(near, energy + slope * (near.distances - inside))
+        return sum_pairs(near, energy + slope * below)
 
     def at(self, sigma: Tensor) -> Tensor:
         """Coefficients at noise levels (n,), nm, interpolated in the table: shape (n, n_kinds, n_basis), kJ/mol."""

@@ -106,7 +106,8 @@ class Coulomb(nn.Module):
         near = within(c, self.cutoff)
         first, second = pair_species(near)
         products = charges[first] * charges[second]
-        real = sum_pairs(near, products * torch.erfc(self.alpha * near.distances) / near.distances)
+        screened = products * torch.erfc(self.alpha * near.distances) / near.distances
+        real = sum_pairs(near, torch.where(near.distances < self.cutoff, screened, torch.zeros_like(screened)))
         return self.prefactor * (real + self.reciprocal(c.positions, box, charges[c.species]))
 
     def direct(self, positions: Tensor, q: Tensor) -> Tensor:

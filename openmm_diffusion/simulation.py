@@ -60,7 +60,7 @@ class SimulationConfig(BaseModel):
     molarity: PositiveFloat | None = None
     edge: PositiveFloat | None = None
     format: Literal["dcd", "xtc"] = "dcd"
-    backend: Literal["auto", "torchscript", "python", "native"] = "auto"
+    backend: Literal["auto", "torchscript", "python", "compiled", "native"] = "auto"
     platform: str | None = None
     threads: PositiveInt | None = None
     spread_limit: PositiveFloat | None = None

@@ -111,7 +111,8 @@ class WeightedSum(nn.Module):
         self.vectors = nn.ModuleList([_build(term, header) for term in vectors])
         self.energy_weights = [term.weight for term in energies]
         self.vector_weights = [term.weight for term in vectors]
-        self.cutoff = max([float(m.cutoff) for m in [*self.energies, *self.vectors]], default=0.0)
+        self.cutoffs = [float(m.cutoff) for m in [*self.energies, *self.vectors]]
+        self.cutoff = max(self.cutoffs, default=0.0)
 
     def forward(
         self, positions: Tensor, box: Optional[Tensor], species: Tensor, sigma: Optional[Tensor] = None
@@ -133,11 +134,14 @@ class WeightedSum(nn.Module):
         direct : Tensor, shape (n_frames, n_particles, 3), kJ/mol/nm
             Forces of vector heads; the total force is -grad(energy) + direct.
         """
-        c = configuration(positions, box, species, self.cutoff, sigma)
-        energy = torch.zeros_like(positions[:, 0, 0])
+        return self.total(configuration(positions, box, species, self.cutoff, sigma))
+
+    def total(self, c: Configuration) -> Tuple[Tensor, Tensor]:
+        """As `forward`, of a configuration whose pairs are known."""
+        energy = torch.zeros_like(c.positions[:, 0, 0])
         for i, term in enumerate(self.energies):
             energy = energy + self.energy_weights[i] * term(c)
-        direct = torch.zeros_like(positions)
+        direct = torch.zeros_like(c.positions)
         for i, network in enumerate(self.vectors):
             direct = direct + self.vector_weights[i] * network.forces(c)
         return energy, direct

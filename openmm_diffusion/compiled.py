@@ -1,0 +1,170 @@
+"""A model's energy and forces as one compiled graph of fixed shape, kept on disk for the next start.
+
+Energy and gradient are traced together, so that nothing is left of automatic
+differentiation at run time, and compiled ahead of time by torch's inductor.  Shapes are
+fixed: pairs come as a list with room for some more than there are.
+"""
+
+import hashlib
+import logging
+import os
+import platform
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from .configuration import cast, listed_configuration
+from .geometry import wrap
+
+log = logging.getLogger(__name__)
+
+#: Names the directory that compiled forces are kept in; without it, the user's cache directory.
+CACHE = "OPENMM_DIFFUSION_CACHE"
+
+#: From this number of pairs on, one core is slower than all: two cores need 20 us to share work.
+PAIRS_PER_THREAD = 4000
+
+
+def cache_directory():
+    """Where compiled forces are kept: $OPENMM_DIFFUSION_CACHE, or openmm_diffusion in the user's cache directory."""
+    if os.environ.get(CACHE):
+        return Path(os.environ[CACHE])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openmm_diffusion"
+
+
+def compiler_failure():
+    """Why nothing can be compiled here, in one sentence; None where there is a C++ compiler."""
+    from torch._inductor import cpp_builder
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except (InvalidCxxCompiler, RuntimeError):
+        return "there is no C++ compiler: install g++, or name yours in the environment variable CXX"
+    return None
+
+
+def room(count):
+    """Places for a list that holds `count` pairs now: a fifth more at least, in steps of a quarter.
+
+    Steps, so that systems much alike share one compiled graph.
+    """
+    places = 16
+    while places < 1.2 * count:
+        places = places * 5 // 4
+    return places
+
+
+class CompiledForces:
+    """Energy and forces of one model, one list of particles and one capacity, compiled.
+
+    Parameters
+    ----------
+    model : WeightedSum
+        In the precision and on the device it shall run in.
+    identity : bytes
+        What the model was made from: tells compiled graphs on disk apart.
+    species : Tensor, shape (n_particles,), dtype int64
+        Of one frame.
+    like : Tensor
+        Whose precision the terms are evaluated in.
+    n_frames : int
+        Independent copies, evaluated together.
+    sizes : dict of float to int
+        Places for the pairs within each cutoff (nm): see `Configuration.sizes`.
+    periodic : bool
+
+    Raises
+    ------
+    RuntimeError
+        If compiling fails.
+    """
+
+    def __init__(self, model, identity, species, like, n_frames, sizes, periodic):
+        self.sizes, self.capacity = sizes, max(sizes.values())
+        self.periodic = periodic
+        threads = min(torch.get_num_threads(), 1 + self.capacity // PAIRS_PER_THREAD)
+        text = [identity, species.tolist(), str(like.dtype), str(like.device), n_frames, sizes, periodic, threads]
+        path = cache_directory() / f"{_digest(text)}.pt2"
+        if not path.exists():
+            self._compile(path, model, species, like, n_frames, threads)
+        self._run = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
+
+    def __call__(self, positions, box, first, second):
+        """Energy of each frame (n_frames,) and forces (n_frames, n_particles, 3) in double precision.
+
+        Parameters
+        ----------
+        positions : Tensor, shape (n_frames, n_particles, 3), dtype float64, nm
+            Wrapped or not.
+        box : Tensor, shape (3, 3), dtype float64, nm, or None
+        first, second : Tensor, shape (capacity,), dtype int64
+        """
+        return self._run(positions, box, first, second) if self.periodic else self._run(positions, first, second)
+
+    def _compile(self, path, model, species, like, n_frames, threads):
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        started = time.perf_counter()
+        log.info("compiling the force for up to %d pairs; takes a minute at most, once", self.capacity)
+
+        def evaluate(positions, box, first, second):
+            return listed_energy_and_forces(model, positions, box, species, first, second, self.sizes, like)
+
+        def evaluate_open(positions, first, second):
+            return evaluate(positions, None, first, second)
+
+        # Values do not matter for tracing, but must not divide by zero: particles on a line, far apart.
+        n_particles = len(species)
+        positions = torch.arange(n_particles, dtype=torch.float64, device=like.device)[:, None].expand(n_frames, -1, 3)
+        pairs = torch.zeros(2, self.capacity, dtype=torch.int64, device=like.device)
+        example = (positions.contiguous(), torch.eye(3, dtype=torch.float64, device=like.device), pairs[0], pairs[1])
+        if not self.periodic:
+            example = (example[0], *example[2:])
+        graph = make_fx(evaluate if self.periodic else evaluate_open)(*example)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Elsewhere first: a call that was stopped leaves nothing that looks whole.
+        with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+            package = Path(directory, "force.pt2")
+            torch._inductor.aoti_compile_and_package(
+                torch.export.export(graph, example),
+                package_path=str(package),
+                inductor_configs={"cpp.threads": threads},
+            )
+            package.replace(path)
+        log.info("compiled in %.0f s; kept as %s", time.perf_counter() - started, path)
+
+
+def listed_energy_and_forces(model, positions, box, species, first, second, sizes, like):
+    """Energy and forces for a list of pairs, in double precision; arguments as `listed_configuration`."""
+    y = positions.detach().requires_grad_(True)
+    c = listed_configuration(y if box is None else wrap(y, box), box, species, first, second, sizes)
+    energy, direct = model.total(cast(c, like))
+    forces = direct.double()
+    if energy.requires_grad:
+        forces = forces - torch.autograd.grad(energy.sum(), y)[0]
+    return energy.detach().double(), forces.detach()
+
+
+def _digest(values):
+    """Of everything that the compiled code depends on."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(value if isinstance(value, bytes) else repr(value).encode())
+    digest.update(f"{torch.__version__} {version('e3nn')} {platform.platform()} {_processor()}".encode())
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        if module.stem in ("compiled", "configuration", "geometry", "network", "noise", "pair", "prior", "terms"):
+            digest.update(module.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _processor():
+    """The processor's instruction sets: code compiled for another may not run."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() + torch.backends.cpu.get_cpu_capability()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
