@@ -83,6 +83,11 @@ class Denoiser:
             other.model.double()
         return other
 
+    def with_ewald(self, **changes):
+        """This denoiser with another `tolerance` or real-space `cutoff` (nm) of its Ewald sum: same physics."""
+        terms = [t.model_copy(update=changes) if t.kind == "coulomb" else t for t in self.header.terms]
+        return self.rebuilt(terms, self.modules())
+
     def modules(self):
         """The torch module of each term, in the order of `header.terms`."""
         energies, vectors = iter(self.model.energies), iter(self.model.vectors)

@@ -12,7 +12,7 @@ from .combination import merged
 from .denoiser import Denoiser
 from .geometry import check_cutoff
 from .pair import pair_force
-from .pythonforce import Evaluator
+from .pythonforce import SKIN, Evaluator
 from .torchscript import scripted_module, torchscript_failure
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,15 @@ BACKENDS = ("auto", "torchscript", "python", "compiled", "native")
 
 
 def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
-    model, topology, *, backend="auto", include_prior=True, outputs_forces=True, precision="single", system=None
+    model,
+    topology,
+    *,
+    backend="auto",
+    include_prior=True,
+    outputs_forces=True,
+    precision="single",
+    replicas=1,
+    system=None,
 ):
     """A denoiser as an OpenMM Force.
 
@@ -58,6 +66,10 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         differentiate the energy (False).  The forces are the same.
     precision : "single" or "double"
         Of the terms; positions come in the precision of the platform.
+    replicas : int
+        Independent copies of the topology in one System: atoms of the first, of the second, and so
+        on.  No copy feels another, each has its own periodic images, and one evaluation serves all.
+        For the backends "python" and "compiled".
     system : openmm.System, optional
         The System the force will join, to be warned of charges counted twice and of
         barostats that need an energy.
@@ -78,6 +90,12 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         raise ValueError(f"backend is {backend!r}: choose one of {', '.join(BACKENDS)}")
     if precision not in ("single", "double"):
         raise ValueError(f"precision is {precision!r}: choose single or double")
+    if replicas < 1 or int(replicas) != replicas:
+        raise ValueError(f"replicas is {replicas}: give the number of copies, 1 or more")
+    if replicas > 1 and backend not in ("python", "compiled"):
+        raise ValueError(
+            f'backend is "{backend}", which holds one replica: for {replicas} replicas use "compiled" or "python"'
+        )
     prior = [t for t in denoiser.header.terms if t not in denoiser.header.learnt]
     if prior and not include_prior:
         denoiser = denoiser.subset(["pair", "network"])
@@ -101,16 +119,16 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         check_system(system, name)
     if backend == "auto":
         backend = choose_backend()
-    make = {
-        "torchscript": _torch_force,
-        "python": _python_force,
-        "compiled": _compiled_force,
-        "native": _native_force,
-    }
-    force = make[backend](denoiser, species, box is not None, outputs_forces, precision)
+    periodic = box is not None
+    if backend == "torchscript":
+        force = _torch_force(denoiser, species, periodic, outputs_forces, precision)
+    elif backend == "native":
+        force = _native_force(denoiser, species, periodic)
+    else:
+        force = _python_force(denoiser, species, periodic, precision, backend == "compiled", int(replicas))
     force.setName(name)
     if backend != "native":  # a CustomNonbondedForce takes it from its cutoff method
-        force.setUsesPeriodicBoundaryConditions(box is not None)
+        force.setUsesPeriodicBoundaryConditions(periodic)
     return force
 
 
@@ -158,15 +176,16 @@ def _torch_force(denoiser, species, periodic, outputs_forces, precision):
     return force
 
 
-def _python_force(denoiser, species, periodic, outputs_forces, precision):
-    return openmm.PythonForce(Evaluator(denoiser.to_bytes(), species.tolist(), periodic, precision))
+def _python_force(denoiser, species, periodic, precision, compiled, replicas):
+    if compiled and periodic:
+        # A list with a skin needs a cutoff well below half the box.
+        half = 0.5 * float(np.diagonal(np.array(denoiser.header.box)).min())
+        denoiser = denoiser.with_ewald(cutoff=max(denoiser.cutoff, min(1.0, half - SKIN)))
+    evaluator = Evaluator(denoiser.to_bytes(), species.tolist(), periodic, precision, compiled, replicas)
+    return openmm.PythonForce(evaluator)
 
 
-def _compiled_force(denoiser, species, periodic, outputs_forces, precision):
-    return openmm.PythonForce(Evaluator(denoiser.to_bytes(), species.tolist(), periodic, precision, compiled=True))
-
-
-def _native_force(denoiser, species, periodic, outputs_forces, precision):
+def _native_force(denoiser, species, periodic):
     kinds = [term.kind for term in denoiser.header.terms]
     if {"coulomb", "wall"} & set(kinds):
         raise ValueError(

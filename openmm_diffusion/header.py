@@ -52,11 +52,17 @@ class LearntTerm(Term):
 
 
 class CoulombTerm(Term):
-    """Coulomb in a dielectric: charges (e) by element."""
+    """Coulomb in a dielectric: charges (e) by element.
+
+    How the Ewald sum is done, not what it is of: `tolerance` is the relative error aimed at, `cutoff` (nm)
+    that of the sum in real space.  None: as `Coulomb` chooses.
+    """
 
     kind: Literal["coulomb"] = "coulomb"
     charges: dict[str, float]
     relative_permittivity: float
+    tolerance: float | None = None
+    cutoff: float | None = None
 
 
 class WallTerm(Term):

@@ -77,20 +77,24 @@ class Coulomb(nn.Module):
     relative_permittivity : float
     box : array, shape (3, 3), nm, or None
         The box that splitting parameter and wave vectors are chosen for.
-    tolerance : float
-        Relative error aimed at in either half of the sum.
+    tolerance : float or None
+        Relative error aimed at in either half of the sum; None: 1e-5.
+    cutoff : float, nm, or None
+        Of the sum in real space; None: half the smallest width of the box.  The shorter, the more
+        wave vectors.
 
     References
     ----------
     Frenkel & Smit, Understanding Molecular Simulation, 2nd ed., section 12.1.
     """
 
-    def __init__(self, charges, relative_permittivity, box=None, tolerance=1e-5):
+    def __init__(self, charges, relative_permittivity, box=None, tolerance=None, cutoff=None):
         super().__init__()
+        tolerance = 1e-5 if tolerance is None else tolerance
         self.register_buffer("charges", torch.as_tensor(charges, dtype=torch.float64), persistent=False)
         self.prefactor = COULOMB / relative_permittivity
         width = 1.0 if box is None else float(np.diagonal(box).min())
-        self.cutoff = 0.5 * width
+        self.cutoff = 0.5 * width if cutoff is None or box is None else cutoff
         # erfc(alpha r_c) = tolerance, as OpenMM chooses it; exp(-k^2 / 4 alpha^2) = tolerance ends the sum over k.
         self.alpha = math.sqrt(-math.log(2 * tolerance)) / self.cutoff
         k_max = 2 * self.alpha * math.sqrt(-math.log(tolerance))
@@ -118,7 +122,7 @@ class Coulomb(nn.Module):
     def reciprocal(self, positions: Tensor, box: Tensor, q: Tensor) -> Tensor:
         """Smooth part of the sum, self energy removed; the half space of wave vectors counts twice."""
         boxes = box if box.dim() == 3 else box.unsqueeze(0)
-        k = 2 * math.pi * torch.matmul(self.waves.to(q.dtype), torch.linalg.inv(boxes).transpose(1, 2))
+        k = 2 * math.pi * _reciprocal_vectors(self.waves.to(q.dtype), boxes)
         k_squared = (k * k).sum(-1)
         phase = torch.matmul(positions, k.transpose(1, 2))
         cosine = (q.unsqueeze(-1) * torch.cos(phase)).sum(1)
@@ -127,6 +131,15 @@ class Coulomb(nn.Module):
         volume = boxes[:, 0, 0] * boxes[:, 1, 1] * boxes[:, 2, 2]
         smooth = 4 * math.pi / volume * (weight * (cosine * cosine + sine * sine)).sum(-1)
         return smooth - self.alpha / math.sqrt(math.pi) * (q * q).sum()
+
+
+def _reciprocal_vectors(waves: Tensor, boxes: Tensor) -> Tensor:
+    """n box^-1 transposed, for integer n (n_waves, 3): box k = n solved downwards, as boxes are triangular."""
+    n, b = waves.unsqueeze(0), boxes.unsqueeze(1)
+    x = n[..., 0] / b[..., 0, 0]
+    y = (n[..., 1] - b[..., 1, 0] * x) / b[..., 1, 1]
+    z = (n[..., 2] - b[..., 2, 0] * x - b[..., 2, 1] * y) / b[..., 2, 2]
+    return torch.stack([x, y, z], -1)
 
 
 def _half_space_waves(box, k_max):

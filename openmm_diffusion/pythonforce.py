@@ -58,8 +58,14 @@ class Evaluator:
 
     def evaluate(self, positions, box):
         """Energy and forces (n_particles, 3) in double precision, of positions (n_particles, 3) and box (3, 3), nm."""
-        positions = positions.view(self.replicas, -1, 3).to(self.device)
-        box = None if box is None else box.to(self.device)
+        if len(positions) != self.replicas * len(self.index):
+            raise ValueError(
+                f"the System has {len(positions)} particles, but the DiffusionForce was made for {self.replicas} x "
+                f"{len(self.index)}: make it from the topology of the System"
+            )
+        # Compiled graphs trust the precision and the layout that they are given.
+        positions = positions.to(self.device, torch.float64).reshape(self.replicas, -1, 3).contiguous()
+        box = None if box is None else box.to(self.device, torch.float64).contiguous()
         energy, forces = self._compiled(positions, box) if self.compiled else self._eager(positions, box)
         return energy.sum(), forces.view(-1, 3)
 

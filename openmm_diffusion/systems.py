@@ -12,7 +12,7 @@ from .prior import coulomb_force, wall_force
 from .units import MOLAR, molar, nanometers, symbols
 
 
-def create_system(model, topology, *, native_prior=True, ewald_error_tolerance=5e-4, **options):
+def create_system(model, topology, *, native_prior=True, ewald_error_tolerance=5e-4, replicas=1, **options):
     """An OpenMM System of coarse-grained particles with a model's forces.
 
     Parameters
@@ -25,8 +25,12 @@ def create_system(model, topology, *, native_prior=True, ewald_error_tolerance=5
         CustomNonbondedForce) and the learnt part as a DiffusionForce; False puts both
         into the DiffusionForce.  The physics is the same.
     ewald_error_tolerance : float
-        Of PME, as in OpenMM's own createSystem: 5e-4, about the relative error of the Coulomb
+        As in OpenMM's own createSystem: 5e-4, about the relative error of the Coulomb
         forces; 1e-5 takes twice the time per step of 48 ions.
+    replicas : int
+        Independent copies of the topology in the System: atoms of the first, of the second, and
+        so on, none of which feels another.  `replicated` makes the topology of all.  Native
+        forces know no copies, so the prior is inside the DiffusionForce.
     **options
         To `DiffusionForce`.
 
@@ -35,10 +39,13 @@ def create_system(model, topology, *, native_prior=True, ewald_error_tolerance=5
     openmm.System
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
-    force = DiffusionForce(denoiser, topology, include_prior=not native_prior, **options)
+    native_prior = native_prior and replicas == 1
+    denoiser = denoiser.with_ewald(tolerance=ewald_error_tolerance)
+    force = DiffusionForce(denoiser, topology, include_prior=not native_prior, replicas=replicas, **options)
     system = openmm.System()
-    for atom in topology.atoms():
-        system.addParticle(atom.element.mass)
+    for _ in range(replicas):
+        for atom in topology.atoms():
+            system.addParticle(atom.element.mass)
     box = topology.getPeriodicBoxVectors()
     if box is not None:
         system.setDefaultPeriodicBoxVectors(*box)
@@ -55,6 +62,19 @@ def create_system(model, topology, *, native_prior=True, ewald_error_tolerance=5
     if denoiser.header.learnt or not native_prior:
         system.addForce(force)
     return system
+
+
+def replicated(topology, replicas):
+    """The topology of several copies in one box, one chain each, in the order of `create_system`."""
+    copies = app.Topology()
+    for _ in range(replicas):
+        chain = copies.addChain()
+        for residue in topology.residues():
+            copy = copies.addResidue(residue.name, chain)
+            for atom in residue.atoms():
+                copies.addAtom(atom.name, atom.element, copy)
+    copies.setPeriodicBoxVectors(topology.getPeriodicBoxVectors())
+    return copies
 
 
 def electrolyte(composition, *, edge=None, molarity=None):

@@ -170,7 +170,8 @@ def _build(term, header):
     names = symbols(header.species)
     if isinstance(term, CoulombTerm):
         box = None if header.box is None else np.array(header.box)
-        return Coulomb([term.charges[s] for s in names], term.relative_permittivity, box)
+        charges = [term.charges[s] for s in names]
+        return Coulomb(charges, term.relative_permittivity, box, term.tolerance, term.cutoff)
     if isinstance(term, WallTerm):
         return Wall(term.radii, term.stiffness, term.sigma)
     if isinstance(term, PairTerm):
