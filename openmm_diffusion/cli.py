@@ -53,7 +53,8 @@ def simulate(
     edge: Annotated[Optional[float], typer.Option(help="nm")] = None,
     molarity: Annotated[Optional[float], typer.Option(help="mol/L")] = None,
     platform: Annotated[Optional[str], typer.Option(help="OpenMM's platform")] = None,
-    backend: Annotated[Optional[str], typer.Option(help="auto, torchscript, python or native")] = None,
+    backend: Annotated[Optional[str], typer.Option(help="auto, torchscript, python, compiled or native")] = None,
+    replicas: Annotated[Optional[int], typer.Option(help="independent copies in one System")] = None,
     seed: Optional[int] = None,
     resume: Resume = False,
 ):
@@ -64,11 +65,12 @@ def simulate(
 
     given = dict(
         duration=duration, timestep=timestep, interval=interval, temperature=temperature, edge=edge, molarity=molarity,
-        platform=platform, backend=backend, seed=seed,
+        platform=platform, backend=backend, replicas=replicas, seed=seed,
     )  # fmt: skip
     settings = read_yaml(config) if config else {}
     settings.update({key: value for key, value in given.items() if value is not None})
-    typer.echo(run(model, output, validated(SimulationConfig, settings, str(config or "options")), resume))
+    written = run(model, output, validated(SimulationConfig, settings, str(config or "options")), resume)
+    typer.echo("\n".join(map(str, written)) if isinstance(written, list) else written)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import torch
 from openmm import app, unit
 
 from .combination import deviation, members
-from .geometry import minimum_image
+from .neighbours import neighbour_pairs
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +32,18 @@ class Guard:
         The last frame that passed is kept here, as PDB.
     every : int
         Steps between looks.
-    shortest : array, shape (n_particles, n_particles), nm
-        A pair closer than this stops the run.
+    denoiser : Denoiser
+        A pair closer than `closest_allowed` of it stops the run.
     topology : openmm.app.Topology
+        Of one replica.
     """
 
-    def __init__(self, path, every, shortest, topology):
-        self.path, self.every, self.shortest, self.topology = Path(path), every, shortest, topology
+    def __init__(self, path, every, denoiser, topology):
+        self.path, self.every, self.topology = Path(path), every, topology
+        self.allowed = closest_allowed(denoiser)
+        self.species = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
+        self.names = [atom.element.symbol for atom in topology.atoms()]
         self.last_good = None
-        self.upper = np.triu_indices(len(shortest), 1)
 
     def describeNextReport(self, simulation):  # noqa: N802 - OpenMM's reporter interface
         steps = self.every - simulation.currentStep % self.every
@@ -54,19 +57,20 @@ class Guard:
         box = None
         if simulation.system.usesPeriodicBoundaryConditions():
             box = torch.from_numpy(state.getPeriodicBoxVectors(asNumpy=True)._value)
-        first, second = self.upper
-        vectors = minimum_image(torch.from_numpy(positions[second] - positions[first]), box)
-        short = vectors.norm(dim=1).numpy() - self.shortest[self.upper]
-        worst = int(short.argmin())
-        if short[worst] < 0:
-            i, j = int(first[worst]), int(second[worst])
-            names = [atom.element.symbol for atom in simulation.topology.atoms()]
-            distance = short[worst] + self.shortest[i, j]
+        n = len(self.species)
+        copies = torch.from_numpy(positions).view(-1, n, 3)
+        first, second, vectors = neighbour_pairs(copies, box, float(self.allowed.max()))
+        first, second, distances = first.numpy(), second.numpy(), vectors.norm(dim=1).numpy()
+        allowed = self.allowed[self.species[first % n], self.species[second % n]]
+        if (distances < allowed).any():
+            worst = int((distances - allowed).argmin())
+            i, j = first[worst] % n, second[worst] % n
+            replica = f" in replica {first[worst] // n}" if len(copies) > 1 else ""
             self.stop(
-                f"{names[i]} {i} and {names[j]} {j} came to {distance:.3f} nm of each other at {time:g} ps, "
-                f"closer than the {self.shortest[i, j]:.3f} nm that the data support",
+                f"{self.names[i]} {i} and {self.names[j]} {j} came to {distances[worst]:.3f} nm of each other{replica} "
+                f"at {time:g} ps, closer than the {allowed[worst]:.3f} nm that the data support",
             )
-        self.last_good = positions
+        self.last_good = positions[:n]
 
     def stop(self, what):
         """Keep the last good frame and raise."""
@@ -118,7 +122,8 @@ class SpreadWatch:
         box = False
         if simulation.system.usesPeriodicBoundaryConditions():
             box = state.getPeriodicBoxVectors(asNumpy=True)._value
-        values = deviation(self.parts, state.getPositions(asNumpy=True)._value, box, self.species)
+        positions = state.getPositions(asNumpy=True)._value.reshape(-1, len(self.species), 3)
+        values = deviation(self.parts, positions, box, self.species).ravel()
         worst, time = int(values.argmax()), state.getTime()._value
         self.rows.writerow([f"{time:.4f}", f"{values[worst]:.3f}", worst])
         self.file.flush()
@@ -127,7 +132,7 @@ class SpreadWatch:
             log.warning(
                 "at %g ps the members' forces on %s %d spread by %.0f kJ/mol/nm, over the limit of %.0f: "
                 "the model is not sure of this configuration; more training data of its kind would help",
-                time, self.names[worst], worst, values[worst], self.limit,
+                time, self.names[worst % len(self.names)], worst, values[worst], self.limit,
             )  # fmt: skip
         self.largest = max(self.largest, float(values[worst]))
 
@@ -141,9 +146,8 @@ class SpreadWatch:
             )  # fmt: skip
 
 
-def closest_allowed(denoiser, topology):
-    """Shortest distance allowed for every pair of particles (nm); 0 where the data have no such pair."""
-    index = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
+def closest_allowed(denoiser):
+    """Shortest distance allowed for each pair of species (nm); 0 where the data have no such pair."""
     distances = np.array([[d or 0.0 for d in row] for row in denoiser.header.shortest_distances])
     margin = max(GUARD_MARGIN, GUARD_SIGMAS * denoiser.sigma)
-    return np.maximum(distances - margin, 0.0)[np.ix_(index, index)]
+    return np.maximum(distances - margin, 0.0)

@@ -64,7 +64,6 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
     Parameters
     ----------
     denoiser : Denoiser
-        Pair potentials alone run as native OpenMM forces.
     output : path
         Receives run-0/, run-1/, ..., each as `simulate` leaves it.
     starts : array, shape (n_starts, n_particles, 3), nm
@@ -81,15 +80,13 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
         The last frame of each run.
     """
     output = Path(output)
-    native = {term.kind for term in denoiser.header.learnt} == {"pair"}
     platform = config.platform or _fastest()
 
     def one(number):
-        settings = dict(
-            duration=config.duration, interval=config.interval, timestep=config.timestep, seed=config.seed + number,
-            platform=platform, threads=1 if platform == "CPU" else None, backend="native" if native else "auto",
-            format="xtc",  # rounds to 0.001 nm, far below any feature of a g(r)
-        )  # fmt: skip
+        # XTC rounds to 0.001 nm, far below any feature of a g(r).
+        threads = 1 if platform == "CPU" else None
+        settings = config.model_dump(include={"duration", "interval", "timestep"})
+        settings |= dict(seed=config.seed + number, platform=platform, threads=threads, format="xtc")
         start = np.asarray(starts[number % len(starts)], dtype=float)
         path = simulate(denoiser, output / f"run-{number}", settings, resume=True, positions=start, progress=False)
         if report:

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import mdtraj
 import numpy as np
 import openmm
 import yaml
@@ -16,8 +15,9 @@ from .combination import members
 from .config import read_yaml, validated
 from .denoiser import Denoiser
 from .force import check_system
-from .guard import Guard, SpreadWatch, closest_allowed
-from .systems import create_system, electrolyte, random_positions
+from .guard import Guard, SpreadWatch
+from .systems import create_system, electrolyte, fastest, random_positions, replicated
+from .trajectories import cut_back, trajectory_paths, trajectory_reporters
 from .units import symbols
 
 log = logging.getLogger(__name__)
@@ -38,13 +38,17 @@ class SimulationConfig(BaseModel):
     molarity, edge : float, mol/L or nm, or None
         Fix the cubic box; both None: the box of the training data.
     format : "dcd" or "xtc"
-    backend, platform : str or None
-        Of `DiffusionForce`, and of OpenMM (None: its fastest).
+    backend : str
+        Of `DiffusionForce`; "auto": the fastest for a run of this length, see `systems.fastest`.
+    platform : str or None
+        Of OpenMM; None: its fastest.
     threads : int or None
         Of the CPU platform; None: OpenMM's choice.
     spread_limit : float, kJ/mol/nm, or None
         Of an ensemble: where its members' forces on a particle differ by more (standard deviation),
         the run says so.  None: the largest spread on the training frames, if the model knows it.
+    replicas : int
+        Independent copies in one System, from different places: see `create_system`.
     seed : int
         Of placement, velocities and thermostat.
     """
@@ -64,15 +68,16 @@ class SimulationConfig(BaseModel):
     platform: str | None = None
     threads: PositiveInt | None = None
     spread_limit: PositiveFloat | None = None
+    replicas: PositiveInt = 1
     seed: NonNegativeInt = 1
 
 
 def simulate(model, output, config=None, resume=False, positions=None, progress=True):
     """Run Langevin dynamics under a model.
 
-    The output directory receives topology.pdb, trajectory.dcd (or .xtc), state.csv
-    (time, energies, temperature, speed), checkpoint.xml and config.yaml; of an ensemble,
-    spread.csv too.
+    The output directory receives topology.pdb, trajectory.dcd (or .xtc; of several replicas
+    trajectory-00.dcd and so on), state.csv (time, energies, temperature, speed; of all replicas
+    together), checkpoint.xml and config.yaml; of an ensemble, spread.csv too.
 
     Parameters
     ----------
@@ -81,15 +86,15 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
     config : SimulationConfig, dict or None
     resume : bool
         Go on from the checkpoint in `output`: nothing is lost but what follows it.
-    positions : array, shape (n_particles, 3), nm, optional
+    positions : array, shape (n_particles, 3) or (n_replicas, n_particles, 3), nm, optional
         Start; None: random places.
     progress : bool
         Report progress, speed (ns/day) and remaining time on standard output.
 
     Returns
     -------
-    Path
-        Of the trajectory.
+    Path, or list of Path
+        Of the trajectory; of the trajectories, where there are several replicas.
 
     Raises
     ------
@@ -110,37 +115,43 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
         raise ValueError(f"interval is {config.interval:g} ps: give a multiple of timestep, {config.timestep:g} ps")
     if config.duration < config.interval:
         raise ValueError(f"duration is {config.duration:g} ps, shorter than interval, {config.interval:g} ps: no frame")
-    if positions is not None and np.shape(positions) != (topology.getNumAtoms(), 3):
-        expected = (topology.getNumAtoms(), 3)
+    expected = (topology.getNumAtoms(), 3) if config.replicas == 1 else (config.replicas, topology.getNumAtoms(), 3)
+    if positions is not None and np.shape(positions) != expected:
         raise ValueError(f"positions have shape {np.shape(positions)}: give {expected}, one row per particle, in nm")
-    system = create_system(denoiser, topology, backend=config.backend)
+    options = {"backend": config.backend}
+    if config.backend == "auto":
+        steps = round(config.duration / config.timestep)
+        options = fastest(denoiser, topology, steps, config.replicas, config.platform)
+    system = create_system(denoiser, topology, replicas=config.replicas, **options)
     check_system(system)
     limit = _spread_limit(denoiser, config)
-    simulation = _simulation(denoiser, topology, system, config)
+    simulation = _simulation(denoiser, replicated(topology, config.replicas), system, config)
     checkpoint = output / "checkpoint.xml"
     _begin(output, config, denoiser, resume)
     done = 0
-    trajectory = output / f"trajectory.{config.format}"
+    trajectories = trajectory_paths(output, config.format, config.replicas)
     if resume and checkpoint.exists():
         simulation.loadState(str(checkpoint))
         done = simulation.currentStep = round(simulation.context.getState().getTime()._value / config.timestep)
         # The streams of random numbers are not part of a State: go on with new ones.
         simulation.integrator.setRandomNumberSeed(config.seed + done)
-        _truncate(trajectory, topology, output, done // every)
+        cut_back(trajectories, done // every)
         log.info("resumed at %.1f ps", done * config.timestep)
     else:
-        start = random_positions(denoiser, topology, config.seed) if positions is None else positions
-        simulation.context.setPositions(np.asarray(start))
+        if positions is None:
+            seeds = range(config.seed, config.seed + config.replicas)
+            positions = [random_positions(denoiser, topology, seed) for seed in seeds]
+        start = np.asarray(positions, dtype=float).reshape(config.replicas, -1, 3)
+        simulation.context.setPositions(start.reshape(-1, 3))
         simulation.context.setVelocitiesToTemperature(simulation.integrator.getTemperature(), config.seed)
         with open(output / "topology.pdb", "w") as file:
-            app.PDBFile.writeFile(topology, np.asarray(start) * unit.nanometer, file)
+            app.PDBFile.writeFile(topology, start[0] * unit.nanometer, file)
     total = round(config.duration / config.timestep)
     append = done > 0
-    writer = app.DCDReporter if config.format == "dcd" else app.XTCReporter
-    guard = Guard(output / "last_good.pdb", min(every, 50), closest_allowed(denoiser, topology), topology)
+    guard = Guard(output / "last_good.pdb", min(every, 50), denoiser, topology)
     guard.report(simulation, simulation.context.getState(positions=True))
     simulation.reporters.append(guard)
-    simulation.reporters.append(writer(str(trajectory), every, append=append, enforcePeriodicBox=True))
+    simulation.reporters.extend(trajectory_reporters(trajectories, every, topology.getNumAtoms(), append))
     columns = dict(step=True, time=True, kineticEnergy=True, temperature=True, speed=True)
     columns["potentialEnergy"] = denoiser.conservative
     simulation.reporters.append(app.StateDataReporter(str(output / "state.csv"), every, append=append, **columns))
@@ -169,7 +180,7 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
     finally:
         if watch:
             watch.finish()
-    return trajectory
+    return trajectories[0] if config.replicas == 1 else trajectories
 
 
 def _spread_limit(denoiser, config):
@@ -222,7 +233,7 @@ def _begin(output, config, denoiser, resume):
     if (output / "checkpoint.xml").exists() and not resume:
         raise ValueError(f"output {output} holds a run already: resume it (--resume), or name another directory")
     if settings.exists():
-        begun = yaml.safe_load(settings.read_text())
+        begun = {**SimulationConfig().model_dump(mode="json"), **yaml.safe_load(settings.read_text())}
         changed = [
             key for key in given if key not in ("duration", "platform", "threads") and given[key] != begun.get(key)
         ]
@@ -247,17 +258,3 @@ def _simulation(denoiser, topology, system, config):
     properties = {"Threads": str(config.threads)} if config.threads and config.platform == "CPU" else {}
     platform = openmm.Platform.getPlatformByName(config.platform)
     return app.Simulation(topology, system, integrator, platform, properties)
-
-
-def _truncate(trajectory, topology, output, n_frames):
-    """Drop the frames and rows that were written after the checkpoint: they will be written again."""
-    if trajectory.exists() and n_frames:
-        frames = mdtraj.load(str(trajectory), top=str(output / "topology.pdb"))
-        if len(frames) > n_frames:
-            partial = trajectory.with_name(f"partial{trajectory.suffix}")
-            frames[:n_frames].save(str(partial))
-            partial.replace(trajectory)
-    for table in (output / "state.csv", output / "spread.csv"):
-        if not table.exists():
-            continue
-        table.write_text("".join(table.read_text().splitlines(keepends=True)[: n_frames + 1]))

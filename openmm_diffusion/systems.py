@@ -5,6 +5,8 @@ import openmm
 import torch
 from openmm import app, unit
 
+from .combination import merged
+from .compiled import compiler_failure
 from .denoiser import Denoiser
 from .force import DiffusionForce
 from .geometry import minimum_image
@@ -62,6 +64,44 @@ def create_system(model, topology, *, native_prior=True, ewald_error_tolerance=5
     if denoiser.header.learnt or not native_prior:
         system.addForce(force)
     return system
+
+
+#: Steps per learnt term from which on compiling pays: it takes about as long as 5,000 steps of a scripted network.
+COMPILED_STEPS = 10_000
+
+#: Particles up to which the Ewald sum inside a compiled force is faster than PME beside it.
+EWALD_PARTICLES = 150
+
+
+def fastest(denoiser, topology, steps, replicas=1, platform=None):
+    """Options of `create_system` for the fastest run of a number of steps.
+
+    Native forces for pair potentials; for long runs on the CPU a compiled force, with the prior inside
+    where the system is small; else what `DiffusionForce` chooses.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    topology : openmm.app.Topology
+        Of one replica.
+    steps, replicas : int
+    platform : str, optional
+        OpenMM's; None: its fastest.
+
+    Returns
+    -------
+    dict
+    """
+    learnt = [term.kind for term in merged(denoiser).header.learnt]
+    if replicas == 1 and learnt == ["pair"]:
+        return {"backend": "native"}
+    if platform is None:
+        platforms = [openmm.Platform.getPlatform(i) for i in range(openmm.Platform.getNumPlatforms())]
+        platform = max(platforms, key=lambda p: p.getSpeed()).getName()
+    worth_it = steps * replicas >= COMPILED_STEPS * len(learnt)
+    if platform in ("CPU", "Reference") and worth_it and compiler_failure() is None:
+        return {"backend": "compiled", "native_prior": topology.getNumAtoms() > EWALD_PARTICLES}
+    return {"backend": "auto" if replicas == 1 else "python"}
 
 
 def replicated(topology, replicas):

@@ -11,16 +11,14 @@ import openmm_diffusion
 PACKAGE = Path(openmm_diffusion.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
-GROUND = (
-    "units geometry neighbours configuration noise network rdf validation extxyz readers solution resampling".split()
-)
+GROUND = "units geometry neighbours configuration verlet noise network rdf validation extxyz readers solution resampling".split()
 NOUNS = "frames prior pair scorematching forcematching header terms relativeentropy config denoiser combination".split()
 WINGS = {
     "training side": "training pairtraining trainingset loop forceloss".split(),
-    "force side": "force torchscript pythonforce".split(),
+    "force side": "force torchscript pythonforce compiled".split(),
 }
 ABOVE = (
-    "generate guard systems simulation structure calibration forceerror evaluate sampling figures refine "
+    "generate guard systems trajectories simulation structure calibration forceerror evaluate sampling figures refine "
     "cli __init__ __main__"
 ).split()
 

@@ -98,8 +98,8 @@ def test_the_guard_lets_the_noised_ensemble_pass(sigma):
     denoiser, frames = Denoiser.load("licl"), Frames.load("examples/licl/licl.npz")
     for term in denoiser.header.learnt:
         term.sigma = sigma
-    upper = np.triu_indices(48, 1)
-    allowed = closest_allowed(denoiser, frames.topology())[upper]
+    upper, index = np.triu_indices(48, 1), denoiser.species_index(frames.species)
+    allowed = closest_allowed(denoiser)[index[upper[0]], index[upper[1]]]
     distances = mdtraj.compute_distances(noised(frames[::10], sigma).to_mdtraj(), np.stack(upper, 1), periodic=True)
     assert (allowed > 0).all(), "a guard that lets everything pass is none"
     assert (distances > allowed).all()
