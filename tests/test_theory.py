@@ -645,7 +645,7 @@ def test_friction_changes_rates_and_no_statistics():
 
 
 def theory():
-    return (ROOT / "docs" / "theory.md").read_text()
+    return (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
 
 
 def test_every_test_that_the_theory_names_exists():
