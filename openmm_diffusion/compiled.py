@@ -11,6 +11,7 @@ import os
 import platform
 import tempfile
 import time
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -89,7 +90,7 @@ class CompiledForces:
         threads = min(torch.get_num_threads(), 1 + self.capacity // PAIRS_PER_THREAD)
         text = [identity, species.tolist(), str(like.dtype), str(like.device), n_frames, sizes, periodic, threads]
         path = cache_directory() / f"{_digest(text)}.pt2"
-        if not path.exists():
+        if not _whole(path):
             self._compile(path, model, species, like, n_frames, threads)
         self._run = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
 
@@ -147,6 +148,11 @@ def listed_energy_and_forces(model, positions, box, species, first, second, size
     if energy.requires_grad:
         forces = forces - torch.autograd.grad(energy.sum(), y)[0]
     return energy.detach().double(), forces.detach()
+
+
+def _whole(path):
+    """Whether there is a compiled graph, and not a part of one."""
+    return zipfile.is_zipfile(path) if path.exists() else False
 
 
 def _digest(values):
