@@ -21,7 +21,7 @@ WINGS = {
 }
 ABOVE = (
     "generate guard systems simulation structure calibration forceerror evaluate sampling figures refine "
-    "cli __init__ __main__"
+    "nequip paths timing benchmark cli __init__ __main__"
 ).split()
 
 FLOOR = dict.fromkeys(GROUND, 0) | dict.fromkeys(NOUNS, 1) | dict.fromkeys(sum(WINGS.values(), []), 2)
