@@ -66,7 +66,7 @@ class NequIPEvaluator:
                 "atom_types": self.index,
             }
         )
-        energy = ELECTRONVOLT * float(out["total_energy"])
+        energy = ELECTRONVOLT * float(out["total_energy"].detach())
         return energy, ELECTRONVOLT / ANGSTROM * out["forces"].detach().double().cpu().numpy()
 
 

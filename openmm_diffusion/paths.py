@@ -71,6 +71,8 @@ def path_system(name, denoiser, topology, copies=1, nequip_file=None):
     ValueError, ImportError
         That say why the path cannot be had here.
     """
+    if name == NEQUIP and copies > 1:
+        raise ValueError(f"a NequIP file runs one copy, not {copies}: it knows no batches")
     options = PATHS.get(name)
     if options is None:
         learnt = {term.kind for term in denoiser.header.learnt}
@@ -78,8 +80,6 @@ def path_system(name, denoiser, topology, copies=1, nequip_file=None):
         options = {"backend": "python"}
     system = create_system(denoiser, topology, **_possible({**options, "replicas": copies if copies > 1 else None}))
     if name == NEQUIP:
-        if copies > 1:
-            raise ValueError(f"a NequIP file runs one copy, not {copies}: it knows no batches")
         system.addForce(nequip_force(nequip_file, topology))
     for force in system.getForces():
         if force.getName().startswith((NAME, NEQUIP_NAME)):
