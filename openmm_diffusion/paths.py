@@ -77,7 +77,7 @@ def path_system(name, denoiser, topology, copies=1, nequip_file=None):
     if options is None:
         learnt = {term.kind for term in denoiser.header.learnt}
         denoiser = denoiser.subset({term.kind for term in denoiser.header.terms} - learnt)
-        options = {"backend": "python"}
+        options = PATHS["eager"]  # of no learnt terms: no force comes of it
     system = create_system(denoiser, topology, **_possible({**options, "replicas": copies if copies > 1 else None}))
     if name == NEQUIP:
         system.addForce(nequip_force(nequip_file, topology))

@@ -159,7 +159,8 @@ def test_peak_memory_is_a_peak():
     held = np.ones(before // 8)  # as much again
     peak = paths.peak_memory()
     del held
-    assert before < peak < 3 * before and paths.peak_memory() == peak
+    assert before < peak < 3 * before
+    assert np.isclose(paths.peak_memory(), peak, rtol=0.02)  # the kernel counts in batches of pages
 
 
 def test_a_path_that_leaves_compiled_code_is_started_a_second_time(monkeypatch):
