@@ -188,6 +188,42 @@ def generate(
     typer.echo(f"{output / 'frames.npz'}: {frames}")
 
 
+@app.command()
+def benchmark(
+    model: Annotated[str, typer.Argument(help="Model file, or licl or licl_vector.")],
+    output: Output,
+    paths: Annotated[
+        Optional[list[str]], typer.Option(help="prior, eager, torchscript, compiled or native; repeat for several")
+    ] = None,
+    replicas: Annotated[Optional[list[int]], typer.Option(help="Copies in one System; repeat for several.")] = None,
+    nequip: Annotated[
+        Optional[Path],
+        typer.Option(help="Deployed NequIP model to compare with: a TorchScript program, which runs on loading."),
+    ] = None,
+    platform: Annotated[Optional[str], typer.Option(help="OpenMM's platform")] = None,
+    threads: Annotated[Optional[int], typer.Option(help="Of OpenMM's CPU platform and of torch [1].")] = None,
+    rounds: Annotated[Optional[int], typer.Option(help="[5]")] = None,
+    seconds: Annotated[Optional[float], typer.Option(help="Of MD for each path in each round [2].")] = None,
+    timestep: Annotated[Optional[float], typer.Option(help="ps [0.004]")] = None,
+):
+    """Measure speed, memory and accuracy of every way to run a model in OpenMM: benchmark.csv, .yaml and .png."""
+    from .benchmark import BenchmarkConfig
+    from .benchmark import benchmark as run
+    from .config import validated
+
+    given = dict(
+        paths=paths or None, replicas=replicas or None, nequip=nequip, platform=platform, threads=threads,
+        rounds=rounds, seconds=seconds, timestep=timestep,
+    )  # fmt: skip
+    settings = {key: value for key, value in given.items() if value is not None}
+    table = run(model, output, validated(BenchmarkConfig, settings, "options"), typer.echo)
+    columns = ["path", "copies", "steps_per_s", "ratio", "force_ms", "ns_per_day", "rms_difference", "start_s"]
+    typer.echo("\n" + table[columns].to_string(index=False, na_rep="-", float_format="{:.3g}".format))
+    for row in table[table["note"] != ""].itertuples():
+        typer.echo(f"- {row.path} x {row.copies}: {row.note}")
+    typer.echo(f"\n{output}: benchmark.csv, rounds.csv, benchmark.yaml, benchmark.png")
+
+
 def main():
     """Entry point: a user's mistake ends in one sentence, not in a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)

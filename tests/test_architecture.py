@@ -19,8 +19,8 @@ WINGS = {
     "force side": "force torchscript pythonforce compiled".split(),
 }
 ABOVE = (
-    "generate guard systems trajectories simulation structure calibration forceerror evaluate sampling figures refine "
-    "cli __init__ __main__"
+    "generate guard systems export trajectories simulation structure calibration forceerror evaluate distillation "
+    "sampling figures refine nequip paths timing benchmark cli __init__ __main__"
 ).split()
 
 FLOOR = dict.fromkeys(GROUND, 0) | dict.fromkeys(NOUNS, 1) | dict.fromkeys(sum(WINGS.values(), []), 2)

@@ -25,7 +25,9 @@ def config(tmp_path, **changes):
 
 def test_help_names_the_commands():
     text = run("--help").stdout
-    assert all(command in text for command in ("train", "simulate", "evaluate", "refine", "combine", "rdf"))
+    assert all(
+        command in text for command in ("train", "simulate", "evaluate", "refine", "combine", "rdf", "benchmark")
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,7 @@ def test_help_names_the_commands():
         (["combine", "licl", "licl", "--extrapolate", "-o", "{tmp}/m.safetensors"], "at sigma = 0.005, 0.005 nm"),
         (["combine", "licl", "licl", "-o", "{tmp}/m.npz"], "give a name that ends in .safetensors"),
         (["refine", "licl", "nowhere.npz", "-o", "{tmp}/out"], "nowhere.npz"),
+        (["benchmark", "licl", "-o", "{tmp}/out", "--paths", "nativ"], "paths has 'nativ': choose from prior, eager"),
         (["rdf", "nowhere.dcd", "--top", "nowhere.pdb", "-o", "{tmp}/out"], "nowhere"),
     ],
 )

@@ -87,7 +87,7 @@ def test_a_run_keeps_the_forces_of_its_positions():
 
 
 def test_more_pairs_than_places_are_evaluated_all_the_same(monkeypatch):
-    """Squeezed into half the volume, particles have twice the pairs: first without the graph, then with a larger one."""
+    """Squeezed into half the volume, particles have twice the pairs: first without the graph, then with a larger."""
     denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
     force, reference = evaluator(denoiser), evaluator(denoiser, "double", compiled=False)
     monkeypatch.setattr(pythonforce, "PATIENCE", 3)
