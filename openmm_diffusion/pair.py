@@ -145,6 +145,13 @@ class SplinePair(nn.Module):
         slope = 0.5 * (c[2] - c[0]) / self.spacing
         return (energy + slope * (r - inside) * (r < self.start)).numpy()
 
+    def slope(self, kind, r):
+        """u'(r) (kJ/mol/nm) of one pair of species, as numpy; `r` is an array, nm."""
+        inside = torch.as_tensor(np.asarray(r), dtype=torch.float64).clamp(self.start, self.cutoff)
+        knot, t = self.locate(inside)
+        first, _ = spline_derivatives(t)
+        return ((first * self.coefficients[kind][knot.unsqueeze(-1) + torch.arange(4)]).sum(-1) / self.spacing).numpy()
+
     def locate(self, distances: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the interval between knots and the position in it, 0 to 1."""
         s = (distances - self.start) / self.spacing

@@ -20,8 +20,8 @@ WINGS = {
     "force side": "force torchscript pythonforce".split(),
 }
 ABOVE = (
-    "generate guard systems simulation structure calibration forceerror evaluate sampling figures refine "
-    "cli __init__ __main__"
+    "generate guard systems export simulation structure calibration forceerror evaluate distillation sampling figures "
+    "refine cli __init__ __main__"
 ).split()
 
 FLOOR = dict.fromkeys(GROUND, 0) | dict.fromkeys(NOUNS, 1) | dict.fromkeys(sum(WINGS.values(), []), 2)
