@@ -10,7 +10,6 @@ sigma.  What the residual holds are the many-body forces that no pair potential 
 measured on replicas that the fit never saw.
 """
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +20,8 @@ from .combination import merged
 from .denoiser import Denoiser
 from .evaluate import COLUMNS
 from .export import made, pair_curves
-from .forcematching import labelled_moments, mixed
 from .forceerror import compare_forces, force_rows
+from .forcematching import labelled_moments, mixed
 from .frames import Frames
 from .geometry import check_cutoff, wrap
 from .header import PairTerm
@@ -30,8 +29,6 @@ from .pair import PairConfig, SplinePair
 from .scorematching import solve
 from .structure import first_minima, noised
 from .units import thermal_energy
-
-log = logging.getLogger(__name__)
 
 #: Of the smoothness (`scorematching.roughness`): next to nothing, for forces without noise.  It decides only how
 #: the potential goes on where no frames are.  On 2.4 M LiCl the residual on replicas apart is the same within 1 %

@@ -20,7 +20,7 @@ _SCRIPT = '''\
 """{composition} at {temperature:g} K{noise}: written by openmm_diffusion from model {digest}.
 
 {files}
-Lengths are nm, energies kJ/mol, times ps.  The forces are those of {temperature:g} K, whatever the thermostat is set to.
+Lengths are nm, energies kJ/mol, times ps.  The forces are those of {temperature:g} K at any thermostat.
 {warning}"""
 
 from pathlib import Path

@@ -212,8 +212,8 @@ def distillation_figure(curves, path):
             if len(rows):
                 ax.plot(rows["r_nm"], rows["u_kJ/mol"], style, color=colour, label=curve, lw=1.5, zorder=order)
         ax.axhline(0, color="0.8", lw=0.8, zorder=1)
-        # Cut off at 25 kJ/mol, 10 kT at 300 K: closer pairs are not in any data.
-        ax.set(xlabel="r / nm", title=_dashed(pair), ylim=(min(-2, 1.2 * curves["u_kJ/mol"].min()), 25))
+        # Cut off at 25 kJ/mol, 10 kT at 300 K: what lies beyond is in no data.
+        ax.set(xlabel="r / nm", title=_dashed(pair), ylim=(np.clip(1.2 * curves["u_kJ/mol"].min(), -25, -2), 25))
     axes[0, 0].set_ylabel("learnt u(r) / (kJ/mol)")
     axes[0, 0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
