@@ -152,15 +152,11 @@ def export(
     format: Annotated[str, typer.Option(help="native (pair potentials) or torchscript")] = "native",
 ):
     """Write a model for scripts that do without this package: System XML, topology, and curves or TorchScript."""
-    from openmm.app import PDBFile
-
     from .export import export as run
+    from .export import read_pdb
 
-    if top is not None and not top.is_file():
-        raise FileNotFoundError(f"there is no topology file {top}: give a PDB file")
-    pdb = None if top is None else PDBFile(str(top))
-    given = dict(topology=None) if pdb is None else dict(topology=pdb.topology, positions=pdb.positions)
-    run(model, output=output, format=format, **given)
+    topology, positions = (None, None) if top is None else read_pdb(top)
+    run(model, topology, output, format=format, positions=positions)
     typer.echo(f"{output}: " + ", ".join(sorted(p.name for p in output.iterdir())))
 
 

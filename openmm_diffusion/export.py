@@ -127,6 +127,17 @@ def made(directory):
     return directory
 
 
+def read_pdb(path):
+    """Topology and positions (Quantity) of a PDB file."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no topology file {path}: give a PDB file")
+    try:
+        pdb = app.PDBFile(str(path))
+    except (ValueError, LookupError) as error:
+        raise ValueError(f"{path} cannot be read as a PDB file: give one with the atoms of the System") from error
+    return pdb.topology, pdb.positions
+
+
 def training_topology(denoiser):
     """Topology of the composition and the box that a model was trained on, particles in order of species."""
     names = symbols(denoiser.header.particles)

@@ -41,6 +41,7 @@ def test_help_names_the_commands():
         (["refine", "licl", "nowhere.npz", "-o", "{tmp}/out"], "nowhere.npz"),
         (["export", "licl", "-o", "{tmp}/out"], "the model has a network: fit a pair potential"),
         (["export", "licl", "-o", "{tmp}/out", "--top", "nowhere.pdb"], "there is no topology file nowhere.pdb"),
+        (["export", "licl", "-o", "{tmp}/out", "--top", "README.md"], "README.md cannot be read as a PDB file"),
         (["distil", "licl", "nowhere.npz", "-o", "{tmp}/out"], "nowhere.npz"),
         (["rdf", "nowhere.dcd", "--top", "nowhere.pdb", "-o", "{tmp}/out"], "nowhere"),
     ],
