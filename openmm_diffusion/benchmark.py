@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from .config import validated
 from .denoiser import Denoiser
 from .figures import benchmark_figure
-from .paths import GROUP, NEQUIP, PATHS, cold_start, learnt_forces, path_context, path_system, training_topology
-from .systems import create_system, random_positions
+from .paths import GROUP, NEQUIP, PATHS, cold_start, learnt_forces, path_context, path_system
+from .systems import create_system, random_positions, training_topology
 from .timing import Runner, interleaved, relative_differences, summary
 
 #: Frames (one every ps) on which forces are compared and from which every slice of MD starts.

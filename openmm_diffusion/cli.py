@@ -147,6 +147,45 @@ def combine(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Model file, or licl or licl_vector.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the files.")],
+    top: Annotated[Optional[Path], typer.Option(help="Particles and box (PDB); without one, the training's.")] = None,
+    format: Annotated[str, typer.Option(help="native (pair potentials) or torchscript")] = "native",
+):
+    """Write a model for scripts that do without this package: System XML, topology, and curves or TorchScript."""
+    from .export import export as run
+    from .export import read_pdb
+
+    topology, positions = (None, None) if top is None else read_pdb(top)
+    run(model, topology, output, format=format, positions=positions)
+    typer.echo(f"{output}: " + ", ".join(sorted(p.name for p in output.iterdir())))
+
+
+@app.command()
+def distil(
+    model: Annotated[str, typer.Argument(help="Model file, or licl or licl_vector.")],
+    frames: Annotated[Path, typer.Argument(help="Configurations of its ensemble: the frames it was trained on, best.")],
+    output: Output,
+    cutoff: Annotated[Optional[float], typer.Option(help="nm; without one, as the model's pair part")] = None,
+    temperature: Annotated[Optional[float], typer.Option(help="K, of frames that do not say")] = None,
+):
+    """Fit the best pair potential to a model's learnt force, and say what is lost: model, table and picture."""
+    from .distillation import distil as run
+    from .distillation import write
+    from .evaluate import readable
+    from .figures import distillation_figure
+    from .frames import Frames
+
+    result = run(model, Frames.load(frames, temperature), cutoff=cutoff)
+    write(result, output)
+    distillation_figure(result.curves, output / "distillation.png")
+    typer.echo(f"\n{readable(result.table)}\n")
+    typer.echo(f"Fitted on {result.fitted} frames; the table is of {result.apart} frames kept apart.")
+    typer.echo(f"{output}: model.safetensors, distillation.csv, distillation.png, pair.csv")
+
+
+@app.command()
 def rdf(
     trajectory: Annotated[list[Path], typer.Argument(help="Trajectories, each an independent run.")],
     output: Output,

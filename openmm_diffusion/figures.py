@@ -226,3 +226,30 @@ def benchmark_figure(table, path, title=None):
     ax.set_title(title, fontsize=10)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def distillation_figure(curves, path):
+    """u(r) of every pair of species: distilled, and the pair part that the model had already.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        As `Distillation.curves`.
+    path : path
+        PNG to write.
+    """
+    pairs = list(curves["pair"].unique())
+    figure, axes = plt.subplots(1, len(pairs), figsize=(4.2 * len(pairs), 3.6), layout="constrained", squeeze=False)
+    styles = {"distilled": ("-", "tab:red", 2), "pair part": ("--", "tab:gray", 3)}
+    for ax, pair in zip(axes[0], pairs):
+        for curve, (style, colour, order) in styles.items():
+            rows = curves[(curves["pair"] == pair) & (curves["curve"] == curve)]
+            if len(rows):
+                ax.plot(rows["r_nm"], rows["u_kJ/mol"], style, color=colour, label=curve, lw=1.5, zorder=order)
+        ax.axhline(0, color="0.8", lw=0.8, zorder=1)
+        # Cut off at 25 kJ/mol, 10 kT at 300 K: what lies beyond is in no data.
+        ax.set(xlabel="r / nm", title=_dashed(pair), ylim=(np.clip(1.2 * curves["u_kJ/mol"].min(), -25, -2), 25))
+    axes[0, 0].set_ylabel("learnt u(r) / (kJ/mol)")
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

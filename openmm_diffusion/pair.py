@@ -146,6 +146,13 @@ class SplinePair(nn.Module):
         slope = 0.5 * (c[2] - c[0]) / self.spacing
         return (energy + slope * (r - inside) * (r < self.start)).numpy()
 
+    def slope(self, kind, r):
+        """u'(r) (kJ/mol/nm) of one pair of species, as numpy; `r` is an array, nm."""
+        inside = torch.as_tensor(np.asarray(r), dtype=torch.float64).clamp(self.start, self.cutoff)
+        knot, t = self.locate(inside)
+        first, _ = spline_derivatives(t)
+        return ((first * self.coefficients[kind][knot.unsqueeze(-1) + torch.arange(4)]).sum(-1) / self.spacing).numpy()
+
     def locate(self, distances: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the interval between knots and the position in it, 0 to 1."""
         s = (distances - self.start) / self.spacing
@@ -186,7 +193,7 @@ def spline_derivatives(t):
     return torch.stack(first, -1), torch.stack(second, -1)
 
 
-#: Points per knot interval of the tabulated potential, and idle intervals between two of its curves.
+#: Points per knot interval of the tabulated potential, and idle intervals at both ends of each of its curves.
 POINTS, PADDING = 4, 6
 
 
@@ -195,7 +202,7 @@ def pair_force(pair, species, box):
 
     All curves lie in one tabulated function, one after the other.  It is the natural cubic
     spline through points of which the knots are a part, and so the same function up to
-    rounding, except within `start` where the second derivative jumps.
+    rounding; below `start` a straight line goes on.
 
     Parameters
     ----------
@@ -208,20 +215,25 @@ def pair_force(pair, species, box):
     openmm.CustomNonbondedForce
     """
     step = pair.spacing / POINTS
-    # Every curve from the last grid point at or above 0 to some way beyond the cutoff, where it is 0.
-    below = int(pair.start / step)
-    first = pair.start - below * step
-    n = below + POINTS * (pair.n_basis - 3 + PADDING) + 1
-    r = first + step * np.arange(n)
-    tables = [pair.curve(kind, r) for kind in range(len(pair.coefficients))]
+    # Idle intervals keep the curves from feeling each other: beyond the cutoff 0, below `start` the cubic of the
+    # first interval, so that the spline knows of no end there.
+    idle = POINTS * PADDING
+    n = POINTS * (pair.n_basis - 3) + 2 * idle + 1
+    r = torch.clamp(pair.start + step * (torch.arange(n, dtype=torch.float64) - idle), max=pair.cutoff)
+    knot, t = pair.locate(r)
+    c = pair.coefficients
+    tables = sum(weight * c[:, knot + m] for m, weight in enumerate(splines(t)))
+    slopes = (0.5 * (c[:, 2] - c[:, 0]) / pair.spacing).numpy()
     kinds = pair.kinds.numpy()
-    function = openmm.Continuous1DFunction(np.concatenate(tables), 0, len(tables) * n - 1.0)
+    function = openmm.Continuous1DFunction(tables.numpy().ravel(), 0, len(tables) * n - 1.0)
     force = openmm.CustomNonbondedForce(
-        f"curves(max(0, (r - {first!r}) / {step!r}) + {n} * kind(s1, s2)) * step({pair.cutoff!r} - r)"
+        f"curves(max(0, (r - {pair.start!r}) / {step!r}) + {idle} + {n} * kind(s1, s2)) * step({pair.cutoff!r} - r)"
+        f" + slope(s1, s2) * min(0, r - {pair.start!r})"
     )
     force.setName("PairPotential")
     force.addTabulatedFunction("curves", function)
     force.addTabulatedFunction("kind", openmm.Discrete2DFunction(*kinds.shape, kinds.T.ravel().astype(float)))
+    force.addTabulatedFunction("slope", openmm.Discrete2DFunction(*kinds.shape, slopes[kinds].T.ravel()))
     force.addPerParticleParameter("s")
     for s in species:
         force.addParticle([int(s)])

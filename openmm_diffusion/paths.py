@@ -18,8 +18,7 @@ from .compiled import CACHE
 from .denoiser import Denoiser
 from .force import NAME
 from .nequip import NEQUIP_NAME, nequip_force
-from .systems import create_system, electrolyte
-from .units import symbols
+from .systems import create_system, training_topology
 
 #: Options of `create_system` for each path; None: the prior alone, without a learnt force.
 PATHS = {
@@ -34,16 +33,6 @@ PATHS = {
 NEQUIP = "nequip"
 #: Force group of what is not the prior.
 GROUP = 1
-
-
-def training_topology(denoiser):
-    """Topology of the training data: their composition, in the cube of the volume of their box."""
-    header = denoiser.header
-    if header.box is None:
-        raise ValueError("the model was trained without a box: a benchmark needs one trained on periodic frames")
-    names = symbols(header.particles)
-    edge = float(np.linalg.det(np.array(header.box))) ** (1 / 3)
-    return electrolyte({s: names.count(s) for s in dict.fromkeys(names)}, edge=edge)
 
 
 def path_system(name, denoiser, topology, copies=1, nequip_file=None):

@@ -167,6 +167,16 @@ def electrolyte(composition, *, edge=None, molarity=None):
     return topology
 
 
+def training_topology(denoiser):
+    """Topology of the composition and the box that a model was trained on, particles in order of species."""
+    names = symbols(denoiser.header.particles)
+    if denoiser.header.box is None:
+        raise ValueError("topology is missing: the model was trained without a box, so give one with its box")
+    topology = electrolyte({name: names.count(name) for name in dict.fromkeys(names)}, edge=1.0)
+    topology.setPeriodicBoxVectors(np.array(denoiser.header.box) * unit.nanometer)
+    return topology
+
+
 def random_positions(model, topology, seed=0, attempts=20000):
     """Random places for all particles, no pair closer than 0.02 nm beyond the data's shortest distance.
 

@@ -17,7 +17,8 @@ from test_nequip import deployed
 from openmm_diffusion import paths
 from openmm_diffusion.benchmark import BenchmarkConfig, benchmark
 from openmm_diffusion.figures import benchmark_figure
-from openmm_diffusion.paths import cold_start, learnt_forces, path_context, path_system, training_topology
+from openmm_diffusion.paths import cold_start, learnt_forces, path_context, path_system
+from openmm_diffusion.systems import training_topology
 from openmm_diffusion.timing import Runner, interleaved, relative_differences, summary
 from openmm_diffusion.torchscript import torchscript_failure
 
@@ -54,7 +55,7 @@ def test_a_nequip_file_takes_the_place_of_the_learnt_force(tmp_path):
     context, prior = context_of("nequip", nequip_file=file), context_of("prior")
     np.testing.assert_allclose(forces_of(context, positions, {0}), forces_of(prior, positions, {0}), atol=1e-3)
     assert np.abs(learnt_forces(context, positions)).max() > 1
-    with pytest.raises(ValueError, match="a NequIP file runs one copy, not 2"):
+    with pytest.raises(ValueError, match="nequip runs one copy, not 2"):
         context_of("nequip", nequip_file=file, copies=2)
 
 

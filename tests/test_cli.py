@@ -42,6 +42,10 @@ def test_help_names_the_commands():
         (["combine", "licl", "licl", "-o", "{tmp}/m.npz"], "give a name that ends in .safetensors"),
         (["refine", "licl", "nowhere.npz", "-o", "{tmp}/out"], "nowhere.npz"),
         (["benchmark", "licl", "-o", "{tmp}/out", "--paths", "nativ"], "paths has 'nativ': choose from prior, eager"),
+        (["export", "licl", "-o", "{tmp}/out"], "the model has a network: fit a pair potential"),
+        (["export", "licl", "-o", "{tmp}/out", "--top", "nowhere.pdb"], "there is no topology file nowhere.pdb"),
+        (["export", "licl", "-o", "{tmp}/out", "--top", "README.md"], "README.md cannot be read as a PDB file"),
+        (["distil", "licl", "nowhere.npz", "-o", "{tmp}/out"], "nowhere.npz"),
         (["rdf", "nowhere.dcd", "--top", "nowhere.pdb", "-o", "{tmp}/out"], "nowhere"),
     ],
 )

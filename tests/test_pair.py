@@ -332,9 +332,10 @@ def test_the_native_force_is_the_same_potential(platform, box):
     context.setPositions(x)
     state = context.getState(getForces=True, getEnergy=True)
     expected = forces(pair, x[None], box, species)[0]
-    # Within one knot of `start` the natural spline cannot follow the jump of the second derivative.
-    np.testing.assert_allclose(state.getForces(asNumpy=True)._value, expected, atol=5e-3 * np.abs(expected).max())
+    # The CPU platform computes in single precision.
+    relative = 1e-9 if platform == "Reference" else 1e-4
+    np.testing.assert_allclose(state.getForces(asNumpy=True)._value, expected, atol=relative * np.abs(expected).max())
     c = configuration(
         torch.as_tensor(x[None]), None if box is None else torch.as_tensor(box), torch.as_tensor(species), pair.cutoff
     )
-    assert state.getPotentialEnergy()._value == pytest.approx(float(pair(c)), rel=1e-3)
+    assert state.getPotentialEnergy()._value == pytest.approx(float(pair(c)), rel=relative)
