@@ -92,17 +92,18 @@ def test_lattices_whose_particles_stand_on_faces_of_cells(dtype):
             assert_equal(cell_pairs(positions, b, cutoff), dense_pairs(positions, b, cutoff))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_no_pair_is_lost_to_rounding_just_below_the_cutoff(dtype):
-    # Pairs 1e-5 nm inside the cutoff, along a, across every face of every cell: cells of exactly the cutoff's width
-    # would separate some by two.
-    cutoff, n = 0.5, 2000
+def test_no_pair_is_lost_to_rounding_at_the_cutoff():
+    # Single precision knows places in this box to 2e-7 nm.  Pairs as far apart as the cutoff, give or take that, both
+    # on faces: cells of exactly the cutoff's width would put some of them two cells apart.
+    cutoff, n = 0.3, 5000
     rng = np.random.default_rng(1)
-    one = rng.uniform(0, 10, (n, 3))
-    other = one + np.array([cutoff - 1e-5, 0, 0])
-    x, b = as_tensors(np.stack([one, other], 1), 10 * np.eye(3), dtype)
-    first, _, _ = cell_pairs(x, b, cutoff)
-    assert len(first) == n
+    one = rng.uniform(0, 3.3, (n, 3))
+    one[:, 0] = 0.3 * rng.integers(0, 11, n) + rng.normal(scale=2e-7, size=n)
+    other = one + np.stack([cutoff + rng.normal(scale=2e-7, size=n), np.zeros(n), np.zeros(n)], -1)
+    x, b = as_tensors(np.stack([one, other], 1), 3.3 * np.eye(3), torch.float32)
+    found = cell_pairs(x, b, cutoff)
+    assert_equal(found, dense_pairs(x, b, cutoff))
+    assert 1000 < len(found[0]) < 4000
 
 
 # ---- against other implementations
