@@ -60,13 +60,15 @@ def dense_pairs(positions: Tensor, box: Optional[Tensor], cutoff: float) -> Tupl
 
 def cell_pairs(positions: Tensor, box: Optional[Tensor], cutoff: float) -> Tuple[Tensor, Tensor, Tensor]:
     """`neighbour_pairs` by cells: cost and memory grow as n_particles times the density."""
-    with torch.no_grad():  # which pairs there are is not differentiable, and candidates need no graph
-        first, second = _candidates(positions, box, cutoff)
-        vectors = _pair_vectors(positions, box, first, second)
-        near = torch.nonzero((vectors * vectors).sum(-1) < cutoff * cutoff).squeeze(-1)
-        first, second = first[near], second[near]
-        order = torch.argsort(first * (positions.shape[0] * positions.shape[1]) + second)
-        first, second = first[order], second[order]
+    # Which pairs there are is not differentiable.  By detach, not by no_grad: TorchScript shares equal expressions
+    # inside and outside of no_grad, and the vectors returned would lose their graph.
+    still = positions.detach()
+    first, second = _candidates(still, box, cutoff)
+    vectors = _pair_vectors(still, box, first, second)
+    near = torch.nonzero((vectors * vectors).sum(-1) < cutoff * cutoff).squeeze(-1)
+    first, second = first[near], second[near]
+    order = torch.argsort(first * (positions.shape[0] * positions.shape[1]) + second)
+    first, second = first[order], second[order]
     return first, second, _pair_vectors(positions, box, first, second)
 
 

@@ -1,18 +1,21 @@
 """Neighbour pairs: by cells and by looking at all, against mdtraj, k-d trees and brute force over images."""
 
 import itertools
+from typing import Optional
 
 import mdtraj
 import numpy as np
+import openmm
 import pytest
 import torch
 from models import LICL
 from scipy.spatial import cKDTree
 
-from openmm_diffusion import Denoiser, Frames
+from openmm_diffusion import Denoiser, DiffusionForce, Frames
 from openmm_diffusion import configuration as configuration_module
 from openmm_diffusion.configuration import configuration
 from openmm_diffusion.neighbours import cell_pairs, dense_pairs, neighbour_pairs
+from openmm_diffusion.terms import energy_and_forces
 
 CUBIC = 2.0 * np.eye(3)
 TRICLINIC = np.array([[2.0, 0.0, 0.0], [0.6, 1.8, 0.0], [-0.7, 0.5, 1.7]])
@@ -137,7 +140,7 @@ def test_pairs_are_those_mdtraj_finds(find, dtype):
 
 @pytest.mark.parametrize("edge", [2.1, 3.1, 12.0])
 def test_cells_of_a_cubic_box_find_what_a_periodic_tree_finds(edge):
-    positions = np.random.default_rng(2).uniform(-20, 20, (3000, 3))
+    positions = np.random.default_rng(2).uniform(-20, 20, (1000, 3))
     x, b = as_tensors(positions[None], edge * np.eye(3))
     expected = cKDTree(positions % edge, boxsize=edge).query_pairs(0.6, output_type="ndarray")
     first, second, _ = cell_pairs(x, b, 0.6)
@@ -230,6 +233,27 @@ def test_scripted_pairs_equal_eager_ones(box, dtype, n_particles):
         assert_equal(scripted(x, b.expand(3, 3, 3), 0.6), neighbour_pairs(x, b, 0.6))
 
 
+class Springs(torch.nn.Module):
+    """Sum of r^2/2 over pairs within 0.6 nm, by cells."""
+
+    def forward(self, positions: torch.Tensor, box: Optional[torch.Tensor]) -> torch.Tensor:
+        _, _, vectors = cell_pairs(positions, box, 0.6)
+        return 0.5 * (vectors * vectors).sum()
+
+
+def test_frozen_modules_keep_the_gradient(box):
+    # TorchForce freezes its module; from the second call on it runs what TorchScript has made of it.
+    frozen = torch.jit.freeze(torch.jit.script(Springs()).eval())
+    for seed in range(4):
+        x, b = as_tensors(random_positions(2, 120, seed), box)
+        gradients = []
+        for energy in (frozen, lambda y, b: 0.5 * (dense_pairs(y, b, 0.6)[2] ** 2).sum()):
+            y = x.clone().requires_grad_(True)
+            gradients.append(torch.autograd.grad(energy(y, b), y)[0])
+        torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+        assert gradients[0].abs().max() > 0.1
+
+
 # ---- the ends of the range
 
 
@@ -291,6 +315,27 @@ def replicated(n, seed=0):
     x = (frames.positions[0].astype(float) + shifts[:, None]).reshape(-1, 3)
     x += np.random.default_rng(seed).normal(scale=0.005, size=x.shape)
     return x, n * frames.box.astype(float), np.tile(frames.species, n**3)
+
+
+@pytest.mark.parametrize("outputs_forces", [True, False])
+def test_torchforce_runs_cells(outputs_forces):
+    # 384 ions: more than are looked at pair by pair.
+    learnt = Denoiser.load("licl").subset(["wall", "pair", "network"])
+    x, box, species = replicated(2)
+    forces = energy_and_forces(learnt.model, *as_tensors(x[None], box, torch.float32), learnt.species_index(species))[1]
+    force = DiffusionForce(
+        learnt, Frames(x[None], species, box, 300.0).topology(), backend="torchscript", outputs_forces=outputs_forces
+    )
+    system = openmm.System()
+    for _ in species:
+        system.addParticle(1.0)
+    system.setDefaultPeriodicBoxVectors(*box)
+    system.addForce(force)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    for shift in range(3):
+        context.setPositions(x + shift * box[0])
+        found = context.getState(forces=True).getForces(asNumpy=True)._value
+        np.testing.assert_allclose(found, forces[0], rtol=0, atol=1e-4 * float(forces.square().mean().sqrt()))
 
 
 def test_the_shipped_model_gives_3072_ions_the_same_forces_both_ways(monkeypatch):
