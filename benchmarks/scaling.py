@@ -4,14 +4,15 @@
 
 Every size is a block of copies of one frame of the example data, each ion moved a little, in a process of its own.
 Measured are the time per MD step (shipped model through TorchForce, its prior as native OpenMM forces with PME), the
-time of the learnt force alone in the same Context, the time of the neighbour search alone, and the memory: how much the
-peak resident size of the process exceeds that of the same process after it has run the smallest system.  Rounds over
-all sizes follow one another, so that a passing disturbance meets every size; medians over rounds count.
+time of the learnt force alone in the same Context, the time of the neighbour search alone, and the peak resident
+memory from the loading of the model on, with and without what the smallest size needs too (compiled code, mostly).
+Rounds over all sizes follow one another, so that a passing disturbance meets every size; medians over rounds count.
 
 Writes scaling.csv after every round and scaling.png at the end, also when it is interrupted or its minutes are over.
 """
 
 import argparse
+import contextlib
 import csv
 import itertools
 import math
@@ -34,7 +35,7 @@ QUANTITIES = [
     ("md_step_ms", "MD step", "ms"),
     ("force_ms", "learnt force alone", "ms"),
     ("neighbours_ms", "neighbour search alone", "ms"),
-    ("memory_MB", "memory", "MB"),
+    ("memory_above_smallest_MB", "memory above that of the smallest", "MB"),
 ]
 TIMES = [column for column, _, unit in QUANTITIES if unit == "ms"]
 #: Standard deviation (nm) by which copies differ in every coordinate.
@@ -103,12 +104,19 @@ def measure(args):
                     row[column] = statistics.median(samples[row["copies"]][column])
                     row[f"{column}_min"] = min(samples[row["copies"]][column])
                     row[f"{column}_max"] = max(samples[row["copies"]][column])
+            done = [row for row in rows if row["rounds"]]
+            for row in done:
+                row["memory_above_smallest_MB"] = row["memory_MB"] - min(done, key=lambda r: r["ions"])["memory_MB"]
             write(rows, args.output / "scaling.csv")
             print(f"round {number + 1} of {args.rounds} done after {time.monotonic() - begin:.0f} s", flush=True)
     except KeyboardInterrupt:
         print("interrupted: the table has what was measured until here")
     finally:
+        for process, ours, _ in workers:
+            with contextlib.suppress(OSError):
+                ours.send("end")
         for process, _, _ in workers:
+            process.join(5)
             process.kill()
     return rows
 
@@ -143,32 +151,23 @@ def work(connection, copies, args):
         model = Denoiser.load(args.model)
         frames = Frames.load(FRAMES)
 
-        def begin(block):
-            """A Context that has run a little, and the tensors of the neighbour search."""
-            positions, box, species = replicate(frames.positions[0], frames.box, frames.species, block)
-            topology = app.Topology()
-            residue = topology.addResidue("ions", topology.addChain())
-            for z in species:
-                topology.addAtom("ion", app.Element.getByAtomicNumber(int(z)), residue)
-            topology.setPeriodicBoxVectors(box * unit.nanometer)
-            system = create_system(model, topology, backend="torchscript")
-            learnt = next(f for f in system.getForces() if f.getName().startswith("DiffusionForce"))
-            learnt.setForceGroup(1)
-            integrator = openmm.LangevinMiddleIntegrator(model.header.temperature, 2.0, 0.004)
-            integrator.setRandomNumberSeed(1)
-            properties = {"Threads": str(args.threads)} if args.platform == "CPU" else {}
-            chosen = openmm.Platform.getPlatformByName(args.platform)
-            context = openmm.Context(system, integrator, chosen, properties)
-            context.setPositions(positions)
-            context.setVelocitiesToTemperature(model.header.temperature, 1)
-            integrator.step(4)  # TorchScript optimises in the first calls
-            x = torch.tensor(positions, dtype=torch.float32)[None]
-            return integrator, context, x, torch.tensor(box, dtype=torch.float32)
-
-        smallest = begin((1, 1, 1))
         resident = peak_memory()
-        integrator, context, x, box = begin(block_of(copies))
-        del smallest
+        positions, box, species = replicate(frames.positions[0], frames.box, frames.species, block_of(copies))
+        topology = app.Topology()
+        residue = topology.addResidue("ions", topology.addChain())
+        for z in species:
+            topology.addAtom("ion", app.Element.getByAtomicNumber(int(z)), residue)
+        topology.setPeriodicBoxVectors(box * unit.nanometer)
+        system = create_system(model, topology, backend="torchscript")
+        next(f for f in system.getForces() if f.getName().startswith("DiffusionForce")).setForceGroup(1)
+        integrator = openmm.LangevinMiddleIntegrator(model.header.temperature, 2.0, 0.004)
+        integrator.setRandomNumberSeed(1)
+        properties = {"Threads": str(args.threads)} if args.platform == "CPU" else {}
+        chosen = openmm.Platform.getPlatformByName(args.platform)
+        context = openmm.Context(system, integrator, chosen, properties)
+        context.setPositions(positions)
+        context.setVelocitiesToTemperature(model.header.temperature, 1)
+        x, box = torch.tensor(positions, dtype=torch.float32)[None], torch.tensor(box, dtype=torch.float32)
 
         def md(n):
             integrator.step(n)
@@ -185,7 +184,7 @@ def work(connection, copies, args):
         actions = dict(zip(TIMES, (md, force, neighbours)))
         numbers = {}
         for column, action in actions.items():
-            action(1)
+            action(4)  # TorchScript optimises in the first calls
             numbers[column] = min(2000, max(2, round(args.seconds / seconds(action, 1))))
         connection.send(
             {
@@ -296,18 +295,19 @@ def exponent(found):
     """Text of a fitted exponent."""
     if found is None:
         return "no fit"
-    return f"n^({found[0]:.2f} +- {found[1]:.2f})"
+    return f"n^{found[0]:.2f}" + ("" if math.isnan(found[1]) else f" (+- {found[1]:.2f})")
 
 
 def print_table(rows, fits, fit_from):
     """The table and the exponents, on standard output."""
-    print("\n" + f"{'ions':>8}" + "".join(f"{f'{name} / {unit}':>30}" for _, name, unit in QUANTITIES))
+    columns = [column for column, _, _ in QUANTITIES]
+    print("\n" + f"{'ions':>8}" + "".join(f"{column:>26}" for column in columns))
     for row in rows:
         if row["rounds"]:
-            print(f"{row['ions']:>8}" + "".join(f"{row[column]:>30.4g}" for column, _, _ in QUANTITIES))
+            print(f"{row['ions']:>8}" + "".join(f"{row[column]:>26.4g}" for column in columns))
         else:
             print(f"{row['copies']:>8} {row.get('error', 'not measured')}")
-    print(f"{'fit':>8}" + "".join(f"{exponent(fits[column]):>30}" for column, _, _ in QUANTITIES))
+    print(f"{'fit':>8}" + "".join(f"{exponent(fits[column]):>26}" for column in columns))
     print(f"medians over rounds; fits over sizes of at least {fit_from} ions, standard errors from the residuals\n")
 
 
@@ -335,11 +335,11 @@ def draw(rows, fits, fit_from, path):
             low = [row[column] - row[f"{column}_min"] for row in points]
             bars = [low, [row[f"{column}_max"] - row[column] for row in points]]
         ax.errorbar(n, y, bars, fmt="o", ms=5, capsize=2, color=colour, label=label)
-    for ax, unit in zip(axes, ("time / ms", "peak memory above that of 48 ions / MB")):
+    first = min(rows, key=lambda row: row["ions"])
+    for ax, unit in zip(axes, ("time / ms", f"peak memory above that of {first['ions']} ions / MB")):
         ax.set(xscale="log", yscale="log", xlabel="number of ions", ylabel=unit)
         ax.grid(color="0.9")
         ax.legend(frameon=False)
-    first = rows[0]
     figure.suptitle(
         f"2.4 M LiCl, {first['model']}, {first['platform']} platform, {first['threads']} thread(s), "
         f"OpenMM {first['openmm']}, torch {first['torch']}; bars: all rounds",

@@ -63,26 +63,33 @@ def cell_pairs(positions: Tensor, box: Optional[Tensor], cutoff: float) -> Tuple
     # Which pairs there are is not differentiable.  By detach, not by no_grad: TorchScript shares equal expressions
     # inside and outside of no_grad, and the vectors returned would lose their graph.
     still = positions.detach()
-    first, second = _candidates(still, box, cutoff)
-    vectors = _pair_vectors(still, box, first, second)
-    near = torch.nonzero((vectors * vectors).sum(-1) < cutoff * cutoff).squeeze(-1)
-    first, second = first[near], second[near]
-    order = torch.argsort(first * (positions.shape[0] * positions.shape[1]) + second)
-    first, second = first[order], second[order]
+    order, left, right = _candidates(still, box, cutoff)
+    placed = still.reshape(-1, 3).index_select(0, order).view_as(still)  # neighbours stand together in memory
+    vectors = _pair_vectors(placed, box, left, right)
+    # Within a cell candidates come in both orders, and paired with themselves.
+    near = torch.nonzero(((vectors * vectors).sum(-1) < cutoff * cutoff) & (left < right)).squeeze(-1)
+    left, right = order[left[near]], order[right[near]]
+    first, second = torch.minimum(left, right), torch.maximum(left, right)
+    sorted_pairs = torch.argsort(first * len(order) + second)
+    first, second = first[sorted_pairs], second[sorted_pairs]
     return first, second, _pair_vectors(positions, box, first, second)
 
 
 def _pair_vectors(positions: Tensor, box: Optional[Tensor], first: Tensor, second: Tensor) -> Tensor:
     """Vectors (n_pairs, 3) from `first` to the nearest image of `second`, numbered through the batch."""
     flat = positions.reshape(-1, 3)
-    vectors = flat[second] - flat[first]
+    vectors = flat.index_select(0, second) - flat.index_select(0, first)
     if box is not None and box.dim() == 3:
         box = box.expand(positions.shape[0], 3, 3)[first // positions.shape[1]]
     return minimum_image(vectors, box)
 
 
-def _candidates(positions: Tensor, box: Optional[Tensor], cutoff: float) -> Tuple[Tensor, Tensor]:
-    """Pairs (n_candidates,) of particles in the same or in adjacent cells, each once, first < second."""
+def _candidates(positions: Tensor, box: Optional[Tensor], cutoff: float) -> Tuple[Tensor, Tensor, Tensor]:
+    """Particles of the batch (n_frames * n_particles,) cell after cell, and the pairs that may be neighbours.
+
+    A pair is two places (n_candidates,) in that order, of particles in the same or in
+    adjacent cells; pairs with left < right are all there, each once.
+    """
     cells, number = _cells(positions, box, cutoff)
     n_frames, n_particles = positions.shape[0], positions.shape[1]
     device = positions.device
@@ -109,22 +116,23 @@ def _candidates(positions: Tensor, box: Optional[Tensor], cutoff: float) -> Tupl
         exists = (((steps == 0) | (number > 2)) | ((steps == 1) & (number == 2))).all(-1)
         around = torch.remainder(around, number)
     wanted = _key(frames, around, size)
+    seen = torch.nonzero(exists & (wanted >= occupied.unsqueeze(1)))
+    wanted = wanted[seen[:, 0], seen[:, 1]]
     place = torch.searchsorted(occupied, wanted).clamp(max=len(occupied) - 1)
-    exists = exists & (occupied[place] == wanted) & (wanted >= occupied.unsqueeze(1))
-    seen = torch.nonzero(exists)
-    one, other = seen[:, 0], place[seen[:, 0], seen[:, 1]]
+    full = torch.nonzero(occupied[place] == wanted).squeeze(-1)
+    one, other = seen[:, 0][full], place[full]
 
-    # All pairs of their particles, as ranks in the sorted order; within a cell, each once.
-    products = counts[one] * counts[other]
-    pair = torch.repeat_interleave(products)
-    k = torch.arange(len(pair), device=device) - (torch.cumsum(products, 0) - products)[pair]
-    one, other = one[pair], other[pair]
+    # All particles of the one with all of the other.
     width = counts[other]
-    row = torch.div(k, width, rounding_mode="floor")
-    left, right = starts[one] + row, starts[other] + k - row * width
-    once = left < right
-    left, right = order[left[once]], order[right[once]]
-    return torch.minimum(left, right), torch.maximum(left, right)
+    products = counts[one] * width
+    pair = torch.repeat_interleave(products)
+    number_within = torch.arange(len(pair), device=device) - (torch.cumsum(products, 0) - products).index_select(
+        0, pair
+    )
+    width = width.index_select(0, pair)
+    row = torch.div(number_within, width, rounding_mode="floor")
+    left = starts[one].index_select(0, pair) + row
+    return order, left, starts[other].index_select(0, pair) + number_within - row * width
 
 
 def _cells(positions: Tensor, box: Optional[Tensor], cutoff: float) -> Tuple[Tensor, Tensor]:

@@ -303,7 +303,7 @@ def test_cost_is_linear_in_the_number_of_particles():
     for n in (4096, 16384):
         edge = (n / 3.0) ** (1 / 3)
         x = np.random.default_rng(6).uniform(0, edge, (1, n, 3))
-        looked_at[n] = len(_candidates(*as_tensors(x, edge * np.eye(3)), 1.0)[0]) / n
+        looked_at[n] = len(_candidates(*as_tensors(x, edge * np.eye(3)), 1.0)[1]) / n
     # Cells of more than 1 nm, 27 around each particle, half of the pairs: 3 x 27/2 and somewhat more.
     assert 40.5 < looked_at[16384] < 60 and abs(looked_at[16384] / looked_at[4096] - 1) < 0.25
 
