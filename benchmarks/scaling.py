@@ -5,7 +5,8 @@
 Every size is a block of copies of one frame of the example data, each ion moved a little, in a process of its own.
 Measured are the time per MD step (shipped model through TorchForce, its prior as native OpenMM forces with PME), the
 time of the learnt force alone in the same Context, the time of the neighbour search alone, and the peak resident
-memory from the loading of the model on, with and without what the smallest size needs too (compiled code, mostly).
+memory during all this, above that of the process with the model loaded, with and without what the smallest size needs
+too (compiled code, mostly).
 Rounds over all sizes follow one another, so that a passing disturbance meets every size; medians over rounds count.
 
 Writes scaling.csv after every round and scaling.png at the end, also when it is interrupted or its minutes are over.
@@ -14,12 +15,12 @@ Writes scaling.csv after every round and scaling.png at the end, also when it is
 import argparse
 import contextlib
 import csv
+import ctypes
 import itertools
 import math
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -112,7 +113,7 @@ def measure(args):
     except KeyboardInterrupt:
         print("interrupted: the table has what was measured until here")
     finally:
-        for process, ours, _ in workers:
+        for _, ours, _ in workers:
             with contextlib.suppress(OSError):
                 ours.send("end")
         for process, _, _ in workers:
@@ -151,6 +152,7 @@ def work(connection, copies, args):
         model = Denoiser.load(args.model)
         frames = Frames.load(FRAMES)
 
+        reset_peak()
         resident = peak_memory()
         positions, box, species = replicate(frames.positions[0], frames.box, frames.species, block_of(copies))
         topology = app.Topology()
@@ -186,6 +188,7 @@ def work(connection, copies, args):
         for column, action in actions.items():
             action(4)  # TorchScript optimises in the first calls
             numbers[column] = min(2000, max(2, round(args.seconds / seconds(action, 1))))
+        reset_peak()  # what TorchScript needed to compile is over
         connection.send(
             {
                 "ions": x.shape[1],
@@ -217,10 +220,22 @@ def seconds(action, n):
     return (time.perf_counter() - start) / n
 
 
+def reset_peak():
+    """Forget the peak until now, free memory given back (Linux; elsewhere the peak stays that of the whole process)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory():
-    """Largest resident size of this process until now, MB."""
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+    """Largest resident size of this process since `reset_peak`, MB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1000
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def processor():
