@@ -9,7 +9,7 @@ import torch
 from openmm import app, unit
 
 from .combination import deviation, members
-from .geometry import minimum_image
+from .neighbours import neighbour_pairs
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +32,16 @@ class Guard:
         The last frame that passed is kept here, as PDB.
     every : int
         Steps between looks.
-    shortest : array, shape (n_particles, n_particles), nm
+    shortest : array, shape (n_species, n_species), nm
         A pair closer than this stops the run.
+    index : array, shape (n_particles,), dtype int
+        Species of every particle in that table.
     topology : openmm.app.Topology
     """
 
-    def __init__(self, path, every, shortest, topology):
-        self.path, self.every, self.shortest, self.topology = Path(path), every, shortest, topology
+    def __init__(self, path, every, shortest, index, topology):
+        self.path, self.every, self.shortest, self.index, self.topology = Path(path), every, shortest, index, topology
         self.last_good = None
-        self.upper = np.triu_indices(len(shortest), 1)
 
     def describeNextReport(self, simulation):  # noqa: N802 - OpenMM's reporter interface
         steps = self.every - simulation.currentStep % self.every
@@ -54,17 +55,16 @@ class Guard:
         box = None
         if simulation.system.usesPeriodicBoundaryConditions():
             box = torch.from_numpy(state.getPeriodicBoxVectors(asNumpy=True)._value)
-        first, second = self.upper
-        vectors = minimum_image(torch.from_numpy(positions[second] - positions[first]), box)
-        short = vectors.norm(dim=1).numpy() - self.shortest[self.upper]
-        worst = int(short.argmin())
-        if short[worst] < 0:
+        x = torch.from_numpy(positions).unsqueeze(0)
+        first, second, vectors = (v.numpy() for v in neighbour_pairs(x, box, float(self.shortest.max())))
+        distances, allowed = np.sqrt((vectors**2).sum(-1)), self.shortest[self.index[first], self.index[second]]
+        if (distances < allowed).any():
+            worst = int((distances - allowed).argmin())
             i, j = int(first[worst]), int(second[worst])
             names = [atom.element.symbol for atom in simulation.topology.atoms()]
-            distance = short[worst] + self.shortest[i, j]
             self.stop(
-                f"{names[i]} {i} and {names[j]} {j} came to {distance:.3f} nm of each other at {time:g} ps, "
-                f"closer than the {self.shortest[i, j]:.3f} nm that the data support",
+                f"{names[i]} {i} and {names[j]} {j} came to {distances[worst]:.3f} nm of each other at {time:g} ps, "
+                f"closer than the {allowed[worst]:.3f} nm that the data support",
             )
         self.last_good = positions
 
@@ -141,9 +141,8 @@ class SpreadWatch:
             )  # fmt: skip
 
 
-def closest_allowed(denoiser, topology):
-    """Shortest distance allowed for every pair of particles (nm); 0 where the data have no such pair."""
-    index = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
+def closest_allowed(denoiser):
+    """Shortest distance allowed for every pair of species (nm), shape (n_species, n_species); 0 without such data."""
     distances = np.array([[d or 0.0 for d in row] for row in denoiser.header.shortest_distances])
     margin = max(GUARD_MARGIN, GUARD_SIGMAS * denoiser.sigma)
-    return np.maximum(distances - margin, 0.0)[np.ix_(index, index)]
+    return np.maximum(distances - margin, 0.0)

@@ -137,7 +137,8 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
     total = round(config.duration / config.timestep)
     append = done > 0
     writer = app.DCDReporter if config.format == "dcd" else app.XTCReporter
-    guard = Guard(output / "last_good.pdb", min(every, 50), closest_allowed(denoiser, topology), topology)
+    index = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
+    guard = Guard(output / "last_good.pdb", min(every, 50), closest_allowed(denoiser), index, topology)
     guard.report(simulation, simulation.context.getState(positions=True))
     simulation.reporters.append(guard)
     simulation.reporters.append(writer(str(trajectory), every, append=append, enforcePeriodicBox=True))
