@@ -37,8 +37,8 @@ def neighbour_pairs(positions: Tensor, box: Optional[Tensor], cutoff: float) -> 
         From `first` to the nearest image of `second`; differentiable.
     """
     # Measured at 3 ions per nm^3, gradients included, on one CPU thread, for cutoffs of 0.6 and 1.0 nm in single and
-    # double precision: both take 1 ms a frame at 130 to 190 particles.  At 48, cells take 0.6 ms and all pairs 0.25;
-    # at 1,200 cells take 4 ms and all pairs 40; at 12,288 cells take 40 ms.
+    # double precision: both take 1 ms a frame at 110 to 190 particles.  At 48, cells take 0.6 ms and all pairs 0.25;
+    # at 1,200 cells take 4 to 8 ms and all pairs 60 to 120; at 12,288 cells take 30 to 50 ms.
     if positions.shape[1] < 200:
         return dense_pairs(positions, box, cutoff)
     return cell_pairs(positions, box, cutoff)
