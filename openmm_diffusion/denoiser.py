@@ -182,7 +182,7 @@ class Denoiser:
             )
         return torch.tensor([known[int(z)] for z in atomic_numbers], dtype=torch.int64)
 
-    def _evaluate(self, positions, box, species, frames_per_chunk=64):
+    def _evaluate(self, positions, box, species):
         positions = np.asarray(bare(positions), dtype=np.float64)
         if positions.ndim < 2 or positions.shape[-1] != 3:
             raise ValueError(f"positions have shape {positions.shape}: give (..., n_particles, 3) in nm")
@@ -207,6 +207,8 @@ class Denoiser:
             y = wrap(y, boxes.unsqueeze(1))
         energies, forces = [], []
         dtype = self.dtype
+        # Up to 64 frames at a time, and some 16,000 particles: 150 MB with the shipped model.
+        frames_per_chunk = max(1, min(64, 16384 // max(1, y.shape[1])))
         for start in range(0, len(y), frames_per_chunk):
             chunk = slice(start, start + frames_per_chunk)
             box_chunk = None if boxes is None else boxes[chunk].to(dtype)

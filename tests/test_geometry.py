@@ -1,15 +1,12 @@
-"""Periodic boxes: nearest images against brute force, pairs against mdtraj, and what is refused."""
+"""Periodic boxes: nearest images against brute force, wrapping, and what is refused."""
 
 import itertools
 
-import mdtraj
 import numpy as np
 import pytest
 import torch
 
-from openmm_diffusion.configuration import configuration
 from openmm_diffusion.geometry import check_box, check_cutoff, minimum_image, wrap
-from openmm_diffusion.neighbours import neighbour_pairs
 
 CUBIC = 2.0 * np.eye(3)
 TRICLINIC = np.array([[2.0, 0.0, 0.0], [0.6, 1.8, 0.0], [-0.7, 0.5, 1.7]])
@@ -51,60 +48,6 @@ def test_without_a_box_vectors_stay_as_they_are():
     assert torch.equal(minimum_image(vectors, None), vectors)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_pairs_are_those_mdtraj_finds(box, dtype):
-    positions, n = random_positions(), 30
-    cutoff = 0.5 * np.diagonal(box).min()
-    topology = mdtraj.Topology()
-    residue = topology.add_residue("X", topology.add_chain())
-    for _ in range(n):
-        topology.add_atom("X", mdtraj.element.virtual, residue)
-    trajectory = mdtraj.Trajectory(positions, topology)
-    trajectory.unitcell_vectors = np.broadcast_to(box, (3, 3, 3))
-    pairs = np.array(list(itertools.combinations(range(n), 2)))
-    expected = mdtraj.compute_distances(trajectory, pairs, periodic=True, opt=False)
-
-    first, second, vectors = neighbour_pairs(
-        torch.as_tensor(positions, dtype=dtype), torch.as_tensor(box, dtype=dtype), cutoff
-    )
-    found = np.full((3, n, n), np.inf)
-    assert (first // n == second // n).all() and (first < second).all()
-    found[first // n, first % n, second % n] = vectors.double().norm(dim=-1)
-    # Distances just at the cutoff may fall on either side.
-    sure = np.abs(expected - cutoff) > 1e-5
-    np.testing.assert_allclose(
-        found[:, pairs[:, 0], pairs[:, 1]][sure], np.where(expected < cutoff, expected, np.inf)[sure], atol=1e-5
-    )
-    assert 100 < len(first) < 3 * len(pairs)
-
-
-def test_vectors_point_from_first_to_second_and_know_their_frame():
-    positions = torch.tensor([[[0.1, 0, 0], [1.9, 0, 0], [1.0, 1, 1]], [[0.0, 0, 0], [0.0, 0.3, 0], [0.0, 0.5, 0]]])
-    first, second, vectors = neighbour_pairs(positions, torch.tensor(CUBIC, dtype=torch.float32), 0.6)
-    assert (first.tolist(), second.tolist()) == ([0, 3, 3, 4], [1, 4, 5, 5])
-    expected = torch.tensor([[-0.2, 0, 0], [0, 0.3, 0], [0, 0.5, 0], [0, 0.2, 0]])
-    torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-6)
-
-
-def test_moving_particles_by_box_vectors_changes_no_pair(box):
-    positions = torch.as_tensor(random_positions())
-    lattice = torch.as_tensor(np.random.default_rng(2).integers(-2, 3, positions.shape) @ box)
-    box = torch.as_tensor(box)
-    cutoff = 0.499 * float(box.diagonal().min())
-    before, after = neighbour_pairs(positions, box, cutoff), neighbour_pairs(positions + lattice, box, cutoff)
-    assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])
-    torch.testing.assert_close(before[2], after[2], rtol=0, atol=1e-12)
-
-
-def test_each_frame_has_a_box_of_its_own(box):
-    positions = torch.as_tensor(random_positions())
-    boxes = torch.stack([torch.as_tensor(box) * factor for factor in (1.0, 1.1, 1.3)])
-    together = neighbour_pairs(positions, boxes, 0.8)
-    alone = [neighbour_pairs(positions[f : f + 1], boxes[f], 0.8) for f in range(3)]
-    assert torch.equal(together[0], torch.cat([a[0] + 30 * f for f, a in enumerate(alone)]))
-    torch.testing.assert_close(together[2], torch.cat([a[2] for a in alone]))
-
-
 def test_wrapping_moves_by_whole_box_vectors_into_the_cell(box):
     positions = torch.as_tensor(random_positions())
     fractions = (wrap(positions, torch.as_tensor(box)) @ torch.linalg.inv(torch.as_tensor(box))).numpy()
@@ -115,25 +58,6 @@ def test_wrapping_moves_by_whole_box_vectors_into_the_cell(box):
     assert 0 <= fractions[..., 2].min() and fractions[..., 2].max() < 1
     wrapped = wrap(positions, torch.as_tensor(box)).numpy()
     assert (wrapped >= 0).all() and (wrapped < np.diagonal(box)).all()
-
-
-def test_distances_are_the_lengths_of_differentiable_vectors():
-    positions = torch.tensor([[[0.1, 0.0, 0.0], [0.3, 0.1, 0.0]]], dtype=torch.float64, requires_grad=True)
-    c = configuration(positions, None, torch.tensor([0, 1]), 1.0)
-    (gradient,) = torch.autograd.grad(c.distances.sum(), positions)
-    unit_vector = torch.tensor([0.2, 0.1, 0.0], dtype=torch.float64) / np.hypot(0.2, 0.1)
-    torch.testing.assert_close(gradient[0], torch.stack([-unit_vector, unit_vector]))
-
-
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("per_frame", [False, True])
-def test_scripted_pairs_equal_eager_ones(box, dtype, per_frame):
-    positions = torch.as_tensor(random_positions(), dtype=dtype)
-    box = torch.as_tensor(box, dtype=dtype)
-    box = box.expand(3, 3, 3) if per_frame else box
-    scripted = torch.jit.script(neighbour_pairs)
-    for one, other in zip(scripted(positions, box, 0.7), neighbour_pairs(positions, box, 0.7)):
-        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(
