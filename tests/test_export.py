@@ -235,5 +235,5 @@ def test_an_output_that_is_a_file_stays_one(tmp_path):
 def test_a_model_without_box_needs_a_topology(tmp_path):
     base = licl_denoiser(kinds=QUICK)
     model = Denoiser(base.header.model_copy(update={"box": None}))
-    with pytest.raises(ValueError, match="the model was trained without a box, so give the particles"):
+    with pytest.raises(ValueError, match="the model was trained without a box, so give one"):
         export(model, None, tmp_path / "out")
