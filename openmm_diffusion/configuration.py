@@ -100,9 +100,11 @@ def listed_configuration(
     """
     flat = positions.reshape(-1, 3)
     vectors = minimum_image(flat[second] - flat[first], box)
-    # Idle entries stand at the largest cutoff, where nothing acts.
-    idle = torch.tensor([max(sizes.keys()), 0.0, 0.0], dtype=vectors.dtype, device=vectors.device)
-    vectors = torch.where((first == second).unsqueeze(-1), idle, vectors)
+    # Idle entries stand at the largest cutoff, where nothing acts.  Without a tensor made on the host: CUDA
+    # graphs have no copies from there.
+    apart = (first == second).to(vectors.dtype) * max(sizes.keys())
+    none = torch.zeros_like(apart)
+    vectors = vectors + torch.stack([apart, none, none], -1)
     distances = torch.sqrt((vectors * vectors).sum(-1))
     return Configuration(positions, box, species, first, second, vectors, distances, None, sizes)
 

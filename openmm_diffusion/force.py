@@ -32,6 +32,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     outputs_forces=True,
     precision="single",
     replicas=1,
+    cuda_graphs=False,
     system=None,
 ):
     """A denoiser as an OpenMM Force.
@@ -70,6 +71,9 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         Independent copies of the topology in one System: atoms of the first, of the second, and so
         on.  No copy feels another, each has its own periodic images, and one evaluation serves all.
         For the backends "python" and "compiled".
+    cuda_graphs : bool
+        TorchForce only: shapes that depend on no positions, so that the CUDA platform can replay the
+        evaluation as one graph.  All pairs are evaluated, which serves up to some hundred particles.
     system : openmm.System, optional
         The System the force will join, to be warned of charges counted twice and of
         barostats that need an energy.
@@ -119,9 +123,11 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         check_system(system, name)
     if backend == "auto":
         backend = choose_backend()
+    if cuda_graphs and backend != "torchscript":
+        raise ValueError(f'cuda_graphs is True, but backend is "{backend}": only "torchscript" has CUDA graphs')
     periodic = box is not None
     if backend == "torchscript":
-        force = _torch_force(denoiser, species, periodic, outputs_forces, precision)
+        force = _torch_force(denoiser, species, periodic, outputs_forces, precision, cuda_graphs)
     elif backend == "native":
         force = _native_force(denoiser, species, periodic)
     else:
@@ -165,13 +171,14 @@ def check_system(system, name=None):
         )
 
 
-def _torch_force(denoiser, species, periodic, outputs_forces, precision):
+def _torch_force(denoiser, species, periodic, outputs_forces, precision, cuda_graphs):
     reason = torchscript_failure()
     if reason:
         raise ImportError(reason)
     import openmmtorch
 
-    force = openmmtorch.TorchForce(scripted_module(denoiser, species, periodic, outputs_forces, precision))
+    module = scripted_module(denoiser, species, periodic, outputs_forces, precision, all_pairs=cuda_graphs)
+    force = openmmtorch.TorchForce(module, {"useCUDAGraphs": "true" if cuda_graphs else "false"})
     force.setOutputsForces(outputs_forces)
     return force
 

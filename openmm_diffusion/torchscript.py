@@ -5,11 +5,13 @@ import functools
 import logging
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+from typing import Dict
 
 import openmm
 import torch
 from torch import Tensor, nn
 
+from .configuration import cast, configuration, listed_configuration
 from .denoiser import Denoiser
 from .geometry import wrap
 
@@ -30,21 +32,35 @@ class ScriptedDenoiser(nn.Module):
     species : Tensor, shape (n_particles,), dtype int64
     outputs_forces : bool
         Return forces beside the energy; otherwise the energy alone, for autograd.
+    precision : torch.dtype
+    all_pairs : bool
+        Evaluate every pair, those beyond the cutoffs to zero: shapes depend on no positions then, as
+        CUDA graphs need.
     """
 
-    def __init__(self, model, species, outputs_forces, precision):
+    sizes: Dict[float, int]
+
+    def __init__(self, model, species, outputs_forces, precision, all_pairs):
         super().__init__()
         self.model = model
         self.outputs_forces = outputs_forces
+        self.all_pairs = all_pairs
         self.register_buffer("species", species)
         self.register_buffer("dtype_like", torch.zeros(1, dtype=precision))
+        pairs = torch.triu_indices(len(species), len(species), offset=1)
+        self.register_buffer("first", pairs[0].contiguous() if all_pairs else pairs[0, :0])
+        self.register_buffer("second", pairs[1].contiguous() if all_pairs else pairs[1, :0])
+        self.sizes = dict.fromkeys(model.cutoffs, pairs.shape[1])
 
     def evaluate(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
         """Energy (scalar) and direct forces (n_particles, 3) in the precision of the model."""
         # Wrapped in the platform's precision, cast after that: far images lose no digits.
-        inside = positions if box is None else wrap(positions, box)
-        box_cast = None if box is None else box.to(self.dtype_like.dtype)
-        energy, direct = self.model(inside.to(self.dtype_like.dtype).unsqueeze(0), box_cast, self.species)
+        inside = (positions if box is None else wrap(positions, box)).unsqueeze(0)
+        if self.all_pairs:
+            c = listed_configuration(inside, box, self.species, self.first, self.second, self.sizes)
+        else:
+            c = configuration(inside, box, self.species, self.model.cutoff)
+        energy, direct = self.model.total(cast(c, self.dtype_like))
         return energy[0], direct[0]
 
     def result(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -92,7 +108,7 @@ class OpenEnergy(ScriptedDenoiser):
         return self.result(positions, None)[0]
 
 
-def scripted_module(denoiser, species, periodic, outputs_forces, precision):
+def scripted_module(denoiser, species, periodic, outputs_forces, precision, all_pairs=False):
     """The TorchScript module that TorchForce runs."""
     from e3nn.util.jit import script
 
@@ -104,7 +120,7 @@ def scripted_module(denoiser, species, periodic, outputs_forces, precision):
     }
     dtype = torch.float32 if precision == "single" else torch.float64
     model = Denoiser.from_bytes(denoiser.to_bytes()).model.to(dtype)
-    module = classes[periodic, outputs_forces](model, species, outputs_forces, dtype).eval()
+    module = classes[periodic, outputs_forces](model, species, outputs_forces, dtype, all_pairs).eval()
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return script(module)
