@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import tempfile
+import threading
 import time
 import zipfile
 from importlib.metadata import version
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 #: Names the directory that compiled forces are kept in; without it, the user's cache directory.
 CACHE = "OPENMM_DIFFUSION_CACHE"
+
+#: Held while a model is traced: torch replaces its own functions meanwhile, and no other thread may call them.
+TRACING = threading.RLock()
 
 #: From this number of pairs on, one core is slower than all: two cores need 20 us to share work.
 PAIRS_PER_THREAD = 4000
@@ -90,8 +94,9 @@ class CompiledForces:
         threads = min(torch.get_num_threads(), 1 + self.capacity // PAIRS_PER_THREAD)
         text = [identity, species.tolist(), str(like.dtype), str(like.device), n_frames, sizes, periodic, threads]
         path = cache_directory() / f"{_digest(text)}.pt2"
-        if not _whole(path):
-            self._compile(path, model, species, like, n_frames, threads)
+        with TRACING:
+            if not _whole(path):
+                self._compile(path, model, species, like, n_frames, threads)
         self._run = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
 
     def __call__(self, positions, box, first, second):

@@ -4,7 +4,7 @@ import logging
 
 import torch
 
-from .compiled import CompiledForces, compiler_failure, room
+from .compiled import TRACING, CompiledForces, compiler_failure, room
 from .configuration import cast, configuration
 from .denoiser import Denoiser
 from .geometry import wrap
@@ -85,7 +85,8 @@ class Evaluator:
         if self.pairs.update(positions, box):
             self._fit(self.pairs.counts)
         if self.graph is None or self.first is None:
-            return self._eager(positions, box)
+            with TRACING:
+                return self._eager(positions, box)
         return self.graph(positions, box, self.first, self.second)
 
     def _skin(self, box):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import openmm
@@ -114,6 +115,20 @@ def test_the_second_start_compiles_nothing(monkeypatch):
     again = evaluator(denoiser)
     assert evaluated(again, frames.positions[0], frames.box)[0] == energy
     assert again.graph is not None
+
+
+def test_two_threads_may_compile_at_once(tmp_path, monkeypatch):
+    """Runs side by side begin so."""
+    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
+
+    def energy(_):
+        return evaluated(evaluator(denoiser), frames.positions[0], frames.box)[0]
+
+    with ThreadPoolExecutor(2) as pool:
+        energies = list(pool.map(energy, range(2)))
+    assert energies[0] == energies[1] == energy(0)
+    assert len(list(tmp_path.glob("*.pt2"))) == 1
 
 
 def test_other_weights_are_compiled_anew():
