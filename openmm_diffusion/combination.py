@@ -156,7 +156,8 @@ def half_step(denoiser, positions, box=None, species=None):
         y (1 - sigma^2 / (2 (w^2 + sigma^2)))
     """
     kT = thermal_energy(denoiser.header.temperature)
-    return np.asarray(positions) + 0.5 * denoiser.sigma**2 / kT * denoiser.forces(positions, box, species)
+    noised = denoiser.header.was_noised(denoiser.header.particles if species is None else species)
+    return np.asarray(positions) + 0.5 * denoiser.sigma**2 / kT * noised * denoiser.forces(positions, box, species)
 
 
 def merged(denoiser):

@@ -114,6 +114,8 @@ class CompiledForces:
     def _compile(self, path, model, species, like, n_frames, threads):
         from torch.fx.experimental.proxy_tensor import make_fx
 
+        # It warns where there is no CUDA, whatever is compiled.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         started = time.perf_counter()
         log.info("compiling the force for up to %d pairs; takes a minute at most, once", self.capacity)
 

@@ -166,9 +166,13 @@ class Denoiser:
         return self._evaluate(positions, box, species)[0]
 
     def denoised(self, positions, box=None, species=None):
-        """D(y, sigma) = y + sigma^2 F(y) / kT: the mean clean configuration behind y, in the image of y (nm)."""
+        """D(y, sigma) = y + sigma^2 F(y) / kT: the mean clean configuration behind y, in the image of y (nm).
+
+        Coordinates that were not noised in training are clean, and stay.
+        """
         positions = np.asarray(bare(positions))
-        forces = self.forces(positions, box, species)
+        noised = self.header.was_noised(self.header.particles if species is None else species)
+        forces = noised * self.forces(positions, box, species)
         return denoised_from_force(forces, positions, self.sigma, thermal_energy(self.header.temperature))
 
     def species_index(self, atomic_numbers):

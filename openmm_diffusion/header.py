@@ -3,11 +3,13 @@
 import math
 from typing import Annotated, Literal, Union
 
+import numpy as np
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from .network import NetworkConfig
 from .prior import WALL_SIGMAS
+from .units import symbols
 
 FORMAT = 1
 
@@ -168,6 +170,12 @@ class Header(BaseModel):
             raise ValueError(
                 f"{name} has a header that cannot be read ({key}: {first['msg']}): save it again"
             ) from error
+
+    def was_noised(self, atomic_numbers):
+        """1 for each coordinate that carries noise, 0 for those that stay clean: shape (n_particles, 3)."""
+        elements, axes = self.noised["species"], self.noised["axes"]
+        particles = [elements is None or name in elements for name in symbols(atomic_numbers)]
+        return np.outer(particles, [axis in axes for axis in "xyz"]).astype(float)
 
     @property
     def sigma(self):

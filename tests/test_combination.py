@@ -191,6 +191,20 @@ def test_an_ensemble_of_pair_and_network_stands_at_the_networks_noise_level():
     assert other.sigma == network.sigma, "the network saw the pair potential as fixed"
 
 
+@pytest.mark.parametrize(
+    "noised, clean", [(dict(species=["Li"], axes="xyz"), np.s_[24:]), (dict(species=None, axes="x"), np.s_[:, 1:])]
+)
+def test_coordinates_without_noise_are_not_moved(noised, clean):
+    """They are clean already: the best guess of a clean coordinate is itself."""
+    one = licl_denoiser()
+    denoiser = Denoiser(one.header.model_copy(update={"noised": noised}))
+    denoiser.model.load_state_dict(one.model.state_dict())
+    y = licl_frames().positions[0].astype(float)
+    for moved in (denoiser.denoised(y), half_step(denoiser, y)):
+        assert np.array_equal(moved[clean], y[clean])
+        assert (moved != y).mean() > 0.3, "the others move"
+
+
 def test_a_lone_pair_term_keeps_its_weight_in_every_backend():
     one = licl_denoiser(kinds=("coulomb", "pair"))
     half = one.rebuilt([one.header.terms[0], one.header.terms[1].model_copy(update={"weight": 0.5})], one.modules())

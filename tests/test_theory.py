@@ -586,7 +586,7 @@ def total_force(head, flat):
 
 def test_accumulator_has_the_right_gradient_and_is_no_potential():
     model, species, positions = network("vector")
-    module = OpenEnergy(model, species, False, torch.float64)
+    module = OpenEnergy(model, species, False, torch.float64, False)
     force = total_force("vector", positions.flatten()).detach().view(5, 3)
     y = positions.clone().requires_grad_(True)
     E = module(y)
