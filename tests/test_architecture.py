@@ -16,7 +16,7 @@ GROUND = (
 )
 NOUNS = "frames prior pair scorematching forcematching header terms relativeentropy config denoiser combination".split()
 WINGS = {
-    "training side": "training pairtraining trainingset loop forceloss".split(),
+    "training side": "training pairtraining trainingset loop forceloss processes rank".split(),
     "force side": "force torchscript pythonforce".split(),
 }
 ABOVE = (
