@@ -65,33 +65,22 @@ def network_task(frames, config):
         loop.train_network = run
 
 
-def step_parts(task, rounds):
-    """Median CPU time of a step and of its parts, s."""
+def bare_steps(task):
+    """Functions that take a step of a task without Lightning, and the part of it after the gradient."""
     import torch
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-    from openmm_diffusion.configuration import configuration
-    from openmm_diffusion.noise import draw_noise, draw_sigmas
-    from openmm_diffusion.terms import energy_and_forces
-
-    settings, noise = task.config.training, task.config.noise
-    generator = torch.Generator().manual_seed(0)
-    frames = task.sets["training"].at(torch.arange(settings.batch) * 7)
-    eps = draw_noise(frames.positions, noise, generator, frames.mask)
-    sigma = draw_sigmas(eps, noise, generator)
-    y, boxes = frames.noised(sigma, eps)
-    network, fixed, species = task.network.train(), task.fixed[0], frames.species
+    settings, network = task.config.training, task.network.train()
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10**9)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)
     task.train().log = lambda *args, **options: None
     number = iter(range(10**9))
 
-    def force(model, differentiable=False):
-        return energy_and_forces(model, y, boxes, species, differentiable)[1]
-
     def update():
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
         optimizer.step()
+        schedule.step()
         averaged.update_parameters(network)
 
     def step():
@@ -99,6 +88,28 @@ def step_parts(task, rounds):
         optimizer.zero_grad()
         loss.backward()
         update()
+
+    return step, update
+
+
+def step_parts(task, rounds):
+    """Median CPU time of a step and of its parts, s."""
+    import torch
+
+    from openmm_diffusion.configuration import configuration
+    from openmm_diffusion.noise import draw_noise, draw_sigmas
+    from openmm_diffusion.terms import energy_and_forces
+
+    noise, generator = task.config.noise, torch.Generator().manual_seed(0)
+    frames = task.sets["training"].at(torch.arange(task.config.training.batch) * 7)
+    eps = draw_noise(frames.positions, noise, generator, frames.mask)
+    sigma = draw_sigmas(eps, noise, generator)
+    y, boxes = frames.noised(sigma, eps)
+    step, update = bare_steps(task)
+    network, fixed, species = task.network, task.fixed[0], frames.species
+
+    def force(model, differentiable=False):
+        return energy_and_forces(model, y, boxes, species, differentiable)[1]
 
     parts = {
         "draw": lambda: draw_noise(frames.positions, noise, generator, frames.mask),
@@ -109,37 +120,42 @@ def step_parts(task, rounds):
         "network, energy and force": lambda: force(network, True),
         "network, energy, force and backward": lambda: force(network, True).square().sum().backward(),
         "clip, AdamW, average": update,
-        "step without Lightning": step,
+        "whole": step,
     }
     times = {name: [] for name in parts}
     for _ in range(rounds + 2):
         for name, part in parts.items():
             times[name].append(cpu_time(part))
-    del task.log
     return {f"step: {name}": float(np.median(values[2:])) for name, values in times.items()}
 
 
-def lightning_times(task):
-    """CPU time from one step to the next under Lightning, and of two checks of the held-out loss, s."""
+def lightning_times(task, twin):
+    """CPU time of steps under Lightning and of checks of the held-out loss, s; a bare step of `twin` after each."""
     from openmm_diffusion.loop import train_network
 
-    starts, checks = [], {}
+    bare, _ = bare_steps(twin)
+    times, bare_times, checks, last = [], [], {}, [None]
     train_step, check = task.training_step, task.validation_step
 
     def marked_step(*arguments):
-        starts.append(time.process_time())
+        if last[0] is not None:
+            times.append(time.process_time() - last[0])
+        bare_times.append(cpu_time(bare))
+        last[0] = time.process_time()
         return train_step(*arguments)
 
     def marked_check(*arguments):
-        epoch = task.current_epoch
+        epoch, last[0] = task.current_epoch, None
         checks[epoch] = checks.get(epoch, 0.0) + cpu_time(lambda: check(*arguments))
 
     task.training_step, task.validation_step = marked_step, marked_check
     with tempfile.TemporaryDirectory() as directory:
         train_network(task, Path(directory), False, progress=True)
     first, second = checks.values()
+    with_lightning, without = float(np.median(times)), float(np.median(bare_times))
     return {
-        "step under Lightning": float(np.median(np.diff(starts))), "first check": first, "later check": second,
+        "step under Lightning": with_lightning, "of that, Lightning": with_lightning - without,
+        "first check": first, "later check": second,
     }  # fmt: skip
 
 
@@ -157,9 +173,7 @@ def measure(config, rounds):
     frames = Frames.load(config.data.frames, config.data.temperature)
     config.training.steps = 2 * config.training.check_every
     times = pair_fits(frames) | step_parts(network_task(frames, config), rounds)
-    times |= lightning_times(network_task(frames, config))
-    times["Lightning's part of a step"] = times["step under Lightning"] - times["step: step without Lightning"]
-    return times
+    return times | lightning_times(network_task(frames, config), network_task(frames, config))
 
 
 def main():
@@ -190,7 +204,7 @@ def main():
         table["other / this"] = table["other"] / table["this"]
     table.index.name = "CPU time / ms"
     print(table.round(2).to_string())
-    step, lightning = table.loc["step under Lightning", "this"], table.loc["Lightning's part of a step", "this"]
+    step, lightning = table.loc["step under Lightning", "this"], table.loc["of that, Lightning", "this"]
     print(f"{1e3 / step:.1f} steps/s on one core; Lightning {100 * lightning / step:.0f} % of a step")
     table.round(4).to_csv(arguments.output)
 
