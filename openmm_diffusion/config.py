@@ -51,7 +51,10 @@ class TrainingConfig(BaseModel):
     steps : int
         Optimiser steps at most.
     batch : int
-        Frames per step; each is noised `draws` times, twice that with antithetic pairs.
+        Frames per step, of all processes together; each is noised `draws` times, twice that with antithetic pairs.
+    devices : int
+        Processes that share every batch in equal parts: one on each GPU where there are some, else on the CPU.
+        The result is that of one process up to rounding.
     learning_rate, weight_decay : float
         Of AdamW; the rate falls to zero on a cosine.
     ema_decay : float
@@ -69,6 +72,7 @@ class TrainingConfig(BaseModel):
 
     steps: PositiveInt = 2000
     batch: PositiveInt = 16
+    devices: PositiveInt = 1
     learning_rate: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 1e-2
     gradient_clip: PositiveFloat = 1.0
@@ -83,6 +87,15 @@ class TrainingConfig(BaseModel):
         """The best checked weights are kept: steps after the last check would be lost."""
         if self.steps % self.check_every:
             raise ValueError(f"steps is {self.steps}, check_every {self.check_every}: give a multiple of check_every")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def equal_shares(self):
+        """Gradients are averaged over processes: the mean of unequal shares would be another one."""
+        if self.batch % self.devices:
+            raise ValueError(
+                f"devices is {self.devices}, batch {self.batch}: give a batch that is a multiple of devices"
+            )
         return self
 
 

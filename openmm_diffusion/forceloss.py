@@ -29,6 +29,9 @@ class ForceTask(DenoisingTask):
         config = config.model_copy(update={"noise": once})
         training, validation = (frames.at(frames.labelled) for frames in (training, validation))
         super().__init__(network, fixed, training, validation, config, kT)
+        # Clean positions stay where they are, and so do the fixed terms' forces there: labels are kept less these.
+        for frames in self.sets.values():
+            frames.forces = clean_residual(self, frames)
 
     def draw_levels(self, eps, generator):
         return eps.new_zeros(eps.shape[:2])
@@ -36,15 +39,17 @@ class ForceTask(DenoisingTask):
     def weight(self, sigma):
         return torch.ones_like(sigma)
 
-    def target(self, frames, eps, sigma):
+    def residual(self, frames, eps, sigma):
         return frames.forces.repeat(len(eps), 1, 1)
 
     def validation_step(self, batch, _):
         # Without noise, one look is enough.
-        frames = self.sets["validation"].at(batch.cpu()).to(self.device)
-        eps = torch.zeros_like(frames.positions).unsqueeze(0)
-        loss = self.score_losses(frames, eps, eps.new_zeros(eps.shape[:2])).mean()
-        self.log("held_out_loss", loss, prog_bar=True, on_epoch=True, batch_size=len(batch))
+        batch, whole = batch.cpu(), self.sets["validation"]
+        frames = whole.at(batch[batch % self.processes == self.process]).to(self.device)
+        if len(frames.positions):
+            eps = torch.zeros_like(frames.positions).unsqueeze(0)
+            losses = self.score_losses(frames, eps, eps.new_zeros(eps.shape[:2]))
+            self.log_held_out("held_out_loss", losses.sum() / len(whole.positions))
 
 
 class HybridTask(DenoisingTask):

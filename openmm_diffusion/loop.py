@@ -1,4 +1,8 @@
-"""The training loop of a network, on Lightning: denoising loss, checkpoints, early stopping, resume."""
+"""The training loop of a network, on Lightning: denoising loss, checkpoints, early stopping, resume.
+
+In several processes each takes its share of every batch, of the same draws as one process would make: the
+gradient, averaged over the processes by Lightning's DDP, is that of one process up to rounding.
+"""
 
 import logging
 import math
@@ -11,6 +15,9 @@ import pandas
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from .noise import denoising_force, draw_noise, draw_sigmas
@@ -58,6 +65,11 @@ class DenoisingTask(pl.LightningModule):
         fresh = config.noise.fresh
         self.fixed_noise = None if fresh else draw_noise(training.positions, config.noise, generator, training.mask)
         self.fixed_sigmas = None if fresh else draw_sigmas(self.fixed_noise, config.noise, generator)
+        self.process, self.processes = 0, 1
+        self.held_out_residuals = {}
+
+    def setup(self, stage):
+        self.process, self.processes = self.global_rank, self.trainer.world_size
 
     def draw_levels(self, eps, generator):
         """Noise level (nm) of every copy, shape (n_copies, n_frames)."""
@@ -71,7 +83,13 @@ class DenoisingTask(pl.LightningModule):
         """Unbiased estimate of the total force at every copy (n_copies n_frames, n_particles, 3), kJ/mol/nm."""
         return denoising_force(eps.flatten(0, 1), sigma.flatten()[:, None, None], self.kT)
 
-    def score_losses(self, frames, eps, sigma):
+    def residual(self, frames, eps, sigma):
+        """What is left for the network to learn: the target less the forces of the fixed terms, kJ/mol/nm."""
+        y, boxes = frames.noised(sigma, eps)
+        _, fixed = energy_and_forces(self.fixed[0].to(self.device), y, boxes, frames.species, sigma=sigma.flatten())
+        return self.target(frames, eps, sigma) - fixed
+
+    def score_losses(self, frames, eps, sigma, residual=None):
         """The loss of every copy, shape (n_copies, n_frames).
 
         Parameters
@@ -79,18 +97,19 @@ class DenoisingTask(pl.LightningModule):
         frames : TrainingSet
         eps : Tensor, shape (n_copies, n_frames, n_particles, 3)
         sigma : Tensor, shape (n_copies, n_frames), nm
+        residual : Tensor, shape (n_copies n_frames, n_particles, 3), kJ/mol/nm, optional
+            Where it is known from an earlier visit.
         """
         y, boxes = frames.noised(sigma, eps)
-        levels = sigma.flatten()
-        _, fixed = energy_and_forces(self.fixed[0].to(self.device), y, boxes, frames.species, sigma=levels)
-        target = self.target(frames, eps, sigma) - fixed
-        _, force = energy_and_forces(self.network, y, boxes, frames.species, self.training, levels)
+        residual = self.residual(frames, eps, sigma) if residual is None else residual
+        _, force = energy_and_forces(self.network, y, boxes, frames.species, self.training, sigma.flatten())
         unit = self.kT / 0.1
-        losses = ((force * force - 2 * force * target) * frames.mask).sum((1, 2)) / (unit**2 * frames.mask.sum())
+        losses = ((force * force - 2 * force * residual) * frames.mask).sum((1, 2)) / (unit**2 * frames.mask.sum())
         return losses.view_as(sigma)
 
     def training_step(self, batch, _):
-        # Frames and noise follow from the step's number: a resumed run goes on as the killed one would have.
+        # Frames and noise follow from the step's number: a resumed run goes on as the killed one would have, and
+        # all processes draw the same batch, of which each takes its share.
         frames, settings = self.sets["training"], self.config.training
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + int(batch))
         chosen = torch.randint(len(frames.positions), (settings.batch,), generator=generator)
@@ -99,9 +118,10 @@ class DenoisingTask(pl.LightningModule):
             sigma = self.draw_levels(eps, generator)
         else:
             eps, sigma = self.fixed_noise[:, chosen], self.fixed_sigmas[:, chosen]
-        losses = self.score_losses(frames.at(chosen).to(self.device), eps.to(self.device), sigma.to(self.device))
-        loss = (self.weight(sigma).to(self.device) * losses).mean()
-        self.log("training_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=1)
+        mine = slice(self.process, None, self.processes)
+        frames, eps, sigma = (part.to(self.device) for part in (frames.at(chosen[mine]), eps[:, mine], sigma[:, mine]))
+        loss = (self.weight(sigma) * self.score_losses(frames, eps, sigma)).mean()
+        self.log("training_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         return loss
 
     def validation_step(self, batch, _):
@@ -109,17 +129,35 @@ class DenoisingTask(pl.LightningModule):
         frames, settings = self.sets["validation"].at(batch.cpu()), self.config.training
         noise = self.config.noise.model_copy(update={"draws": 1, "antithetic": True})
         generator = torch.Generator().manual_seed(settings.seed + 1_000_000_007 + int(batch[0]))
-        for _ in range(settings.validation_draws):
-            eps = draw_noise(frames.positions, noise, generator, frames.mask)
+        mine = torch.nonzero(batch.cpu() % self.processes == self.process).flatten()
+        if not len(mine):
+            return
+        share = frames.at(mine).to(self.device)
+        part = len(mine) / (len(self.sets["validation"].positions) * settings.validation_draws)
+        for draw in range(settings.validation_draws):
+            eps = draw_noise(frames.positions, noise, generator, frames.mask)[:, mine].to(self.device)
             total = 0.0
             for level in self.levels:
-                sigma = torch.full(eps.shape[:2], level)
-                losses = self.score_losses(frames.to(self.device), eps.to(self.device), sigma.to(self.device))
-                loss = losses.mean()
+                loss = self.held_out_losses(share, eps, level, (int(batch[0]), draw, level)).mean()
                 if len(self.levels) > 1:
-                    self.log(f"held_out_loss_{level:.4g}_nm", loss, on_epoch=True, batch_size=len(batch))
+                    self.log_held_out(f"held_out_loss_{level:.4g}_nm", part * loss)
                 total = total + level_weight(level, noise) * loss / len(self.levels)
-            self.log("held_out_loss", total, prog_bar=True, on_epoch=True, batch_size=len(batch))
+            self.log_held_out("held_out_loss", part * total)
+
+    def held_out_losses(self, frames, eps, level, key):
+        """`score_losses` at one noise level (nm); the same noise comes back at every check, by the name `key`."""
+        sigma = eps.new_full(eps.shape[:2], level)
+        if key not in self.held_out_residuals:
+            self.held_out_residuals[key] = self.residual(frames, eps, sigma)
+        return self.score_losses(frames, eps, sigma, self.held_out_residuals[key])
+
+    def log_held_out(self, name, part):
+        """Log a loss of which this is a part: the parts are added up, over the processes too.
+
+        Lightning's own mean over processes (2.6) rounds the number of frames that each has seen.
+        """
+        bar = name == "held_out_loss"
+        self.log(name, part, prog_bar=bar, on_epoch=True, batch_size=1, reduce_fx="sum", sync_dist=True)
 
     def configure_optimizers(self):
         settings = self.config.training
@@ -193,7 +231,7 @@ def train_network(task, directory, resume, progress=True):
     Returns
     -------
     dict
-        `held_out_loss` of the best check, `steps` taken.
+        `held_out_loss` of the best check, `steps` taken, `best`: path of the weights.
     """
     settings = task.config.training
     # Checked and saved within the epoch, where a resumed run can take it up; the best and the last are two files.
@@ -214,14 +252,19 @@ def train_network(task, directory, resume, progress=True):
     last = directory / "checkpoints" / "last.ckpt"
     resume = resume and last.exists()
     steps = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if resume else 0
+    several = settings.devices > 1
     with warnings.catch_warnings():
         # Data and logs are small and in memory: Lightning's advice on workers and intervals is not for us.
         warnings.filterwarnings("ignore", ".*(does not have many workers|log_every_n_steps|exists and is not empty).*")
         trainer = pl.Trainer(
             max_steps=settings.steps,
             accelerator="cuda" if torch.cuda.is_available() else "cpu",
-            devices=1,
-            logger=csv_log(directory, steps),
+            devices=settings.devices,
+            # `processes` has started them: this is one.  Buffers are constants, the same in all.
+            strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
+            plugins=[LightningEnvironment()] if several else None,
+            use_distributed_sampler=False,  # the task shares batches out itself
+            logger=csv_log(directory, steps) if rank_zero_only.rank == 0 else False,
             callbacks=callbacks,
             gradient_clip_val=settings.gradient_clip,
             reload_dataloaders_every_n_epochs=1,
@@ -239,6 +282,12 @@ def train_network(task, directory, resume, progress=True):
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
     task.fixed[0].cpu()
-    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-    task.load_state_dict(weights["state_dict"])
-    return {"held_out_loss": float(best.best_model_score), "steps": int(trainer.global_step)}
+    load_weights(task, best.best_model_path)
+    return {
+        "held_out_loss": float(best.best_model_score), "steps": int(trainer.global_step), "best": best.best_model_path,
+    }  # fmt: skip
+
+
+def load_weights(task, path):
+    """Give a task's network the (averaged) weights of a checkpoint."""
+    task.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])

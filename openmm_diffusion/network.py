@@ -116,7 +116,7 @@ class Interaction(nn.Module):
     def forward(
         self, features: Tensor, species: Tensor, senders: Tensor, receivers: Tensor, harmonics: Tensor, radial: Tensor
     ) -> Tensor:
-        messages = self.product(self.before(features)[senders], harmonics, self.radial(radial))
+        messages = self.product(self.before(features).index_select(0, senders), harmonics, self.radial(radial))
         collected = torch.zeros(features.shape[0], messages.shape[1], dtype=messages.dtype, device=messages.device)
         collected = collected.index_add(0, receivers, messages) * self.normalisation
         return self.gate(self.after(collected) + self.self_connection(features, species))

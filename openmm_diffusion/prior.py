@@ -98,8 +98,9 @@ class Coulomb(nn.Module):
         # erfc(alpha r_c) = tolerance, as OpenMM chooses it; exp(-k^2 / 4 alpha^2) = tolerance ends the sum over k.
         self.alpha = math.sqrt(-math.log(2 * tolerance)) / self.cutoff
         k_max = 2 * self.alpha * math.sqrt(-math.log(tolerance))
-        waves = np.zeros((0, 3)) if box is None else _half_space_waves(np.asarray(box, dtype=float), k_max)
+        waves, counted = _waves(None if box is None else np.asarray(box, dtype=float), k_max)
         self.register_buffer("waves", torch.as_tensor(waves, dtype=torch.float64), persistent=False)
+        self.register_buffer("counted", torch.as_tensor(counted), persistent=False)
 
     def forward(self, c: Configuration) -> Tensor:
         """Energy of each frame, shape (n_frames,), kJ/mol."""
@@ -120,36 +121,54 @@ class Coulomb(nn.Module):
         return (q[upper[0]] * q[upper[1]] / torch.sqrt((vectors * vectors).sum(-1))).sum(-1)
 
     def reciprocal(self, positions: Tensor, box: Tensor, q: Tensor) -> Tensor:
-        """Smooth part of the sum, self energy removed; the half space of wave vectors counts twice."""
+        """Smooth part of the sum, self energy removed; the half space of wave vectors counts twice.
+
+        exp(i k . r) is a product of two factors, one for n_a and n_b and one for n_c: a matrix product over the
+        particles gives sum_j q_j exp(i k . r_j) for all k at once, from few sines and cosines.
+        """
         boxes = box if box.dim() == 3 else box.unsqueeze(0)
-        k = 2 * math.pi * _reciprocal_vectors(self.waves.to(q.dtype), boxes)
-        k_squared = (k * k).sum(-1)
-        phase = torch.matmul(positions, k.transpose(1, 2))
-        cosine = (q.unsqueeze(-1) * torch.cos(phase)).sum(1)
-        sine = (q.unsqueeze(-1) * torch.sin(phase)).sum(1)
-        weight = torch.exp(-k_squared / (4 * self.alpha**2)) / k_squared
+        inverse, waves = _inverse(boxes), self.waves.to(q.dtype)
+        k = 2 * math.pi * torch.matmul(waves.flatten(0, 1), inverse.transpose(1, 2))
+        k_squared = torch.where(self.counted.flatten(), (k * k).sum(-1), torch.ones_like(k[..., 0]))
+        weight = self.counted.flatten() * torch.exp(-k_squared / (4 * self.alpha**2)) / k_squared
+        angles = 2 * math.pi * torch.matmul(positions, inverse)
+        n_ab, n_c = waves.shape[0], waves.shape[1]
+        ab = torch.matmul(angles[..., :2], waves[:, 0, :2].t())
+        c = angles[..., 2:] * waves[0, :, 2]
+        left = torch.cat([torch.cos(ab), torch.sin(ab)], 2)
+        right = q.unsqueeze(-1) * torch.cat([torch.cos(c), torch.sin(c)], 2)
+        products = torch.matmul(left.transpose(1, 2), right)
+        cosine = (products[:, :n_ab, :n_c] - products[:, n_ab:, n_c:]).flatten(1)
+        sine = (products[:, n_ab:, :n_c] + products[:, :n_ab, n_c:]).flatten(1)
         volume = boxes[:, 0, 0] * boxes[:, 1, 1] * boxes[:, 2, 2]
         smooth = 4 * math.pi / volume * (weight * (cosine * cosine + sine * sine)).sum(-1)
         return smooth - self.alpha / math.sqrt(math.pi) * (q * q).sum()
 
 
-def _reciprocal_vectors(waves: Tensor, boxes: Tensor) -> Tensor:
-    """n box^-1 transposed, for integer n (n_waves, 3): box k = n solved downwards, as boxes are triangular."""
-    n, b = waves.unsqueeze(0), boxes.unsqueeze(1)
-    x = n[..., 0] / b[..., 0, 0]
-    y = (n[..., 1] - b[..., 1, 0] * x) / b[..., 1, 1]
-    z = (n[..., 2] - b[..., 2, 0] * x - b[..., 2, 1] * y) / b[..., 2, 2]
-    return torch.stack([x, y, z], -1)
+def _inverse(boxes: Tensor) -> Tensor:
+    """Inverse of boxes (n, 3, 3), which are lower triangular: in closed form, which compiles into the rest."""
+    a, b, c = boxes[:, 0, 0], boxes[:, 1, 1], boxes[:, 2, 2]
+    bx, cx, cy = boxes[:, 1, 0], boxes[:, 2, 0], boxes[:, 2, 1]
+    none = torch.zeros_like(a)
+    rows = [1 / a, none, none, -bx / (a * b), 1 / b, none, (bx * cy - b * cx) / (a * b * c), -cy / (b * c), 1 / c]
+    return torch.stack(rows, -1).view(-1, 3, 3)
 
 
-def _half_space_waves(box, k_max):
-    """Integer wave vectors n with |2 pi n box^-1| < k_max, one of each pair n and -n, without zero."""
+def _waves(box, k_max):
+    """Grid of integer wave vectors n, shape (n_ab, n_c, 3), and which of them count, shape (n_ab, n_c).
+
+    Those with |2 pi n box^-1| < k_max do, one of each pair n and -n, without zero; none do without a box.
+    """
+    if box is None:
+        return np.zeros((1, 1, 3)), np.zeros((1, 1), dtype=bool)
     # |n_a| = |k . a| / 2 pi is bounded by k_max |a| / 2 pi.
-    bounds = np.ceil(k_max * np.linalg.norm(box, axis=1) / (2 * np.pi)).astype(int)
-    n = np.stack(np.meshgrid(*[np.arange(-b, b + 1) for b in bounds], indexing="ij"), -1).reshape(-1, 3)
-    half = (n[:, 0] > 0) | ((n[:, 0] == 0) & ((n[:, 1] > 0) | ((n[:, 1] == 0) & (n[:, 2] > 0))))
-    n = n[half]
-    return n[np.linalg.norm(2 * np.pi * n @ np.linalg.inv(box).T, axis=1) < k_max]
+    bounds = np.floor(k_max * np.linalg.norm(box, axis=1) / (2 * np.pi)).astype(int)
+    first = [0, -bounds[1], -bounds[2]]
+    n = np.stack(np.meshgrid(*[np.arange(f, b + 1) for f, b in zip(first, bounds)], indexing="ij"), -1)
+    half = (n[..., 0] > 0) | ((n[..., 0] == 0) & ((n[..., 1] > 0) | ((n[..., 1] == 0) & (n[..., 2] > 0))))
+    counted = half & (np.linalg.norm(2 * np.pi * n @ np.linalg.inv(box).T, axis=-1) < k_max)
+    used = counted.any(axis=2)
+    return n[used], counted[used]
 
 
 #: Noise levels by which the wall retreats as the noise grows over a range.  Two would do where the margin is most

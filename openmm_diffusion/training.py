@@ -4,6 +4,7 @@ First the prior is set up, then the pair potential fitted in closed form, then t
 network trained on what they leave over.
 """
 
+import json
 import logging
 import tempfile
 from pathlib import Path
@@ -20,8 +21,9 @@ from .geometry import check_cutoff
 from .header import CoulombTerm, Header, NetworkTerm, WallTerm
 from .neighbours import neighbour_pairs
 from .pairtraining import fit_pair, report_weights
+from .processes import run_processes
 from .rdf import compute_rdf, rmsd, smear, split_half_error
-from .trainingset import check_labels, divide, resampled, tensors
+from .trainingset import check_devices, check_labels, divide, resampled, tensors
 from .units import thermal_energy
 
 log = logging.getLogger(__name__)
@@ -119,6 +121,7 @@ def _train(frames, config, output, resume, progress, sample=None):
         *(0 if part is None else len(part) for part in (training, validation, test)),
     )
     check_labels(training, validation, config)
+    check_devices(validation, config)
     header = _header(frames, training, validation, test, config)
     if sample is not None:
         training = resampled(training, sample)
@@ -224,12 +227,35 @@ def _header(frames, training, validation, test, config):
 def _add_network(denoiser, training, validation, config, output, resume, progress):
     """The denoiser with a network trained on what its other terms leave over."""
     try:
-        from .forceloss import make_task  # Lightning, an extra
-        from .loop import train_network
+        from .loop import load_weights, train_network  # Lightning, an extra
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"training a network needs {error.name}: pip install 'openmm_diffusion[train]', or set network: null"
         ) from error
+    task, module, header = network_task(denoiser, training, validation, config)
+    if config.target == "hybrid":
+        report_weights(header, "network", task.force_weights.tolist(), task.textbook_weights.tolist())
+    if config.training.devices == 1:
+        result = train_network(task, output, resume, progress)
+    else:
+        result = train_in_processes(denoiser, training, validation, config, output, resume, progress)
+        load_weights(task, result["best"])
+    if not result["held_out_loss"] < 0:
+        if config.pair is None:
+            raise ValueError(
+                f"the network learnt nothing: its held-out loss is {result['held_out_loss']:.4f}, and 0 without it; "
+                "lower training.learning_rate, or give more frames"
+            )
+        log.warning("the network does not improve the held-out loss (%.4f): left out", result["held_out_loss"])
+        return denoiser
+    header.held_out.update(network_loss=result["held_out_loss"], network_steps=result["steps"])
+    return denoiser.rebuilt(header.terms, [*denoiser.modules(), module])
+
+
+def network_task(denoiser, training, validation, config):
+    """A network not trained yet: its Lightning task, its module, and the header of the denoiser with it."""
+    from .forceloss import make_task
+
     torch.manual_seed(config.training.seed)
     data = tensors(training, denoiser, config, torch.float32)
     some = torch.arange(0, len(training), max(1, len(training) // 100))
@@ -248,16 +274,17 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
         alone.model, denoiser.model, data, tensors(validation, denoiser, config, torch.float32), config,
         thermal_energy(training.temperature),
     )  # fmt: skip
-    if config.target == "hybrid":
-        report_weights(header, "network", task.force_weights.tolist(), task.textbook_weights.tolist())
-    result = train_network(task, output, resume, progress)
-    if not result["held_out_loss"] < 0:
-        if config.pair is None:
-            raise ValueError(
-                f"the network learnt nothing: its held-out loss is {result['held_out_loss']:.4f}, and 0 without it; "
-                "lower training.learning_rate, or give more frames"
-            )
-        log.warning("the network does not improve the held-out loss (%.4f): left out", result["held_out_loss"])
-        return denoiser
-    header.held_out.update(network_loss=result["held_out_loss"], network_steps=result["steps"])
-    return denoiser.rebuilt(header.terms, [*denoiser.modules(), module])
+    return task, module, header
+
+
+def train_in_processes(denoiser, training, validation, config, output, resume, progress):
+    """`train_network` in `training.devices` processes, which find in files what they need; its result."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        training.save(directory / "training.npz")
+        validation.save(directory / "validation.npz")
+        denoiser.save(directory / "denoiser.safetensors")
+        settings = {"output": str(output.resolve()), "resume": resume, "progress": progress}
+        (directory / "run.json").write_text(json.dumps(settings | {"config": config.model_dump(mode="json")}))
+        run_processes(["-m", "openmm_diffusion.rank", name], config.training.devices)
+        return json.loads((directory / "result.json").read_text())

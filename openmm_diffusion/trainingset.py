@@ -107,6 +107,25 @@ def check_labels(training, validation, config):
         )
 
 
+def check_devices(validation, config):
+    """Refuse more processes than there are GPUs, on a machine that has some, or frames for their held-out loss."""
+    number = config.training.devices
+    if config.network is None or number == 1:
+        return
+    if torch.cuda.is_available() and number > torch.cuda.device_count():
+        raise ValueError(
+            f"training.devices is {number}, but this machine has {torch.cuda.device_count()} GPUs: give no more "
+            "than that, or hide them (CUDA_VISIBLE_DEVICES=) to train on the CPU"
+        )
+    # Force matching knows labelled frames only.
+    n = int(validation.labelled.sum()) if config.target == "force" else len(validation)
+    if number > n:
+        raise ValueError(
+            f"training.devices is {number}, but there are {n} validation frames to share: give fewer devices, or more "
+            "frames (data.validation_fraction)"
+        )
+
+
 def tensors(frames, denoiser, config, dtype):
     """A `TrainingSet` of frames, with the coordinates that the configuration noises."""
     index = denoiser.species_index(frames.species)

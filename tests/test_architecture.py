@@ -15,7 +15,7 @@ GROUND = "units geometry neighbours configuration verlet noise network rdf valid
 GROUND += "solution resampling".split()
 NOUNS = "frames prior pair scorematching forcematching header terms relativeentropy config denoiser combination".split()
 WINGS = {
-    "training side": "training pairtraining trainingset loop forceloss".split(),
+    "training side": "training pairtraining trainingset loop forceloss processes rank".split(),
     "force side": "force torchscript pythonforce compiled".split(),
 }
 ABOVE = (

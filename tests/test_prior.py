@@ -103,6 +103,28 @@ def test_ewald_energy_does_not_depend_on_how_it_is_split(box):
     assert np.abs(loose[1] - tight[1]).max() < 1e-4 * np.abs(tight[1]).max()
 
 
+@pytest.mark.parametrize("box", [CUBIC, TRICLINIC])
+def test_the_smooth_part_is_the_sum_over_wave_vectors(box):
+    # One by one, both halves of the space of wave vectors, more of them than can count.
+    positions, coulomb = random_positions(9), Coulomb(CHARGES, 1.0, box)
+    q = np.array(CHARGES)[SPECIES]
+    k_max = 2 * coulomb.alpha * np.sqrt(-np.log(1e-5))
+    n = np.stack(np.meshgrid(*[np.arange(-12, 13)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    k = 2 * np.pi * n @ np.linalg.inv(box).T
+    k2 = (k**2).sum(1)
+    k, k2 = k[(k2 > 0) & (k2 < k_max**2)], k2[(k2 > 0) & (k2 < k_max**2)]
+    phase = positions @ k.T
+    S = (q[:, None] * np.exp(1j * phase)).sum(0)
+    weight = 2 * np.pi / np.linalg.det(box) * np.exp(-k2 / (4 * coulomb.alpha**2)) / k2
+    energy = (weight * abs(S) ** 2).sum() - coulomb.alpha / np.sqrt(np.pi) * (q**2).sum()
+    pull = 2 * weight * (np.sin(phase) * S.real - np.cos(phase) * S.imag)
+    y = torch.as_tensor(positions[None]).requires_grad_(True)
+    ours = coulomb.reciprocal(y, torch.as_tensor(box), torch.as_tensor(q))
+    assert ours.item() == pytest.approx(energy, rel=1e-12)
+    forces = -torch.autograd.grad(ours.sum(), y)[0][0].numpy()
+    np.testing.assert_allclose(forces, q[:, None] * (pull @ k), rtol=1e-9, atol=1e-10 * np.abs(forces).max())
+
+
 def test_without_a_box_coulomb_is_the_plain_sum():
     positions = random_positions(3)
     q = np.array(CHARGES)[SPECIES]

@@ -537,7 +537,8 @@ def stepped(potential, sigma, y):
     frames[:, 0, 0] = y
     forces = np.zeros_like(frames)
     forces[:, 0, 0] = smoothed_force(potential, sigma, y)
-    model = SimpleNamespace(sigma=sigma, header=SimpleNamespace(temperature=300.0), forces=lambda *arguments: forces)
+    header = SimpleNamespace(temperature=300.0, particles=[3], was_noised=lambda particles: np.ones((1, 3)))
+    model = SimpleNamespace(sigma=sigma, header=header, forces=lambda *arguments: forces)
     half = half_step(model, frames)[:, 0, 0]
     return half, 2 * half - y
 

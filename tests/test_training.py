@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from models import licl_denoiser, licl_frames
 from scipy.stats import norm
 
 from openmm_diffusion.config import DataConfig, read_config
 from openmm_diffusion.denoiser import Denoiser
+from openmm_diffusion.forceloss import make_task
 from openmm_diffusion.frames import Frames
+from openmm_diffusion.noise import draw_noise
 from openmm_diffusion.training import divide, train, warn_of_smoothing
+from openmm_diffusion.trainingset import tensors
 from openmm_diffusion.units import thermal_energy
 
 LI, CL = 3, 17
@@ -168,6 +172,23 @@ def test_a_killed_training_resumes_where_it_was(tmp_path):
     again = train(None, TINY, killed, resume=True, progress=False)
     assert again.header.held_out == resumed.header.held_out
     assert metrics(killed) == got
+
+
+def test_what_is_kept_between_checks_is_what_would_be_computed_again():
+    config = read_config({"noise": {"sigma": 0.005}})
+    denoiser = licl_denoiser(kinds=("coulomb", "pair", "network"), precision="double")
+    network = denoiser.subset(["network"]).model
+    frames = tensors(licl_frames(), denoiser, config, torch.float64)
+    task = make_task(network, denoiser.subset(["coulomb", "pair"]).model, frames, frames, config, KT).eval()
+    eps = draw_noise(frames.positions, config.noise, torch.Generator().manual_seed(0))
+    first = task.held_out_losses(frames, eps, 0.005, key=0)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.mul_(1.1)
+    again = task.held_out_losses(frames, eps, 0.005, key=0)
+    expected = task.score_losses(frames, eps, torch.full(eps.shape[:2], 0.005, dtype=torch.float64))
+    torch.testing.assert_close(again, expected, rtol=1e-12, atol=0)
+    assert (again - first).abs().min() > 1e-6
 
 
 # ---- what is refused, and what is warned of
