@@ -144,6 +144,17 @@ class Config(BaseModel):
         return self
 
     @pydantic.model_validator(mode="after")
+    def whole_vectors(self):
+        """Forces of a vector head sum to zero over all particles, those on noised coordinates alone need not."""
+        partial = self.noise.species is not None or self.noise.axes != "xyz"
+        if partial and self.network is not None and self.network.head == "vector":
+            raise ValueError(
+                "network.head is vector, but noise.species or noise.axes leave coordinates clean: its forces, freed of "
+                "their net force, would be wrong there; use head: energy, or noise everything"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
     def clean_force_matching(self):
         """Force labels belong to the clean positions, and to one noise level."""
         if self.target == "force" and self.pair is not None and self.pair.sigma:

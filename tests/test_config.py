@@ -55,6 +55,7 @@ def test_config_survives_a_round_trip_through_yaml(tmp_path):
         ({"prior": {"coulomb": {}}}, r"prior\.coulomb\.charges is missing"),
         ({"pair": {"penalties": [0.1, -1]}}, r"pair\.penalties\.1 is -1"),
         ({"noise": 3}, r"noise is 3"),
+        ({"noise": {"axes": "xy"}, "network": {"head": "vector"}}, r"network\.head is vector, but noise\.species or"),
     ],
 )
 def test_wrong_values_are_refused_with_the_path_of_their_key(tmp_path, values, message):
