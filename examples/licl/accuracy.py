@@ -33,6 +33,7 @@ CONFIGS = {
     "pair, 0.05 A": {"noise": {"sigma": 0.005}, "network": None},
     "pair, 0.1 A": {"noise": {"sigma": 0.01}, "network": None},
     "pair, 0.265 A": {"noise": {"sigma": 0.0265}, "network": None},
+    "pair, 0.265 A, near wall": {"noise": {"sigma": 0.0265}, "network": None},
     "network, 0.05 A": {
         "noise": {"sigma": 0.005},
         "pair": None,
@@ -82,7 +83,8 @@ def model(name, frames, n_frames, division, root):
         },
         "prior": {
             "coulomb": {"charges": {"Li": 1, "Cl": -1}, "relative_permittivity": 78.3},
-            # Noise of 0.265 A brings pairs so much closer: a wall at the usual place would stand among them.
+            # Noise of 0.265 A brings pairs so much closer: a wall at the usual place stands among them.  Without it,
+            # though, ions of unlike charge fall into each other in MD.
             "wall": {"margin": 0.1 if name == "pair, 0.265 A" else 0.02},
         },
         **CONFIGS[name],
