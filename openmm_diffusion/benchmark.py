@@ -12,14 +12,18 @@ import openmm
 import pandas
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from .config import validated
 from .denoiser import Denoiser
 from .figures import benchmark_figure
+from .outputs import made
 from .paths import GROUP, NEQUIP, PATHS, cold_start, learnt_forces, path_context, path_system
-from .systems import create_system, random_positions, training_topology
+from .systems import create_system, default_platform, random_positions, training_topology
 from .timing import Runner, interleaved, relative_differences, summary
+
+#: Of a row, what is measured before the rounds.
+COSTS = ("start_s", "restart_s", "compile_s", "memory_MB", "rms_difference", "max_difference")
 
 #: Frames (one every ps) on which forces are compared and from which every slice of MD starts.
 FRAMES = 5
@@ -56,7 +60,7 @@ class BenchmarkConfig(BaseModel):
     threads: PositiveInt = 1
     rounds: PositiveInt = 5
     seconds: PositiveFloat = 2.0
-    timestep: PositiveFloat = 0.004
+    timestep: float = Field(0.004, gt=0, le=0.05)
 
 
 def benchmark(model, output, config=None, report=None):
@@ -89,8 +93,7 @@ def benchmark(model, output, config=None, report=None):
     names, platform = _paths(config), _platform(config.platform)
     if config.nequip is not None and not config.nequip.is_file():
         raise FileNotFoundError(f"there is no NequIP file {config.nequip}: give a model written by nequip-deploy")
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
+    output = made(output)
     topology, load = training_topology(denoiser), os.getloadavg()
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
@@ -118,7 +121,7 @@ def _paths(config):
     names = known if config.paths is None else [*config.paths, *known[len(PATHS) :]]
     unknown = [name for name in names if name not in known]
     if unknown:
-        remedy = "give its file (--nequip)" if unknown[0] == NEQUIP else f"choose from {', '.join(known)}"
+        remedy = "give its file (--nequip)" if unknown[0] == NEQUIP else f"choose from {', '.join(map(repr, known))}"
         raise ValueError(f"paths has {unknown[0]!r}: {remedy}")
     return list(dict.fromkeys(["prior", *names]))
 
@@ -130,9 +133,7 @@ def _platform(name):
         if name not in names:
             raise ValueError(f"platform is {name!r}: OpenMM has {', '.join(names)} on this machine")
         return name
-    system = openmm.System()
-    system.addParticle(1.0)
-    return openmm.Context(system, openmm.VerletIntegrator(0.001)).getPlatform().getName()
+    return default_platform()
 
 
 def _frames(denoiser, topology, config, platform):
@@ -172,7 +173,7 @@ def _start(denoiser, topology, names, config, platform, frames, report):
                 nequip_file=config.nequip and str(config.nequip), timestep=config.timestep,
                 positions=several[0].tolist(),
             )  # fmt: skip
-            row = {"path": name, "copies": copies, "note": ""}
+            row = {"path": name, "copies": copies, **dict.fromkeys(COSTS, np.nan), "note": ""}
             rows.append(row)
             try:
                 row.update(cold_start(request))

@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 import tempfile
-import threading
 import time
 import zipfile
 from importlib.metadata import version
@@ -20,14 +19,12 @@ import torch
 
 from .configuration import cast, listed_configuration
 from .geometry import wrap
+from .terms import TRACING
 
 log = logging.getLogger(__name__)
 
 #: Names the directory that compiled forces are kept in; without it, the user's cache directory.
 CACHE = "OPENMM_DIFFUSION_CACHE"
-
-#: Held while a model is traced: torch replaces its own functions meanwhile, and no other thread may call them.
-TRACING = threading.RLock()
 
 #: From this number of pairs on, one core is slower than all: two cores need 20 us to share work.
 PAIRS_PER_THREAD = 4000
@@ -117,7 +114,12 @@ class CompiledForces:
         # It warns where there is no CUDA, whatever is compiled.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         started = time.perf_counter()
-        log.info("compiling the force for up to %d pairs; takes a minute at most, once", self.capacity)
+        log.info("compiling the force for up to %d pairs: once, it is kept for the next start", self.capacity)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            directory = tempfile.TemporaryDirectory(dir=path.parent)
+        except OSError as error:
+            raise OSError(f"{path.parent} cannot be written to ({error.strerror}): name another in {CACHE}") from error
 
         def evaluate(positions, box, first, second):
             return listed_energy_and_forces(model, positions, box, species, first, second, self.sizes, like)
@@ -133,10 +135,9 @@ class CompiledForces:
         if not self.periodic:
             example = (example[0], *example[2:])
         graph = make_fx(evaluate if self.periodic else evaluate_open)(*example)
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Elsewhere first: a call that was stopped leaves nothing that looks whole.
-        with tempfile.TemporaryDirectory(dir=path.parent) as directory:
-            package = Path(directory, "force.pt2")
+        with directory as name:
+            package = Path(name, "force.pt2")
             torch._inductor.aoti_compile_and_package(
                 torch.export.export(graph, example),
                 package_path=str(package),
@@ -158,8 +159,12 @@ def listed_energy_and_forces(model, positions, box, species, first, second, size
 
 
 def _whole(path):
-    """Whether there is a compiled graph, and not a part of one."""
-    return zipfile.is_zipfile(path) if path.exists() else False
+    """Whether there is a compiled graph, and not a part of one: a damaged library would end the process."""
+    try:
+        with zipfile.ZipFile(path) as package:
+            return bool(package.namelist()) and package.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _digest(values):
@@ -167,10 +172,12 @@ def _digest(values):
     digest = hashlib.sha256()
     for value in values:
         digest.update(value if isinstance(value, bytes) else repr(value).encode())
-    digest.update(f"{torch.__version__} {version('e3nn')} {platform.platform()} {_processor()}".encode())
+    machine = [platform.platform(), _processor(), os.environ.get("CXX", "")]
+    if torch.cuda.is_available():
+        machine.append(torch.cuda.get_device_name())
+    digest.update(" ".join([torch.__version__, version("e3nn"), *machine]).encode())
     for module in sorted(Path(__file__).parent.glob("*.py")):
-        if module.stem in ("compiled", "configuration", "geometry", "network", "noise", "pair", "prior", "terms"):
-            digest.update(module.read_bytes())
+        digest.update(module.read_bytes())
     return digest.hexdigest()[:32]
 
 

@@ -83,8 +83,9 @@ class Denoiser:
             other.model.double()
         return other
 
-    def with_ewald(self, **changes):
-        """This denoiser with another `tolerance` or real-space `cutoff` (nm) of its Ewald sum: same physics."""
+    def with_ewald(self, tolerance=None, cutoff=None):
+        """This denoiser with another tolerance or real-space cutoff (nm) of its Ewald sum; None: as it is."""
+        changes = {k: v for k, v in (("tolerance", tolerance), ("cutoff", cutoff)) if v is not None}
         terms = [t.model_copy(update=changes) if t.kind == "coulomb" else t for t in self.header.terms]
         return self.rebuilt(terms, self.modules())
 

@@ -19,12 +19,13 @@ import torch
 from .combination import merged
 from .denoiser import Denoiser
 from .evaluate import COLUMNS
-from .export import made, pair_curves
+from .export import pair_curves
 from .forceerror import compare_forces, force_rows
 from .forcematching import labelled_moments, mixed
 from .frames import Frames
 from .geometry import check_cutoff, wrap
 from .header import PairTerm
+from .outputs import made
 from .pair import PairConfig, SplinePair
 from .scorematching import solve
 from .structure import first_minima, noised

@@ -1,5 +1,6 @@
 """A model as files that other people's scripts use without this package: System XML, topology, curves."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ from openmm import app, unit
 
 from .combination import merged
 from .denoiser import Denoiser
+from .outputs import made
 from .pair import POINTS
 from .systems import create_system, random_positions, training_topology
 from .units import nanometers, symbols
+
+log = logging.getLogger(__name__)
 
 FORMATS = ("native", "torchscript")
 
@@ -97,6 +101,11 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         raise ValueError(f"format is {format!r}: choose one of {', '.join(FORMATS)}")
     _check_terms(denoiser, format)
     topology = training_topology(denoiser) if topology is None else topology
+    if topology.getPeriodicBoxVectors() is None and denoiser.header.box is not None:
+        log.warning(
+            "the topology has no box (a PDB file names it in CRYST1), but the model was trained in one: what is "
+            "written is not periodic"
+        )
     system = create_system(denoiser, topology, backend=format, ewald_error_tolerance=ewald_error_tolerance)
     if positions is None:
         positions = random_positions(denoiser, topology)
@@ -116,15 +125,6 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         openmmtorch.TorchForce.cast(force).getModule().save(str(output / "learnt.pt"))
     (output / "run.py").write_text(_script(denoiser, topology, format))
     return system
-
-
-def made(directory):
-    """A directory as a Path, made where it does not exist."""
-    directory = Path(directory)
-    if directory.exists() and not directory.is_dir():
-        raise FileExistsError(f"output is {directory}, a file: name a directory")
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
 
 
 def read_pdb(path):

@@ -1,6 +1,7 @@
 """DiffusionForce: a denoiser as an OpenMM Force, through TorchForce, PythonForce or OpenMM's own pair forces."""
 
 import logging
+import numbers
 import warnings
 
 import numpy as np
@@ -18,7 +19,7 @@ from .torchscript import scripted_module, torchscript_failure
 log = logging.getLogger(__name__)
 
 #: A force is named by these, one after the other, so that a System shows what it contains.
-NAME, WITH_COULOMB, WITHOUT_ENERGY = "DiffusionForce", "+Coulomb", " without energy"
+NAME, WITH_COULOMB, WITHOUT_ENERGY, COPIES = "DiffusionForce", "+Coulomb", " without energy", " copies"
 
 BACKENDS = ("auto", "torchscript", "python", "compiled", "native")
 
@@ -70,7 +71,8 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     replicas : int
         Independent copies of the topology in one System: atoms of the first, of the second, and so
         on.  No copy feels another, each has its own periodic images, and one evaluation serves all.
-        For the backends "python" and "compiled".
+        For the backends "python" ("auto" takes it) and "compiled".  The box is one for all, so
+        there is no barostat.
     cuda_graphs : bool
         TorchForce only: shapes that depend on no positions, so that the CUDA platform can replay the
         evaluation as one graph.  All pairs are evaluated, which serves up to some hundred particles.
@@ -94,8 +96,11 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         raise ValueError(f"backend is {backend!r}: choose one of {', '.join(BACKENDS)}")
     if precision not in ("single", "double"):
         raise ValueError(f"precision is {precision!r}: choose single or double")
-    if replicas < 1 or int(replicas) != replicas:
-        raise ValueError(f"replicas is {replicas}: give the number of copies, 1 or more")
+    if not isinstance(replicas, numbers.Integral) or replicas < 1:
+        raise ValueError(f"replicas is {replicas!r}: give the number of copies, a whole number from 1 on")
+    if replicas > 1 and backend == "auto":
+        log.info("DiffusionForce runs through PythonForce, which holds %d replicas", replicas)
+        backend = "python"
     if replicas > 1 and backend not in ("python", "compiled"):
         raise ValueError(
             f'backend is "{backend}", which holds one replica: for {replicas} replicas use "compiled" or "python"'
@@ -115,6 +120,9 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         name += WITH_COULOMB
     if not denoiser.conservative:
         name += WITHOUT_ENERGY
+    if replicas > 1:
+        name += f" x {replicas}{COPIES}"
+    if not denoiser.conservative:
         log.warning(
             "this model has a vector head: its forces have no potential, and the energy of this force is a "
             "surrogate without meaning; use no barostat, minimiser, energy report or NVE with it"
@@ -165,7 +173,11 @@ def check_system(system, name=None):
             stacklevel=2,
         )
     barostat = next((force.getName() for force in forces if "Barostat" in type(force).__name__), None)
-    if barostat and any(n.startswith(NAME) and n.endswith(WITHOUT_ENERGY) for n in names):
+    if barostat and any(n.startswith(NAME) and n.endswith(COPIES) for n in names):
+        raise ValueError(
+            f"{barostat} would set one pressure for all replicas together, and so a wrong volume: simulate one replica"
+        )
+    if barostat and any(n.startswith(NAME) and WITHOUT_ENERGY in n for n in names):
         raise ValueError(
             f"{barostat} needs an energy, but the model has a vector head, which has none: use an energy head"
         )

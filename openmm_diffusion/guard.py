@@ -64,20 +64,21 @@ class Guard:
         allowed = self.allowed[self.species[first % n], self.species[second % n]]
         if (distances < allowed).any():
             worst = int((distances - allowed).argmin())
-            i, j = first[worst] % n, second[worst] % n
-            replica = f" in replica {first[worst] // n}" if len(copies) > 1 else ""
+            i, j, copy = first[worst] % n, second[worst] % n, int(first[worst] // n)
+            replica = f" in replica {copy}" if len(copies) > 1 else ""
             self.stop(
                 f"{self.names[i]} {i} and {self.names[j]} {j} came to {distances[worst]:.3f} nm of each other{replica} "
                 f"at {time:g} ps, closer than the {allowed[worst]:.3f} nm that the data support",
+                copy,
             )
-        self.last_good = positions[:n]
+        self.last_good = positions.reshape(-1, n, 3)
 
-    def stop(self, what):
-        """Keep the last good frame and raise."""
+    def stop(self, what, replica=0):
+        """Keep the last good frame of a replica and raise."""
         kept = "no frame before it was good"
         if self.last_good is not None:
             with open(self.path, "w") as file:
-                app.PDBFile.writeFile(self.topology, self.last_good * unit.nanometer, file)
+                app.PDBFile.writeFile(self.topology, self.last_good[replica] * unit.nanometer, file)
             kept = f"the last good frame is in {self.path}"
         raise SimulationStopped(f"{what}; {kept}: use a shorter time step, other start positions or more training data")
 

@@ -93,8 +93,14 @@ class Coulomb(nn.Module):
         tolerance = 1e-5 if tolerance is None else tolerance
         self.register_buffer("charges", torch.as_tensor(charges, dtype=torch.float64), persistent=False)
         self.prefactor = COULOMB / relative_permittivity
+        if not 0 < tolerance < 0.5:
+            raise ValueError(f"Ewald tolerance is {tolerance:g}: give a relative error, such as 5e-4")
         width = 1.0 if box is None else float(np.diagonal(box).min())
         self.cutoff = 0.5 * width if cutoff is None or box is None else cutoff
+        if not 0 < self.cutoff <= 0.5 * width * (1 + 1e-6):
+            raise ValueError(
+                f"Ewald cutoff is {self.cutoff:g} nm: give one of at most half the box, {width / 2:.4g} nm"
+            )
         # erfc(alpha r_c) = tolerance, as OpenMM chooses it; exp(-k^2 / 4 alpha^2) = tolerance ends the sum over k.
         self.alpha = math.sqrt(-math.log(2 * tolerance)) / self.cutoff
         k_max = 2 * self.alpha * math.sqrt(-math.log(tolerance))

@@ -1,13 +1,15 @@
 """A denoiser as the callable that OpenMM's PythonForce runs: any torch, no openmm-torch."""
 
 import logging
+import threading
 
 import torch
 
-from .compiled import TRACING, CompiledForces, compiler_failure, room
+from .compiled import CompiledForces, compiler_failure, room
 from .configuration import cast, configuration
 from .denoiser import Denoiser
-from .geometry import wrap
+from .geometry import check_cutoff, wrap
+from .terms import TRACING
 from .verlet import VerletList
 
 log = logging.getLogger(__name__)
@@ -15,7 +17,7 @@ log = logging.getLogger(__name__)
 #: nm; a smaller skin means fewer idle pairs, but more searches.
 SKIN = 0.06
 
-#: Steps evaluated without the compiled graph, for pairs beyond its capacity, before a larger one is compiled.
+#: Lists one after the other with more pairs than the graph has places, before a larger one is compiled.
 PATIENCE = 20
 
 
@@ -40,11 +42,15 @@ class Evaluator:
         self.periodic, self.replicas = periodic, replicas
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.like = torch.zeros(1, dtype=torch.float32 if precision == "single" else torch.float64, device=self.device)
-        self.model = Denoiser.from_bytes(data).model.to(self.like).eval().requires_grad_(False)
+        denoiser = Denoiser.from_bytes(data)
+        self.cutoff = denoiser.cutoff
+        self.model = denoiser.model.to(self.like).eval().requires_grad_(False)
         self.index = torch.tensor(species, device=self.device)
         self.compiled = compiled and bool(self.model.cutoffs)
         self.graph = self.pairs = self.first = self.second = None
-        self.overflows = 0
+        self.overflows, self.box = 0, None
+        # Contexts in several threads may share a force, but not its list of pairs.
+        self.lock = threading.Lock()
 
     def __reduce__(self):
         return Evaluator, self.arguments
@@ -66,11 +72,15 @@ class Evaluator:
         # Compiled graphs trust the precision and the layout that they are given.
         positions = positions.to(self.device, torch.float64).reshape(self.replicas, -1, 3).contiguous()
         box = None if box is None else box.to(self.device, torch.float64).contiguous()
-        energy, forces = self._compiled(positions, box) if self.compiled else self._eager(positions, box)
+        with self.lock:
+            if box is not None and (self.box is None or not torch.equal(box, self.box)):
+                check_cutoff(self.cutoff, box, "the model's cutoff")
+                self.box, self.pairs = box.clone(), None
+            energy, forces = self._compiled(positions, box) if self.compiled else self._eager(positions, box)
         return energy.sum(), forces.view(-1, 3)
 
     def _eager(self, positions, box):
-        with torch.enable_grad():
+        with TRACING, torch.enable_grad():
             y = positions.detach().requires_grad_(True)
             c = configuration(y if box is None else wrap(y, box), box, self.index, self.model.cutoff)
             energy, direct = self.model.total(cast(c, self.like))
@@ -85,8 +95,7 @@ class Evaluator:
         if self.pairs.update(positions, box):
             self._fit(self.pairs.counts)
         if self.graph is None or self.first is None:
-            with TRACING:
-                return self._eager(positions, box)
+            return self._eager(positions, box)
         return self.graph(positions, box, self.first, self.second)
 
     def _skin(self, box):
@@ -111,13 +120,13 @@ class Evaluator:
             self._compile(sizes)
         if self.graph is None:
             return
+        self.overflows = 0
         missing = self.graph.capacity - len(self.pairs.first)
         idle = self.pairs.first.new_zeros(missing)
         self.first = torch.cat([self.pairs.first, idle])
         self.second = torch.cat([self.pairs.second, idle])
 
     def _compile(self, sizes):
-        self.overflows = 0
         reason = compiler_failure()
         if reason is None:
             data, _, periodic, *_ = self.arguments

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import mdtraj
 import numpy as np
-import openmm
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -19,6 +18,7 @@ from pydantic import (
 
 from .evaluate import read_runs
 from .simulation import simulate
+from .systems import default_platform
 
 
 class SamplingConfig(BaseModel):
@@ -80,7 +80,7 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
         The last frame of each run.
     """
     output = Path(output)
-    platform = config.platform or _fastest()
+    platform = config.platform or default_platform()
 
     def one(number):
         # XTC rounds to 0.001 nm, far below any feature of a g(r).
@@ -100,8 +100,3 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
     frames = read_runs(paths, topology, denoiser.header.temperature, config.discard, config.interval)
     last = np.stack([mdtraj.load(str(path), top=str(topology))[-1].xyz[0] for path in paths])
     return frames, last
-
-
-def _fastest():
-    platforms = [openmm.Platform.getPlatform(i) for i in range(openmm.Platform.getNumPlatforms())]
-    return max(platforms, key=lambda platform: platform.getSpeed()).getName()

@@ -16,6 +16,7 @@ from .config import read_yaml, validated
 from .denoiser import Denoiser
 from .force import check_system
 from .guard import Guard, SpreadWatch
+from .outputs import made
 from .systems import create_system, electrolyte, fastest, random_positions, replicated
 from .trajectories import cut_back, trajectory_paths, trajectory_reporters
 from .units import symbols
@@ -118,16 +119,13 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
     expected = (topology.getNumAtoms(), 3) if config.replicas == 1 else (config.replicas, topology.getNumAtoms(), 3)
     if positions is not None and np.shape(positions) != expected:
         raise ValueError(f"positions have shape {np.shape(positions)}: give {expected}, one row per particle, in nm")
-    options = {"backend": config.backend}
-    if config.backend == "auto":
-        steps = round(config.duration / config.timestep)
-        options = fastest(denoiser, topology, steps, config.replicas, config.platform)
+    options = _force_options(output, denoiser, topology, config, resume)
     system = create_system(denoiser, topology, replicas=config.replicas, **options)
     check_system(system)
     limit = _spread_limit(denoiser, config)
     simulation = _simulation(denoiser, replicated(topology, config.replicas), system, config)
     checkpoint = output / "checkpoint.xml"
-    _begin(output, config, denoiser, resume)
+    _begin(output, config, denoiser, options, resume)
     done = 0
     trajectories = trajectory_paths(output, config.format, config.replicas)
     if resume and checkpoint.exists():
@@ -226,14 +224,27 @@ def _topology(denoiser, config):
     return electrolyte(composition, edge=edge, molarity=config.molarity)
 
 
-def _begin(output, config, denoiser, resume):
+def _force_options(output, denoiser, topology, config, resume):
+    """Options of `create_system`: those that the run was begun with, for a State fits no other System."""
+    settings = output / "config.yaml"
+    if resume and settings.exists():
+        begun = yaml.safe_load(settings.read_text()).get("force")
+        if begun:
+            return begun
+    if config.backend != "auto":
+        return {"backend": config.backend}
+    steps = round(config.duration / config.timestep)
+    return fastest(denoiser, topology, steps, config.replicas, config.platform)
+
+
+def _begin(output, config, denoiser, options, resume):
     """Make the directory of a run, or check that it is the one to go on with."""
     settings = output / "config.yaml"
-    given = {**config.model_dump(mode="json"), "model": denoiser.digest()}
+    given = {**config.model_dump(mode="json"), "model": denoiser.digest(), "force": options}
     if (output / "checkpoint.xml").exists() and not resume:
         raise ValueError(f"output {output} holds a run already: resume it (--resume), or name another directory")
     if settings.exists():
-        begun = {**SimulationConfig().model_dump(mode="json"), **yaml.safe_load(settings.read_text())}
+        begun = {**SimulationConfig().model_dump(mode="json"), "force": options, **yaml.safe_load(settings.read_text())}
         changed = [
             key for key in given if key not in ("duration", "platform", "threads") and given[key] != begun.get(key)
         ]
@@ -242,7 +253,7 @@ def _begin(output, config, denoiser, resume):
                 f"{changed[0]} is {given[changed[0]]}, but the run in {output} was begun with {begun.get(changed[0])}: "
                 "resume it with the same settings (the duration may grow)"
             )
-    output.mkdir(parents=True, exist_ok=True)
+    made(output)
     settings.write_text(yaml.safe_dump(given, sort_keys=False))
 
 

@@ -6,6 +6,7 @@ Terms are parts of the prior, spline pair potentials, and networks.  A network
 with a vector head has no energy: it adds its forces directly, without net force.
 """
 
+import threading
 from typing import Optional, Tuple
 
 import numpy as np
@@ -19,6 +20,9 @@ from .noise import log_place, scale
 from .pair import SplinePair
 from .prior import Coulomb, Wall
 from .units import symbols, thermal_energy
+
+#: Held while a model is traced or evaluated: tracing replaces how torch calls modules, in all threads.
+TRACING = threading.RLock()
 
 #: Functions of the noise level that a network over a range of them reads.
 CHEBYSHEV = 4
@@ -152,7 +156,7 @@ def energy_and_forces(model, positions, box, species, differentiable=False, sigm
 
     `differentiable` keeps the graph, so that a loss on the forces can be differentiated.
     """
-    with torch.enable_grad():
+    with TRACING, torch.enable_grad():
         positions = positions.detach().requires_grad_(True)
         energy, direct = model(positions, box, species, sigma)
         forces = direct

@@ -55,5 +55,5 @@ class VerletList:
         """Whether a pair may have come within a cutoff unseen: by motion, or because the box changed."""
         if box is not None and bool((box != self.box).any()):
             return True
-        # Twice the largest displacement; a particle moved to another image counts as far away.
-        return 4 * float((positions - self.reference).square_().sum(-1).max()) > self.skin**2
+        # Twice the largest displacement; a particle moved to another image counts as far away, and so does NaN.
+        return not 4 * float((positions - self.reference).square_().sum(-1).max()) <= self.skin**2

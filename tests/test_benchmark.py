@@ -204,6 +204,13 @@ def test_from_model_to_files(tmp_path, monkeypatch):
     assert any(line.startswith("round 2 of 2") for line in lines)
 
 
+def test_where_no_path_can_be_had_the_prior_is_measured(tmp_path, monkeypatch):
+    starts = dict(start_s=1.5, compile_s=0.1, memory_MB=500.0)
+    monkeypatch.setattr("openmm_diffusion.benchmark.cold_start", lambda request: dict(starts))
+    table = benchmark(PAIR, tmp_path, {"paths": ["prior"], "rounds": 1, "seconds": 0.05, "platform": "CPU"})
+    assert list(table["path"]) == ["prior"] and table["rms_difference"].isna().all()
+
+
 def test_the_picture_has_a_bar_or_a_reason_for_every_row(tmp_path, monkeypatch):
     from matplotlib import pyplot as plt
 
@@ -230,7 +237,7 @@ def test_the_picture_has_a_bar_or_a_reason_for_every_row(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"paths": ["nativ"]}, "paths has 'nativ': choose from prior, eager"),
+        ({"paths": ["nativ"]}, "paths has 'nativ': choose from 'prior', 'eager'"),
         ({"paths": ["nequip"]}, "paths has 'nequip': give its file"),
         ({"platform": "CRAY"}, "platform is 'CRAY': OpenMM has Reference"),
         ({"rounds": 0}, "rounds is 0"),

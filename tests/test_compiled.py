@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,7 +15,9 @@ from models import QUICK, licl_denoiser, licl_frames
 from openmm_diffusion import compiled, create_system, pythonforce
 from openmm_diffusion.compiled import CompiledForces, room
 from openmm_diffusion.force import DiffusionForce
+from openmm_diffusion.geometry import wrap
 from openmm_diffusion.pythonforce import Evaluator
+from openmm_diffusion.terms import energy_and_forces
 
 TRICLINIC = np.array([[2.526, 0.0, 0.0], [0.9, 2.526, 0.0], [-0.7, 0.8, 2.526]])
 
@@ -145,6 +148,7 @@ import logging, sys
 import numpy as np, torch
 from openmm_diffusion import Denoiser, Frames
 from openmm_diffusion.pythonforce import Evaluator
+from openmm_diffusion.terms import energy_and_forces
 logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
 frames, denoiser = Frames.load(sys.argv[1]), Denoiser.load("licl").subset(["pair"])
 species = denoiser.species_index(frames.species).tolist()
@@ -178,6 +182,74 @@ def test_a_broken_file_in_the_cache_is_no_force(tmp_path, monkeypatch):
     force = evaluator(denoiser)
     assert evaluated(force, frames.positions[0], frames.box)[0] == pytest.approx(expected, rel=1e-6)
     assert force.graph is not None
+
+
+def test_a_damaged_library_in_the_cache_is_not_run(tmp_path, monkeypatch):
+    """The archive looks whole, but what is in it is not: run, it would end the process."""
+    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
+    expected, _ = evaluated(evaluator(denoiser), frames.positions[0], frames.box)
+    (path,) = tmp_path.glob("*.pt2")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
+    path.write_bytes(data)
+    assert zipfile.is_zipfile(path)
+    force = evaluator(denoiser)
+    assert evaluated(force, frames.positions[0], frames.box)[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch, caplog):
+    monkeypatch.setenv(compiled.CACHE, "/proc/nowhere")
+    denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
+    assert_same(evaluator(denoiser), evaluator(denoiser, "double", False), frames.positions[0], frames.box, 2e-5)
+    assert "/proc/nowhere cannot be written to" in caplog.text and compiled.CACHE in caplog.text
+
+
+def test_threads_may_share_a_force():
+    """Two Contexts of one System, stepped in two threads: each evaluation has the pairs of its own positions."""
+    denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
+    force, reference = evaluator(denoiser), evaluator(denoiser, "double", compiled=False)
+    expected = [evaluated(reference, frames.positions[k], frames.box)[1] for k in range(2)]
+    evaluated(force, frames.positions[0], frames.box)
+
+    def worst(k):
+        forces = [evaluated(force, frames.positions[k], frames.box)[1] for _ in range(400)]
+        return max(np.abs(f - expected[k]).max() for f in forces)
+
+    with ThreadPoolExecutor(2) as pool:
+        errors = list(pool.map(worst, range(2)))
+    assert max(errors) < 2e-5 * np.abs(expected).max()
+
+
+def test_a_box_that_changes():
+    """Under a barostat: the forces are those of the positions and the box of every step."""
+    frames, denoiser = licl_frames(), licl_denoiser(kinds=QUICK)
+    system = create_system(denoiser, frames.topology(), backend="compiled", native_prior=False)
+    barostat = openmm.MonteCarloBarostat(200, 300, 2)
+    barostat.setRandomNumberSeed(1)
+    system.addForce(barostat)
+    integrator = openmm.LangevinMiddleIntegrator(300, 2, 0.004)
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatform("Reference"))
+    context.setPositions(frames.positions[0])
+    reference, volumes = denoiser.with_ewald(tolerance=5e-4, cutoff=1.0), set()
+    for _ in range(6):
+        integrator.step(10)
+        state = context.getState(positions=True, forces=True)
+        box = state.getPeriodicBoxVectors(asNumpy=True)._value
+        volumes.add(np.linalg.det(box))
+        # The Ewald sum of the box at the start, as the compiled force has it.
+        y = torch.as_tensor(state.getPositions(asNumpy=True)._value)[None]
+        index = denoiser.species_index(frames.species)
+        _, expected = energy_and_forces(reference.model, wrap(y, torch.as_tensor(box)), torch.as_tensor(box), index)
+        forces = state.getForces(asNumpy=True)._value
+        assert np.abs(forces - expected[0].numpy()).max() < 2e-5 * np.abs(forces).max()
+    assert len(volumes) > 1, "the box did change"
+
+
+def test_a_box_that_became_too_small_is_refused():
+    force = evaluator(licl_denoiser(kinds=("pair",)), compiled=False)
+    with pytest.raises(ValueError, match="the model's cutoff is 0.9 nm, over half the box"):
+        evaluated(force, 0.6 * licl_frames().positions[0], 0.6 * licl_frames().box)
 
 
 def test_a_system_of_other_size_is_refused():

@@ -4,10 +4,11 @@ import mdtraj
 import numpy as np
 import openmm
 import pytest
-from models import licl_denoiser, licl_frames
+import yaml
+from models import QUICK, licl_denoiser, licl_frames
 
-from openmm_diffusion import Frames, create_system, simulate
-from openmm_diffusion.force import DiffusionForce
+from openmm_diffusion import Frames, create_system, simulate, systems
+from openmm_diffusion.force import DiffusionForce, check_system
 from openmm_diffusion.guard import SimulationStopped
 from openmm_diffusion.systems import fastest, replicated
 
@@ -123,11 +124,33 @@ def test_the_guard_looks_at_every_copy(tmp_path):
         ),
         ({"backend": "native", "replicas": 2}, 'backend is "native", which holds one replica'),
         ({"backend": "python", "replicas": 0}, "replicas is 0: give the number of copies"),
+        ({"backend": "python", "replicas": "4"}, "replicas is '4': give the number of copies"),
+        ({"backend": "python", "replicas": 2.5}, "replicas is 2.5: give the number of copies"),
     ],
 )
 def test_impossible_replicas_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         DiffusionForce(licl_denoiser(kinds=("pair",)), licl_frames().topology(), **options)
+
+
+def test_replicas_have_no_barostat():
+    """One pressure for R copies in one box would be the pressure of R times the particles."""
+    system = create_system(licl_denoiser(kinds=("pair",)), licl_frames().topology(), replicas=2)
+    system.addForce(openmm.MonteCarloBarostat(1, 300))
+    with pytest.raises(ValueError, match="MonteCarloBarostat would set one pressure for all replicas together"):
+        check_system(system)
+
+
+def test_a_run_goes_on_with_the_forces_it_was_begun_with(tmp_path, monkeypatch):
+    """However long it becomes: a State of one System fits no other."""
+    run = dict(duration=0.2, interval=0.1, timestep=0.004)
+    simulate(licl_denoiser(kinds=QUICK[:2] + ("network",)), tmp_path, run, progress=False)
+    monkeypatch.setattr(systems, "COMPILED_STEPS", 1)
+    denoiser = licl_denoiser(kinds=QUICK[:2] + ("network",))
+    assert fastest(denoiser, licl_frames().topology(), 100, platform="CPU")["backend"] == "compiled"
+    path = simulate(denoiser, tmp_path, {**run, "duration": 0.4}, resume=True, progress=False)
+    assert mdtraj.load(str(path), top=str(tmp_path / "topology.pdb")).n_frames == 4
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["force"] == {"backend": "auto"}
 
 
 def test_starts_of_another_shape_are_refused(tmp_path):

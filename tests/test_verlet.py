@@ -55,3 +55,13 @@ def test_another_box_is_searched_anew():
 def test_a_list_of_nothing():
     pairs = VerletList([], SKIN)
     assert pairs.update(gas(), BOX) and len(pairs.first) == 0 and pairs.counts == {}
+
+
+@pytest.mark.parametrize("particles", [slice(0, 1), slice(None)], ids=["one", "all"])
+def test_nan_does_not_stay_in_the_list(particles):
+    positions, pairs = gas(), VerletList(CUTOFFS, SKIN)
+    broken = positions.clone()
+    broken[0, particles] = torch.nan
+    pairs.update(broken, BOX)
+    assert pairs.update(positions, BOX)
+    assert pairs_of(*neighbour_pairs(positions, BOX, 0.9)[:2]) <= pairs_of(pairs.first, pairs.second)
