@@ -1,0 +1,111 @@
+"""The scripts of examples/paper: quick runs agree with closed forms, and say how their rows were made."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+
+PAPER = Path(__file__).parents[1] / "examples" / "paper"
+
+
+def script(name, monkeypatch):
+    """A script as a module: the name begins with a number."""
+    monkeypatch.syspath_prepend(PAPER)
+    spec = importlib.util.spec_from_file_location(f"paper_{name}", PAPER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def scaling(tmp_path_factory):
+    """01_scaling.py, its quick table and where it lies."""
+    output = tmp_path_factory.mktemp("paper")
+    with pytest.MonkeyPatch.context() as patch:
+        module = script("01_scaling", patch)
+        module.main(["--quick", "--output", str(output)])
+    return module, pandas.read_csv(output / "01_scaling.csv"), output
+
+
+def of(table, **values):
+    found = table
+    for column, value in values.items():
+        found = found[found[column] == value]
+    assert len(found)
+    return found
+
+
+def test_scaled_denoiser_is_the_force_and_the_unscaled_one_is_not(scaling):
+    module, table, _ = scaling
+    rows = of(table, quantity="slope on noised force")
+    assert (np.abs(rows["value"] - 1) < 4 * rows["error"]).all()
+    precise = rows[rows["learner"] == "regression"]
+    assert (precise["error"] < 0.01).all(), "a slope of 1 must be told from one that is a few per cent off"
+    rows = of(table, quantity="unscaled slope", learner="regression")
+    law = rows["sigma / nm"] ** 2 / (8.31446e-3 * 300)
+    assert (np.abs(rows["value"] - law) < 4 * rows["error"]).all()
+
+
+def test_clean_force_of_a_spring_is_approached_as_the_noise_goes(scaling):
+    _, table, _ = scaling
+    rows = of(table, quantity="slope on clean force", system="harmonic")
+    law = 1 / (1 + rows["sigma / nm"] ** 2 / 0.03**2)
+    assert (np.abs(rows["value"] - law) < 4 * rows["error"]).all()
+    assert (np.abs(rows["value"] - 1) > 4 * rows["error"]).any(), "smoothing must be seen"
+
+
+def test_wrong_scales_show_in_molecular_dynamics(scaling):
+    _, table, _ = scaling
+    right = of(table, quantity="variance", system="harmonic", arm="right").iloc[0]
+    assert abs(right["value"] - (0.03**2 + 0.005**2)) < 4 * right["error"]
+    wrong = of(table, quantity="excess variance", system="harmonic", arm="293.15 K").iloc[0]
+    assert abs(wrong["value"] - (300 / 293.15 - 1)) < 4 * wrong["error"] and wrong["value"] > 3 * wrong["error"]
+    # In eV and Angstrom the scale of 0.05 A is 0.0258520 eV / 0.0025 A^2.
+    none = of(table, quantity="excess variance", system="harmonic", arm="left out").iloc[0]
+    assert abs(none["value"] - (0.0258520 / 0.0025 - 1)) < 4 * none["error"] and none["value"] > 3 * none["error"]
+    bond = of(table, quantity="excess variance", system="harmonic bond", arm="293.15 K").iloc[0]
+    assert abs(bond["value"] - bond["expected"]) < 4 * bond["error"] and bond["value"] > 3 * bond["error"]
+
+
+def test_every_row_says_how_it_was_made_and_is_made_once(scaling, capsys):
+    module, table, output = scaling
+    assert table[["config", "seed", "frames", "steps", "wall / s"]].notna().all(axis=None)
+    assert (output / "01_scaling.png").stat().st_size > 50_000
+    module.main(["--quick", "--output", str(output)])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("fit", "md", "dimer"))]
+    assert len(lines) == table["config"].nunique() and all("kept" in line for line in lines)
+    pandas.testing.assert_frame_equal(pandas.read_csv(output / "01_scaling.csv"), table)
+
+
+def test_committed_results_carry_their_verdicts(monkeypatch):
+    table = pandas.read_csv(PAPER / "results" / "01_scaling.csv")
+    verdicts = script("01_scaling", monkeypatch).claims(table).set_index("claim")["verdict"]
+    text = (PAPER / "README.md").read_text()
+    assert all(verdict in text for verdict in set(verdicts))
+    assert verdicts["slope after kT/sigma^2, regression"] == "holds"
+    assert verdicts["the same on the clean force: 1 as sigma -> 0"] == "holds under conditions"
+
+
+def test_records_compute_what_settings_ask_for(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(PAPER)
+    from records import Records
+
+    calls, path = [], tmp_path / "table.csv"
+
+    def compute():
+        calls.append(1)
+        return [{"value": 0.1}, {"value": 0.2}]
+
+    settings = dict(seed=0, frames=10, steps=0, sigma=0.005)
+    records = Records(path)
+    records.part("a", settings, compute)
+    records.part("a", {**settings, "sigma": 0.01}, compute)
+    again = Records(path)
+    assert len(again.part("a", settings, compute)) == 2 and len(calls) == 2
+    again.part("b", settings, compute)
+    assert len(calls) == 3, "another part, though of the same settings"
+    assert len(again.table()) == 4 == len(pandas.read_csv(path)), "rows of settings not asked for are gone"
+    with pytest.raises(ValueError, match="steps"):
+        again.part("a", {"seed": 0, "frames": 1}, compute)
