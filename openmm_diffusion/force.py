@@ -59,7 +59,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         are compiled into one graph: many times faster, after some seconds of compiling at the
         first force of a new model (see `openmm_diffusion.compiled`).  "native" is a tabulated
         CustomNonbondedForce, for models whose learnt terms are all pair potentials: no torch at
-        run time.  It cannot carry the prior.
+        run time.  It can carry the wall, but not Coulomb.
     include_prior : bool
         Carry the prior (Coulomb, wall) inside.  False leaves it out, for Systems that
         have it as native forces: see `openmm_diffusion.systems.create_system`.
@@ -205,19 +205,19 @@ def _python_force(denoiser, species, periodic, precision, compiled, replicas):
 
 
 def _native_force(denoiser, species, periodic):
-    kinds = [term.kind for term in denoiser.header.terms]
-    if {"coulomb", "wall"} & set(kinds):
+    parts = dict(zip([term.kind for term in denoiser.header.terms], denoiser.modules()))
+    if "coulomb" in parts:
         raise ValueError(
-            'backend is "native", which holds pair potentials alone: give include_prior=False, or use create_system, '
-            "which adds the prior"
+            'backend is "native", which holds no Coulomb: give include_prior=False, or use create_system, which adds it'
         )
+    kinds = [term.kind for term in denoiser.header.learnt]
     if kinds != ["pair"]:
         raise ValueError(
             f'backend is "native", but the model has the terms {" + ".join(kinds) or "none"}: it needs pair potentials '
             'of one set of knots and no network; use "torchscript" or "python"'
         )
     box = denoiser.header.box if periodic else None
-    return pair_force(denoiser.model.energies[0], species.numpy(), box)
+    return pair_force(parts["pair"], species.numpy(), box, parts.get("wall"))
 
 
 def choose_backend():

@@ -197,7 +197,7 @@ def spline_derivatives(t):
 POINTS, PADDING = 4, 6
 
 
-def pair_force(pair, species, box):
+def pair_force(pair, species, box, wall=None):
     """A `SplinePair` as a native OpenMM force: no torch at run time, on every platform.
 
     All curves lie in one tabulated function, one after the other.  It is the natural cubic
@@ -209,6 +209,8 @@ def pair_force(pair, species, box):
     pair : SplinePair
     species : array, shape (n_particles,), dtype int
     box : array, shape (3, 3), nm, or None
+    wall : Wall, optional
+        To be part of it: one force less to be evaluated.
 
     Returns
     -------
@@ -224,18 +226,27 @@ def pair_force(pair, species, box):
     c = pair.coefficients
     tables = sum(weight * c[:, knot + m] for m, weight in enumerate(splines(t)))
     slopes = (0.5 * (c[:, 2] - c[:, 0]) / pair.spacing).numpy()
-    kinds = pair.kinds.numpy()
     function = openmm.Continuous1DFunction(tables.numpy().ravel(), 0, len(tables) * n - 1.0)
-    force = openmm.CustomNonbondedForce(
-        f"curves(max(0, (r - {pair.start!r}) / {step!r}) + {idle} + {n} * kind(s1, s2)) * step({pair.cutoff!r} - r)"
-        f" + slope(s1, s2) * min(0, r - {pair.start!r})"
+    energy = (
+        f"curves(max(0, (r - {pair.start!r}) / {step!r}) + {idle} + {n} * kind) * step({pair.cutoff!r} - r)"
+        f" + ({_of_kind(slopes)}) * min(0, r - {pair.start!r})"
     )
+    if wall is not None:
+        radii = wall.radii.numpy()[np.triu_indices(len(pair.kinds))]
+        energy += f" + {0.5 * wall.stiffness!r} * max(0, {_of_kind(radii)} - r)^2"
+    # Numbers of the pairs of species as in `coefficients`: arithmetic is several times faster than a look-up.
+    last = len(pair.kinds) - 1
+    kind = f"kind = low * (2 * {last} - low + 1) / 2 + high; low = min(s1, s2); high = max(s1, s2)"
+    force = openmm.CustomNonbondedForce(f"{energy}; {kind}")
     force.setName("PairPotential")
     force.addTabulatedFunction("curves", function)
-    force.addTabulatedFunction("kind", openmm.Discrete2DFunction(*kinds.shape, kinds.T.ravel().astype(float)))
-    force.addTabulatedFunction("slope", openmm.Discrete2DFunction(*kinds.shape, slopes[kinds].T.ravel()))
     force.addPerParticleParameter("s")
     for s in species:
         force.addParticle([int(s)])
     cut_off(force, box)
     return force
+
+
+def _of_kind(values):
+    """Expression for the value that belongs to each kind of pair."""
+    return " + ".join(f"{float(value)!r} * delta(kind - {number})" for number, value in enumerate(values))

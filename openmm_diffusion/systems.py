@@ -43,7 +43,10 @@ def create_system(model, topology, *, native_prior=True, ewald_error_tolerance=5
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
     native_prior = native_prior and replicas == 1
     denoiser = denoiser.with_ewald(tolerance=ewald_error_tolerance)
-    force = DiffusionForce(denoiser, topology, include_prior=not native_prior, replicas=replicas, **options)
+    # A native pair potential has the wall in it: one force less to be evaluated.
+    walled = native_prior and options.get("backend") == "native"
+    part = denoiser.subset(["wall", "pair", "network"]) if walled else denoiser
+    force = DiffusionForce(part, topology, include_prior=walled or not native_prior, replicas=replicas, **options)
     system = openmm.System()
     for _ in range(replicas):
         for atom in topology.atoms():
@@ -59,7 +62,7 @@ def create_system(model, topology, *, native_prior=True, ewald_error_tolerance=5
             if term.kind == "coulomb":
                 charges = [term.charges[names[s]] for s in species]
                 system.addForce(coulomb_force(charges, term.relative_permittivity, box, ewald_error_tolerance))
-            elif term.kind == "wall":
+            elif term.kind == "wall" and not walled:
                 system.addForce(wall_force(term.radii, term.stiffness, species, box))
     if denoiser.header.learnt or not native_prior:
         system.addForce(force)

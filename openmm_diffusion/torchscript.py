@@ -47,9 +47,10 @@ class ScriptedDenoiser(nn.Module):
         self.all_pairs = all_pairs
         self.register_buffer("species", species)
         self.register_buffer("dtype_like", torch.zeros(1, dtype=precision))
-        pairs = torch.triu_indices(len(species), len(species), offset=1)
-        self.register_buffer("first", pairs[0].contiguous() if all_pairs else pairs[0, :0])
-        self.register_buffer("second", pairs[1].contiguous() if all_pairs else pairs[1, :0])
+        n = len(species) if all_pairs else 0
+        pairs = torch.triu_indices(n, n, offset=1)
+        self.register_buffer("first", pairs[0].contiguous())
+        self.register_buffer("second", pairs[1].contiguous())
         self.sizes = dict.fromkeys(model.cutoffs, pairs.shape[1])
 
     def evaluate(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
