@@ -18,7 +18,7 @@ from .config import validated
 from .denoiser import Denoiser
 from .figures import benchmark_figure
 from .outputs import made
-from .paths import GROUP, NEQUIP, PATHS, cold_start, learnt_forces, path_context, path_system
+from .paths import NEQUIP, PATHS, cold_start, learnt_forces, learnt_kinds, path_context, path_system
 from .systems import create_system, default_platform, random_positions, training_topology
 from .timing import Runner, interleaved, relative_differences, summary
 
@@ -154,11 +154,7 @@ def _start(denoiser, topology, names, config, platform, frames, report):
     """Start every path: a row for each, and the runners of those that can be had, by path and copies."""
     box = topology.getPeriodicBoxVectors()
     box = np.array([[component._value for component in vector] for vector in box])
-    exact, kinds = {}, {"learnt": ["pair", "network"], "all": ["coulomb", "wall", "pair", "network"]}
-    for part in kinds:
-        denoiser_of_part = denoiser.subset(kinds[part])
-        denoiser_of_part.model.double()
-        exact[part] = denoiser_of_part.forces(frames, box, [atom.element.atomic_number for atom in topology.atoms()])
+    species = [atom.element.atomic_number for atom in topology.atoms()]
     rows, runners = [], {}
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "model.safetensors"
@@ -186,8 +182,9 @@ def _start(denoiser, topology, names, config, platform, frames, report):
             runners[name, copies] = Runner(context, several, denoiser.header.temperature)
             if name not in ("prior", NEQUIP):  # one has no learnt force, the other is another model
                 forces = [learnt_forces(context, positions) for positions in several]
-                inside = all(force.getForceGroup() == GROUP for force in system.getForces())
-                expected = exact["all" if inside else "learnt"][ahead].reshape(several.shape)
+                part = denoiser.subset(learnt_kinds(system))
+                part.model.double()
+                expected = part.forces(frames, box, species)[ahead].reshape(several.shape)
                 row["rms_difference"], row["max_difference"] = relative_differences(forces, expected)
             report(f"{name} x {copies}: starts in {row['start_s']:.2f} s, {row['memory_MB']:.0f} MB")
     if not runners:

@@ -38,7 +38,8 @@ GROUP = 1
 def path_system(name, denoiser, topology, copies=1, nequip_file=None):
     """The System of a path: prior as native forces, in group 0; the learnt force, if it has one, in group 1.
 
-    Several copies, and the paths that say so, have the prior inside the learnt force.
+    Several copies, and the paths that say so, have the prior inside the learnt force; native pair potentials have
+    the wall.
 
     Parameters
     ----------
@@ -75,6 +76,13 @@ def path_system(name, denoiser, topology, copies=1, nequip_file=None):
         if force.getName().startswith((NAME, NEQUIP_NAME)):
             force.setForceGroup(GROUP)
     return system
+
+
+def learnt_kinds(system):
+    """Kinds of the terms in group 1 of a System: the learnt ones, and what of the prior has no force of its own."""
+    names = {force.getName() for force in system.getForces()}
+    prior = {"CoulombPrior": "coulomb", "WallPrior": "wall"}
+    return ["pair", "network", *(kind for name, kind in prior.items() if name not in names)]
 
 
 def path_context(system, denoiser, timestep, platform, threads):

@@ -17,7 +17,7 @@ from test_nequip import deployed
 from openmm_diffusion import paths
 from openmm_diffusion.benchmark import BenchmarkConfig, benchmark
 from openmm_diffusion.figures import benchmark_figure
-from openmm_diffusion.paths import cold_start, learnt_forces, path_context, path_system
+from openmm_diffusion.paths import cold_start, learnt_forces, learnt_kinds, path_context, path_system
 from openmm_diffusion.systems import training_topology
 from openmm_diffusion.timing import Runner, interleaved, relative_differences, summary
 from openmm_diffusion.torchscript import torchscript_failure
@@ -40,10 +40,13 @@ def test_every_path_is_the_same_prior_and_the_same_learnt_force(name):
     if name == "torchscript" and torchscript_failure():
         pytest.skip(torchscript_failure())
     frames = licl_frames().positions[:3].astype(float)
-    learnt = PAIR.subset(["pair"]).forces(frames)
     prior, path = context_of("prior"), context_of(name)
-    for positions in frames:
-        np.testing.assert_allclose(forces_of(path, positions, {0}), forces_of(prior, positions, {0}), atol=1e-3)
+    kinds = learnt_kinds(path.getSystem())
+    assert kinds == (["pair", "network", "wall"] if name == "native" else ["pair", "network"])
+    learnt, pair = PAIR.subset(kinds).forces(frames), PAIR.subset(["pair"]).forces(frames)
+    for positions, of_the_pair in zip(frames, pair):
+        expected = forces_of(prior, positions, {0}) + of_the_pair
+        np.testing.assert_allclose(forces_of(path, positions, {0, 1}), expected, atol=1e-4 * np.abs(expected).max())
     assert np.abs(learnt_forces(prior, frames[0])).max() == 0
     rms, largest = relative_differences([learnt_forces(path, positions) for positions in frames], learnt)
     assert rms <= largest < (1e-3 if name == "native" else 1e-4)  # native: a table
