@@ -151,6 +151,14 @@ def listed_energy_and_forces(model, positions, box, species, first, second, size
     """Energy and forces for a list of pairs, in double precision; arguments as `listed_configuration`."""
     y = positions.detach().requires_grad_(True)
     c = listed_configuration(y if box is None else wrap(y, box), box, species, first, second, sizes)
+    return differentiated(model, y, c, like)
+
+
+def differentiated(model, y, c, like):
+    """Energy and forces of a configuration that was made from positions y, in double precision.
+
+    The terms are evaluated in the precision of `like`; differences of positions, and sums of forces, are not.
+    """
     energy, direct = model.total(cast(c, like))
     forces = direct.double()
     if energy.requires_grad:

@@ -5,8 +5,8 @@ import threading
 
 import torch
 
-from .compiled import CompiledForces, compiler_failure, room
-from .configuration import cast, configuration
+from .compiled import CompiledForces, compiler_failure, differentiated, room
+from .configuration import configuration
 from .denoiser import Denoiser
 from .geometry import check_cutoff, wrap
 from .terms import TRACING
@@ -83,11 +83,7 @@ class Evaluator:
         with TRACING, torch.enable_grad():
             y = positions.detach().requires_grad_(True)
             c = configuration(y if box is None else wrap(y, box), box, self.index, self.model.cutoff)
-            energy, direct = self.model.total(cast(c, self.like))
-            forces = direct.double()
-            if energy.requires_grad:
-                forces = forces - torch.autograd.grad(energy.sum(), y)[0]
-        return energy.detach().double(), forces.detach()
+            return differentiated(self.model, y, c, self.like)
 
     def _compiled(self, positions, box):
         if self.pairs is None:
