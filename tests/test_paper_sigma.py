@@ -58,11 +58,11 @@ def test_a_second_call_measures_only_what_is_missing(table, output):
     pandas.testing.assert_frame_equal(again[table.columns].drop(columns="wall_s"), table.drop(columns="wall_s"))
 
 
-@pytest.mark.parametrize("system, slack", [("harmonic", 0.002), ("dimer", 0)])
+@pytest.mark.parametrize("system, slack", [("harmonic", 0.002), ("dimer", 0.05)])
 @pytest.mark.parametrize("of, expected", [("force", 2), ("unscaled denoiser", 4)])
 def test_exponents_are_those_of_theory_within_their_errors(fits, system, slack, of, expected):
     row = fits[(fits["quantity"] == f"exponent of sigma, {of}") & (fits["system"] == system)].iloc[0]
-    # Of three seeds, 4 standard errors are what 2 are of many; terms beyond sigma^4 in the spring are the slack.
+    # The standard error of three seeds may be small by chance, and terms beyond sigma^4 are not fitted: the slack.
     assert abs(row["value"] - expected) < 4 * row["error"] + slack
     assert row["error"] < 0.25, "else 1 or 3 would pass too"
 
