@@ -93,8 +93,7 @@ class Coulomb(nn.Module):
         tolerance = 1e-5 if tolerance is None else tolerance
         self.register_buffer("charges", torch.as_tensor(charges, dtype=torch.float64), persistent=False)
         self.prefactor = COULOMB / relative_permittivity
-        if not 0 < tolerance < 0.5:
-            raise ValueError(f"Ewald tolerance is {tolerance:g}: give a relative error, such as 5e-4")
+        check_tolerance(tolerance)
         width = 1.0 if box is None else float(np.diagonal(box).min())
         self.cutoff = 0.5 * width if cutoff is None or box is None else cutoff
         if not 0 < self.cutoff <= 0.5 * width * (1 + 1e-6):
@@ -149,6 +148,12 @@ class Coulomb(nn.Module):
         volume = boxes[:, 0, 0] * boxes[:, 1, 1] * boxes[:, 2, 2]
         smooth = 4 * math.pi / volume * (weight * (cosine * cosine + sine * sine)).sum(-1)
         return smooth - self.alpha / math.sqrt(math.pi) * (q * q).sum()
+
+
+def check_tolerance(tolerance):
+    """Refuse an error tolerance that no Ewald sum can be set up for."""
+    if not 0 < tolerance < 0.5:
+        raise ValueError(f"Ewald tolerance is {tolerance:g}: give a relative error, such as 5e-4")
 
 
 def _inverse(boxes: Tensor) -> Tensor:
@@ -234,6 +239,7 @@ def coulomb_force(charges, relative_permittivity, box, tolerance=1e-5):
     openmm.NonbondedForce
         Charges are divided by sqrt(epsilon_r); Lennard-Jones is off.
     """
+    check_tolerance(tolerance)
     force = openmm.NonbondedForce()
     force.setName("CoulombPrior")
     for q in charges:

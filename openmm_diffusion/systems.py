@@ -42,7 +42,8 @@ def create_system(model, topology, *, native_prior=True, ewald_error_tolerance=5
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
     native_prior = native_prior and replicas == 1
-    denoiser = denoiser.with_ewald(tolerance=ewald_error_tolerance)
+    if not native_prior:  # where the prior is native, the force has no Ewald sum
+        denoiser = denoiser.with_ewald(tolerance=ewald_error_tolerance)
     # A native pair potential has the wall in it: one force less to be evaluated.
     walled = native_prior and options.get("backend") == "native"
     part = denoiser.subset(["wall", "pair", "network"]) if walled else denoiser
