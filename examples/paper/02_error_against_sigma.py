@@ -28,6 +28,7 @@ import numpy as np
 import openmm
 import pandas
 import torch
+from draws import labelled
 from openmm import unit
 
 from openmm_diffusion import Frames, compute_rdf, create_system, train
@@ -204,16 +205,6 @@ def dimer_frames(n, seed):
     centre = 3.0 * np.stack(np.meshgrid([0, 1], [0, 1], [0, 1]), -1).reshape(DIMERS, 3)
     positions = np.stack([centre + half, centre - half], 2).reshape(n, 2 * DIMERS, 3)
     return Frames(positions, [18] * 2 * DIMERS, None, TEMPERATURE)
-
-
-def labelled(frames, sigma, draws, seed):
-    """Noised copies of frames with their denoising labels; copies of a frame stay in its replica."""
-    noise = NoiseConfig(sigma=sigma, draws=max(draws, 1), antithetic=draws > 0)
-    x = torch.as_tensor(frames.positions, dtype=torch.float64)
-    eps = draw_noise(x, noise, torch.Generator().manual_seed(seed))
-    y, label = (x + sigma * eps).flatten(0, 1), denoising_force(eps, sigma, KT).flatten(0, 1)
-    replica = np.tile(frames.replica, len(eps))
-    return Frames(y.numpy(), frames.species, frames.box, frames.temperature, label.numpy(), replica)
 
 
 def learn(frames, learner, sigma, config, seed, output=None):
