@@ -2,7 +2,8 @@
 
 Energy and gradient are traced together, so that nothing is left of automatic
 differentiation at run time, and compiled ahead of time by torch's inductor.  Shapes are
-fixed: pairs come as a list with room for some more than there are.
+fixed: pairs come as a list with room for some more than there are.  Weights are arguments
+of the graph: a model that was trained anew is compiled already.
 """
 
 import hashlib
@@ -67,8 +68,8 @@ class CompiledForces:
     ----------
     model : WeightedSum
         In the precision and on the device it shall run in.
-    identity : bytes
-        What the model was made from: tells compiled graphs on disk apart.
+    structure : str
+        Of the model, all but its weights: tells compiled graphs on disk apart.
     species : Tensor, shape (n_particles,), dtype int64
         Of one frame.
     like : Tensor
@@ -85,15 +86,21 @@ class CompiledForces:
         If compiling fails.
     """
 
-    def __init__(self, model, identity, species, like, n_frames, sizes, periodic):
+    def __init__(self, model, structure, species, like, n_frames, sizes, periodic):
         self.sizes, self.capacity = sizes, max(sizes.values())
         self.periodic = periodic
         threads = min(torch.get_num_threads(), 1 + self.capacity // PAIRS_PER_THREAD)
-        text = [identity, species.tolist(), str(like.dtype), str(like.device), n_frames, sizes, periodic, threads]
+        whole = Listed(model, species, sizes, like)
+        tensors = [*whole.named_parameters(), *whole.named_buffers()]
+        weights = {name: tensor.detach() for name, tensor in tensors if tensor.is_floating_point() and tensor.numel()}
+        self.weights = list(weights.values())
+        shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in weights.items()]
+        text = [structure, shapes, species.tolist(), str(like.dtype), str(like.device), n_frames, sizes]
+        text += [periodic, threads]
         path = cache_directory() / f"{_digest(text)}.pt2"
         with TRACING:
             if not _whole(path):
-                self._compile(path, model, species, like, n_frames, threads)
+                self._compile(path, whole, list(weights), n_frames, threads)
         self._run = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
 
     def __call__(self, positions, box, first, second):
@@ -106,9 +113,10 @@ class CompiledForces:
         box : Tensor, shape (3, 3), dtype float64, nm, or None
         first, second : Tensor, shape (capacity,), dtype int64
         """
-        return self._run(positions, box, first, second) if self.periodic else self._run(positions, first, second)
+        box = [box] if self.periodic else []
+        return self._run(self.weights, positions, *box, first, second)
 
-    def _compile(self, path, model, species, like, n_frames, threads):
+    def _compile(self, path, whole, names, n_frames, threads):
         from torch.fx.experimental.proxy_tensor import make_fx
 
         # It warns where there is no CUDA, whatever is compiled.
@@ -121,19 +129,20 @@ class CompiledForces:
         except OSError as error:
             raise OSError(f"{path.parent} cannot be written to ({error.strerror}): name another in {CACHE}") from error
 
-        def evaluate(positions, box, first, second):
-            return listed_energy_and_forces(model, positions, box, species, first, second, self.sizes, like)
+        def evaluate(weights, positions, box, first, second):
+            arguments = positions, box, first, second
+            return torch.func.functional_call(whole, dict(zip(names, weights)), arguments)
 
-        def evaluate_open(positions, first, second):
-            return evaluate(positions, None, first, second)
+        def evaluate_open(weights, positions, first, second):
+            return evaluate(weights, positions, None, first, second)
 
         # Values do not matter for tracing, but must not divide by zero: particles on a line, far apart.
-        n_particles = len(species)
-        positions = torch.arange(n_particles, dtype=torch.float64, device=like.device)[:, None].expand(n_frames, -1, 3)
-        pairs = torch.zeros(2, self.capacity, dtype=torch.int64, device=like.device)
-        example = (positions.contiguous(), torch.eye(3, dtype=torch.float64, device=like.device), pairs[0], pairs[1])
-        if not self.periodic:
-            example = (example[0], *example[2:])
+        device = whole.like.device
+        positions = torch.arange(len(whole.species), dtype=torch.float64, device=device)[:, None]
+        positions = positions.expand(n_frames, -1, 3).contiguous()
+        box = [torch.eye(3, dtype=torch.float64, device=device)] if self.periodic else []
+        pairs = torch.zeros(2, self.capacity, dtype=torch.int64, device=device)
+        example = (self.weights, positions, *box, pairs[0], pairs[1])
         graph = make_fx(evaluate if self.periodic else evaluate_open)(*example)
         # Elsewhere first: a call that was stopped leaves nothing that looks whole.
         with directory as name:
@@ -147,11 +156,17 @@ class CompiledForces:
         log.info("compiled in %.0f s; kept as %s", time.perf_counter() - started, path)
 
 
-def listed_energy_and_forces(model, positions, box, species, first, second, sizes, like):
+class Listed(torch.nn.Module):
     """Energy and forces for a list of pairs, in double precision; arguments as `listed_configuration`."""
-    y = positions.detach().requires_grad_(True)
-    c = listed_configuration(y if box is None else wrap(y, box), box, species, first, second, sizes)
-    return differentiated(model, y, c, like)
+
+    def __init__(self, model, species, sizes, like):
+        super().__init__()
+        self.model, self.species, self.sizes, self.like = model, species, sizes, like
+
+    def forward(self, positions, box, first, second):
+        y = positions.detach().requires_grad_(True)
+        c = listed_configuration(y if box is None else wrap(y, box), box, self.species, first, second, self.sizes)
+        return differentiated(self.model, y, c, self.like)
 
 
 def differentiated(model, y, c, like):

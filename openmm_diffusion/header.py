@@ -198,6 +198,11 @@ class Header(BaseModel):
         return math.sqrt(square) if square > 1e-9 * largest**2 else 0.0
 
     @property
+    def structure(self):
+        """All that two models must share for the code of one to do for the other, weights aside: JSON."""
+        return self.model_dump_json(exclude={"data", "held_out", "versions"})
+
+    @property
     def learnt(self):
         """The learnt terms."""
         return [t for t in self.terms if t.kind in ("pair", "network")]

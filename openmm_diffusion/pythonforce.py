@@ -43,7 +43,7 @@ class Evaluator:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.like = torch.zeros(1, dtype=torch.float32 if precision == "single" else torch.float64, device=self.device)
         denoiser = Denoiser.from_bytes(data)
-        self.cutoff = denoiser.cutoff
+        self.cutoff, self.structure = denoiser.cutoff, denoiser.header.structure
         self.model = denoiser.model.to(self.like).eval().requires_grad_(False)
         self.index = torch.tensor(species, device=self.device)
         self.compiled = compiled and bool(self.model.cutoffs)
@@ -125,9 +125,11 @@ class Evaluator:
     def _compile(self, sizes):
         reason = compiler_failure()
         if reason is None:
-            data, _, periodic, *_ = self.arguments
+            structure = self.structure
             try:
-                self.graph = CompiledForces(self.model, data, self.index, self.like, self.replicas, sizes, periodic)
+                self.graph = CompiledForces(
+                    self.model, structure, self.index, self.like, self.replicas, sizes, self.periodic
+                )
             except Exception as error:  # whatever the compiler stumbled over, the force is the same without it
                 reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         if reason is not None:

@@ -134,13 +134,35 @@ def test_two_threads_may_compile_at_once(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("*.pt2"))) == 1
 
 
-def test_other_weights_are_compiled_anew():
-    """What is kept on disk is told apart by the whole model file."""
-    frames, one = licl_frames(), licl_denoiser(kinds=("pair",))
+@pytest.mark.parametrize("head", ["energy", "vector"])
+def test_other_weights_take_the_same_graph(head, tmp_path, monkeypatch):
+    """A model that was trained anew, at another noise level or not, is compiled already; its forces are its own."""
+    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    frames, one = licl_frames(), licl_denoiser(head)
     other = one.rebuilt(one.header.terms, one.modules())
-    other.modules()[0].coefficients.mul_(1.5)
-    energies = [evaluated(evaluator(d), frames.positions[0], frames.box)[0] for d in (one, other)]
+    generator = torch.Generator().manual_seed(3)
+    for tensor in [*other.model.parameters(), *other.model.buffers()]:
+        if tensor.is_floating_point() and tensor.requires_grad:
+            tensor.data.mul_(1 + 0.2 * torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype))
+    other.header.held_out["network_loss"] = -1.0
+    for denoiser in (one, other):
+        force, reference = evaluator(denoiser), evaluator(denoiser, compiled=False)
+        assert_same(force, reference, frames.positions[0], frames.box, 2e-5)
+        assert force.graph is not None
+    assert np.abs(one.forces(frames.positions[0]) - other.forces(frames.positions[0])).max() > 1
+    assert len(list(tmp_path.glob("*.pt2"))) == 1
+
+
+def test_another_structure_is_compiled_anew(tmp_path, monkeypatch):
+    """What is no tensor is part of the graph: here the weight of a term in a sum."""
+    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    frames, one = licl_frames(), licl_denoiser(kinds=("pair",))
+    terms = [term.model_copy(update={"weight": 1.5}) for term in one.header.terms]
+    energies = [
+        evaluated(evaluator(d), frames.positions[0], frames.box)[0] for d in (one, one.rebuilt(terms, one.modules()))
+    ]
     assert energies[1] == pytest.approx(1.5 * energies[0], rel=1e-5)
+    assert len(list(tmp_path.glob("*.pt2"))) == 2
 
 
 NO_COMPILER = """

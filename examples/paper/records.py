@@ -13,7 +13,9 @@ the same settings takes them from there.  Results of changed *code* are not noti
 import argparse
 import hashlib
 import json
+import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import pandas
@@ -23,12 +25,17 @@ HERE = Path(__file__).parent
 CARRIED = ("seed", "frames", "steps")
 
 
-def parse(description, arguments=None):
-    """Options of a script: quick (bool), seed (int) and output (Path, made if it is not there)."""
+def parse(description, arguments=None, frames=None):
+    """Options of a script: quick (bool), seed (int) and output (Path, made if it is not there).
+
+    With a Path `frames`, the default, there is an argument for a file of frames too.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="less data, fewer arms, shorter runs")
     parser.add_argument("--seed", type=int, default=0, help="of data, noise, networks and thermostats")
     parser.add_argument("--output", type=Path, help="directory; default: results/ here, with --quick runs/paper/")
+    if frames is not None:
+        parser.add_argument("frames", type=Path, nargs="?", default=frames, help=f"npz; default: {frames.name}")
     options = parser.parse_args(arguments)
     if options.output is None:
         options.output = Path("runs/paper") if options.quick else HERE / "results"
@@ -65,27 +72,55 @@ class Records:
         -------
         pandas.DataFrame
         """
+        config = self._asked(name, settings)
+        if not self._kept(name, config):
+            self._add(name, settings, config, *_timed(compute))
+        return self.rows[self.rows["config"] == config]
+
+    def parts(self, jobs, workers):
+        """Several parts, side by side in processes of their own.
+
+        Parameters
+        ----------
+        jobs : list of (str, dict, callable)
+            Arguments of `part`; the callables must be picklable.
+        workers : int
+        """
+        asked = [(name, settings, self._asked(name, settings), compute) for name, settings, compute in jobs]
+        missing = [job for job in asked if not self._kept(job[0], job[2])]
+        # A fresh interpreter each: torch's threads do not survive a fork.
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            futures = {pool.submit(_timed, compute): job for *job, compute in missing}
+            try:
+                for done, future in enumerate(as_completed(futures), start=1):
+                    self._add(*futures[future], *future.result())
+                    print(f"{done} of {len(missing)} parts done", flush=True)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _asked(self, name, settings):
+        """Hash of the settings of a part, noted as asked for."""
         missing = [key for key in CARRIED if key not in settings]
         if missing:
             raise ValueError(f"settings of {name} lack {', '.join(missing)}: give them, 0 where there are none")
         text = json.dumps({"part": name, **settings}, sort_keys=True)
-        config = hashlib.sha256(text.encode()).hexdigest()[:12]
-        self.asked.append(config)
-        if (self.rows["config"] == config).any():
+        self.asked.append(hashlib.sha256(text.encode()).hexdigest()[:12])
+        return self.asked[-1]
+
+    def _kept(self, name, config):
+        kept = (self.rows["config"] == config).any()
+        if kept:
             print(f"{name}: kept from {self.path.name}", flush=True)
-        else:
-            begun = time.perf_counter()
-            rows = compute()
-            wall = round(time.perf_counter() - begun, 2)
-            carried = {key: settings[key] for key in CARRIED}
-            new = pandas.DataFrame(
-                [{"part": name, **row, "config": config, **carried, "wall / s": wall} for row in rows]
-            )
-            # The first rows set the order of columns: what says how they were made stays last.
-            self.rows = new if self.rows.empty else pandas.concat([self.rows, new], ignore_index=True)
-            self._write()
-            print(f"{name}: {len(new)} rows in {wall:.1f} s", flush=True)
-        return self.rows[self.rows["config"] == config]
+        return kept
+
+    def _add(self, name, settings, config, rows, wall):
+        carried = {key: settings[key] for key in CARRIED}
+        new = pandas.DataFrame([{"part": name, **row, "config": config, **carried, "wall / s": wall} for row in rows])
+        # The first rows set the order of columns: what says how they were made stays last.
+        self.rows = new if self.rows.empty else pandas.concat([self.rows, new], ignore_index=True)
+        self._write()
+        print(f"{name}: {len(new)} rows in {wall:.1f} s", flush=True)
 
     def table(self):
         """All rows asked for; others, of settings that are no longer used, leave the file."""
@@ -100,3 +135,10 @@ class Records:
         # Six digits, so that a kept row and a new one differ by less than any error.
         rows.to_csv(draft, index=False, float_format="%.7g")
         draft.replace(self.path)
+
+
+def _timed(compute):
+    """Rows, and seconds they took."""
+    begun = time.perf_counter()
+    rows = compute()
+    return rows, round(time.perf_counter() - begun, 2)

@@ -1,0 +1,166 @@
+"""The five arms: forces, denoising, duplicated noise and more frames, side by side on LiCl.
+
+    python examples/paper/03_five_arms.py [FRAMES] [--quick] [--seed 0] [--output DIR]
+
+500-forces, 500-diff, 500-aug-diff (two draws of noise per frame, fixed), 1000-diff and 3000-forces
+at the noise levels of the paper, once with and once without the Coulomb prior, and three arms of our
+own: fresh antithetic noise, denoising and force labels together, and a pair potential by exact score
+matching.  One network, one number of steps and of copies per step for all.  FRAMES (default: the
+bundled ones) has exact mean forces: labels are these plus Gaussian noise as large as that of all-atom
+forces, and force errors are taken against the exact ones of a replica that nothing was trained on.
+"""
+
+import functools
+import os
+from dataclasses import asdict
+
+import numpy as np
+import pandas
+from arms import ARMS, LABEL_NOISE, NETWORK, OURS, PAPER, TRAINING, compute, labelled
+from arms_figure import draw_errors, draw_rdf
+from records import HERE, Records, parse
+from scipy.stats import t as student
+
+BUNDLED = HERE.parent / "licl" / "licl.npz"
+#: nm; 0.05, 0.10 and 0.265 Angstrom.
+SETTINGS = {
+    False: dict(
+        sigmas=(0.005, 0.01, 0.0265), seeds=3, share=1.0, steps=1500, runs=16, duration=40.0, discard=10.0,
+        backend="compiled", paper=tuple(PAPER), ours=tuple(OURS), coulomb=(True, False),
+    ),
+    True: dict(
+        sigmas=(0.01,), seeds=1, share=0.1, steps=60, runs=4, duration=1.0, discard=0.2, backend="python",
+        paper=("500-forces", "500-diff", "500-aug-diff"), ours=("500-exact-pair",), coulomb=(True,),
+    ),
+}  # fmt: skip
+NAME = "03_five_arms"
+
+
+def jobs(size, path, digest, available, seed):
+    """Parts of one seed: the arms at all their noise levels."""
+    found = []
+    for coulomb in size["coulomb"]:
+        for name in size["paper"] + (size["ours"] if coulomb else ()):
+            arm = ARMS[name]
+            for sigma in size["sigmas"] if arm.noised else (0.0,):
+                given = dict(
+                    name=name, sigma=sigma, coulomb=coulomb, frames=min(round(size["share"] * arm.frames), available),
+                    steps=size["steps"] if arm.network else 0, seed=seed,
+                    **{key: size[key] for key in ("runs", "duration", "discard", "backend")},
+                )  # fmt: skip
+                about = {"arm": asdict(arm), "network": NETWORK, "training": TRAINING, "labels": LABEL_NOISE}
+                job = functools.partial(compute, str(path), **given)
+                found.append((f"{name}, {sigma:g} nm", {**given, "data": digest, "settings": about}, job))
+    return found
+
+
+def levels(table):
+    """One row for each model: g(r) errors as root mean squares over the pairs of elements."""
+    keys = ["arm", "sigma / nm", "coulomb", "seed"]
+    squares = table.assign(**{c: table[c] ** 2 for c in ("total", "learning", "smoothing")})
+    grouped = squares.groupby(keys, sort=False)
+    means = np.sqrt(grouped[["total", "learning", "smoothing"]].mean())
+    same = grouped[["force error / kJ/mol/nm", "slope", "survival", "finished", "runs", "frames"]].first()
+    contact = table[table["pair"] == "Li-Cl"].set_index(keys)[["contact", "contact of data"]]
+    return means.join(same).join(contact).reset_index()
+
+
+def mean_error(values):
+    """Mean over seeds and its standard error."""
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values)]
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return (values.mean() if len(values) else np.nan), error
+
+
+def difference(models, quantity, first, second):
+    """How much more of a quantity the first arm has than the second; the same seed has the same frames.
+
+    Arms are (name, sigma, coulomb).  Returns mean, standard error, and whether it is told from 0 (95 %, both sides).
+    """
+    a, b = (
+        models[(models["arm"] == name) & (models["sigma / nm"] == sigma) & (models["coulomb"] == coulomb)]
+        .set_index("seed")[quantity]
+        for name, sigma, coulomb in (first, second)
+    )  # fmt: skip
+    rest = (a - b).dropna()
+    mean, error = mean_error(rest)
+    told = len(rest) > 1 and abs(mean) > student.ppf(0.975, len(rest) - 1) * error
+    return mean, error, told
+
+
+FORCE, RDF = "force error / kJ/mol/nm", "total"
+
+
+def claims(table):
+    """What the paper says of its arms, what was measured, and a verdict, one row each."""
+    models, found = levels(table), []
+    sigmas = sorted(s for s in models["sigma / nm"].unique() if s > 0)
+
+    def compare(claim, quantity, better, worse, coulomb, tie=False):
+        """Verdict over the noise levels: where `better` is below `worse`, or with `tie` not above it."""
+        good, shown = [], []
+        for sigma in sigmas:
+            pair = [(name, sigma if ARMS[name].noised else 0.0, coulomb) for name in (better, worse)]
+            mean, error, told = difference(models, quantity, *pair)
+            if not np.isfinite(mean):
+                continue
+            factor, unit = (0.1, " kJ/mol/A") if quantity == FORCE else (1, "")
+            shown.append(f"{10 * sigma:g} A: {factor * mean:+.3f} +- {factor * error:.3f}{unit}")
+            good.append(not (told and mean > 0) if tie else told and mean < 0)
+        if shown:
+            verdict = "holds" if all(good) else "holds under conditions" if any(good) else "does not hold"
+            prior = "with" if coulomb else "without"
+            measure = "g(r)" if quantity == RDF else "forces"
+            found.append((f"{claim}, {measure}, {prior} Coulomb prior", "; ".join(shown), verdict))
+
+    for coulomb in sorted(models["coulomb"].unique(), reverse=True):
+        for quantity in (FORCE, RDF):
+            compare("500-aug-diff is as good as 3000-forces", quantity, "500-aug-diff", "3000-forces", coulomb, True)
+            compare("500-aug-diff is as good as 500-forces", quantity, "500-aug-diff", "500-forces", coulomb, True)
+            compare("two draws are better than one", quantity, "500-aug-diff", "500-diff", coulomb)
+            compare("1,000 frames are better than 500 with two draws", quantity, "1000-diff", "500-aug-diff", coulomb)
+    for quantity in (FORCE, RDF):
+        for name in OURS:
+            compare(f"{name} is better than 500-aug-diff", quantity, name, "500-aug-diff", True)
+            compare(f"{name} is as good as 3000-forces", quantity, name, "3000-forces", True, True)
+    return pandas.DataFrame(found, columns=["claim", "measured (first less second)", "verdict"])
+
+
+def summary(table):
+    """Every arm: means over seeds with standard errors, as text."""
+    models, rows = levels(table), []
+    for (arm, sigma, coulomb), group in models.groupby(["arm", "sigma / nm", "coulomb"], sort=False):
+        cells = {"arm": arm, "sigma / A": 10 * sigma, "Coulomb": coulomb, "frames": int(group["frames"].iloc[0])}
+        for column, name, factor in (
+            (FORCE, "force error / kJ/mol/A", 0.1), ("slope", "slope", 1), (RDF, "g(r) total", 1),
+            ("learning", "g(r) learning", 1), ("contact", "contact", 1), ("survival", "survival", 1),
+        ):  # fmt: skip
+            mean, error = mean_error(factor * group[column])
+            cells[name] = f"{mean:.3f} +- {error:.3f}"
+        cells["finished"] = f"{group['finished'].sum():.0f} of {group['runs'].sum():.0f}"
+        rows.append(cells)
+    return pandas.DataFrame(rows)
+
+
+def main(arguments=None):
+    options = parse(__doc__, arguments, BUNDLED)
+    size = SETTINGS[options.quick]
+    frames = labelled(options.frames)
+    available = len(frames) - max(np.bincount(frames.replica))
+    records = Records(options.output / f"{NAME}.csv")
+    todo = []
+    for seed in range(options.seed, options.seed + size["seeds"]):
+        todo += jobs(size, options.frames.resolve(), frames.digest(), available, seed)
+    records.parts(todo, os.cpu_count() or 1)
+    table = records.table()
+    draw_rdf(table, frames, options.output / f"{NAME}_rdf.png")
+    draw_errors(levels(table), options.output / f"{NAME}.png")
+    pandas.set_option("display.width", 250, "display.max_colwidth", 140, "display.max_columns", 20)
+    print(summary(table).to_string(index=False))
+    print(claims(table).to_string(index=False))
+    return table
+
+
+if __name__ == "__main__":
+    main()

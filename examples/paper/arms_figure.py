@@ -1,0 +1,6 @@
+def draw_rdf(*a):
+    pass
+
+
+def draw_errors(*a):
+    pass
