@@ -1,61 +1,71 @@
 """The paper's error against the noise level, in its quick setting: exponents, closed forms, records."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas
 import pytest
+from test_paper import PAPER, script
 
 from openmm_diffusion.units import thermal_energy
 
-SCRIPT = Path("examples/paper/02_error_against_sigma.py")
-NAME = SCRIPT.stem
+NAME = "02_error_against_sigma"
 #: Width of the script's harmonic well, nm.
 WIDTH, KT = 0.03, thermal_energy(300)
 EXACT = "exact score matching"
 
 
-def run(output, *options):
-    command = [sys.executable, SCRIPT, "examples/licl/licl.npz", output, "--quick", *options]
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+@pytest.fixture(scope="module")
+def sigma(tmp_path_factory):
+    """02_error_against_sigma.py, its quick table and where it lies."""
+    output = tmp_path_factory.mktemp("sigma")
+    with pytest.MonkeyPatch.context() as patch:
+        module = script(NAME, patch)
+        module.main(["--quick", "--output", str(output)])
+    return module, pandas.read_csv(output / f"{NAME}.csv"), output
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("sigma")
-    run(directory)
-    return directory
+def table(sigma):
+    return sigma[1]
 
 
 @pytest.fixture(scope="module")
-def table(output):
-    return pandas.read_csv(output / f"{NAME}.csv")
+def fits(sigma):
+    return pandas.read_csv(sigma[2] / f"{NAME}_fits.csv")
 
 
-@pytest.fixture(scope="module")
-def fits(output):
-    return pandas.read_csv(output / f"{NAME}_fits.csv")
-
-
-def test_every_row_says_what_it_was_made_of(table, output):
-    needed = ["part", "learner", "sigma_nm", "frames", "draws", "seed", "steps", "config", "wall_s"]
+def test_every_row_says_what_it_was_made_of(sigma):
+    _, table, output = sigma
+    needed = ["part", "learner", "sigma_nm", "draws", "config", "seed", "frames", "steps", "wall / s"]
     assert table[needed].notna().all(axis=None) and table["config"].is_unique
     assert set(table["part"]) == {"harmonic", "dimer", "dimer scatter", "licl", "licl scatter", "licl theory", "md"}
     assert (output / f"{NAME}.png").stat().st_size > 50_000
 
 
-def test_a_second_call_measures_only_what_is_missing(table, output):
+def test_a_second_call_measures_only_what_is_missing(sigma, capsys):
+    module, table, output = sigma
     missing = table["part"].eq("harmonic") & table["frames"].eq(125) & table["sigma_nm"].eq(0.005)
     table[~missing].to_csv(output / f"{NAME}.csv", index=False)
-    printed = run(output, "--parts", "harmonic")
-    assert printed.count("harmonic, sigma") == missing.sum() == 5
+    module.main(["examples/licl/licl.npz", "--quick", "--output", str(output)])
+    printed = capsys.readouterr().out
+    assert printed.count("harmonic: 1 rows in") == printed.count(" rows in ") == missing.sum() == 5
+    assert printed.count(": kept from") == len(table) - 5
     again = pandas.read_csv(output / f"{NAME}.csv").set_index("config").loc[table["config"]].reset_index()
     # Only the wall time of a measurement is another one.
-    pandas.testing.assert_frame_equal(again[table.columns].drop(columns="wall_s"), table.drop(columns="wall_s"))
+    pandas.testing.assert_frame_equal(again[table.columns].drop(columns="wall / s"), table.drop(columns="wall / s"))
+
+
+def test_committed_results_carry_their_verdicts(monkeypatch):
+    module = script(NAME, monkeypatch)
+    table, written = (pandas.read_csv(PAPER / "results" / f"{NAME}{kind}.csv") for kind in ("", "_fits"))
+    summary = module.fits(table)
+    pandas.testing.assert_frame_equal(summary, written, check_dtype=False, rtol=1e-4)
+    verdicts = list(module.claims(table, summary)["verdict"])
+    section = (PAPER / "README.md").read_text().split("## 2. ")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    told = [row[-1] for row in rows if row[-1] != "verdict"]
+    # Beginnings of the sentences, claim by claim.
+    assert [text.split(":")[0].split(";")[0] for text in told] == verdicts
+    assert set(verdicts) == {"holds", "holds under conditions", "does not hold"}
 
 
 @pytest.mark.parametrize("system, slack", [("harmonic", 0.002), ("dimer", 0.05)])

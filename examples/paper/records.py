@@ -31,11 +31,11 @@ def parse(description, arguments=None, frames=None):
     With a Path `frames`, the default, there is an argument for a file of frames too.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if frames is not None:
+        parser.add_argument("frames", type=Path, nargs="?", default=frames, help=f"npz file; default: {frames.name}")
     parser.add_argument("--quick", action="store_true", help="less data, fewer arms, shorter runs")
     parser.add_argument("--seed", type=int, default=0, help="of data, noise, networks and thermostats")
     parser.add_argument("--output", type=Path, help="directory; default: results/ here, with --quick runs/paper/")
-    if frames is not None:
-        parser.add_argument("frames", type=Path, nargs="?", default=frames, help=f"npz; default: {frames.name}")
     options = parser.parse_args(arguments)
     if options.output is None:
         options.output = Path("runs/paper") if options.quick else HERE / "results"

@@ -1,0 +1,114 @@
+"""What is said of the error against sigma, what was measured, and verdicts."""
+
+import pandas
+from scipy.stats import fisher_exact
+from sigma_learners import EXACT, FORCE, SINGLE
+
+#: Noise levels of Harcombe & Duignan, nm.
+PAPER = (0.005, 0.01, 0.0265)
+
+
+def claims(table, summary):
+    """Claims and verdicts, one row each; of those that take several levels, where there are several.
+
+    Parameters
+    ----------
+    table, summary : pandas.DataFrame
+        As `02_error_against_sigma.csv` and `02_error_against_sigma_fits.csv`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns claim, measured, verdict.
+    """
+    return pandas.DataFrame(
+        [_spring(table, summary), *_powers(table, summary), *_theories(table), *_crossings(summary), *_dynamics(table)],
+        columns=["claim", "measured", "verdict"],
+    )
+
+
+def _verdict(true):
+    """Of a claim with several instances, which are true or not."""
+    true = list(true)
+    return "holds" if all(true) else "holds under conditions" if any(true) else "does not hold"
+
+
+def _listed(values, errors=None, digits=3):
+    if errors is None:
+        return ", ".join(f"{v:.{digits}g}" for v in values)
+    return ", ".join(f"{v:.{digits}f} +- {e:.{digits}f}" for v, e in zip(values, errors))
+
+
+def _spring(table, summary):
+    rows = table[(table["part"] == "harmonic") & (table["learner"] == EXACT)]
+    rows = rows[rows["frames"] == rows["frames"].max()]
+    # Levels share their frames: no sum of squares, but the largest.
+    z = ((rows[f"bias_{FORCE}"] - rows[f"bias_theory_{FORCE}"]) / rows[f"bias_error_{FORCE}"]).abs()
+    worst = summary[summary["quantity"].str.startswith("largest")].iloc[0]
+    measured = f"off by {worst['value']:.4f} +- {worst['error']:.4f} of k at most, by {z.max():.1f} standard errors"
+    return "k_eff = k/(1 + sigma^2 k/kT)", measured, _verdict([z.max() < 4])
+
+
+def _powers(table, summary):
+    """Exponents as sigma -> 0; and whether the law still describes the largest level."""
+    for name, column, power in (("force", f"bias_{FORCE}", 2), ("unscaled denoiser", "denoiser_error_nm", 4)):
+        # One value has no error, and says little.
+        rows = summary[(summary["quantity"] == f"exponent of sigma, {name}") & summary["error"].notna()]
+        right = ((rows["value"] - power).abs() < (4 * rows["error"]).clip(lower=0.05)) & (rows["error"] < 0.25)
+        share = []
+        for system in rows["system"]:
+            error = table[(table["part"] == system) & (table["learner"] == EXACT) & (table["sigma_nm"] > 0)]
+            error = error.groupby("sigma_nm")[column].mean().abs()
+            share.append(error.iloc[-1] / error.iloc[0] / (error.index[-1] / error.index[0]) ** power)
+        verdict = _verdict([True, *(abs(part - 1) < 0.1 for part in share)]) if right.all() else "does not hold"
+        measured = f"{', '.join(rows['system'])}: {_listed(rows['value'], rows['error'])} as sigma -> 0, "
+        measured += f"{_listed(share, digits=2)} of the law at {error.index[-1]:g} nm"
+        yield f"error of the {name} ~ sigma^{power}", measured, verdict
+
+
+def _theories(table):
+    rows = table[table["part"] == "licl theory"].sort_values("sigma_nm")
+    if len(rows) < 2:
+        return
+    shown = rows[rows["sigma_nm"].isin(PAPER)]
+    for order, column in (("second order", "second_order"), ("all orders", "theory")):
+        theory, found = f"bias_{column}_{FORCE}", f"bias_{FORCE}"
+        close = (rows[found] / rows[theory] - 1).abs() < 0.1
+        measured = f"theory {_listed(shown[theory])}, measured {_listed(shown[found])} {FORCE} at "
+        measured += f"{_listed(shown['sigma_nm'])} nm; within 10 % at {close.sum()} of {len(close)} levels"
+        yield f"theory to {order} describes the bias of LiCl", measured, _verdict(close)
+
+
+def _crossings(summary):
+    """Fits that agree with a law and not with the other one, which is wrong for these learners."""
+    rows = summary[summary["quantity"] == "exponent of frames, crossing"]
+    single = rows["learner"] == SINGLE
+    for name, those, other in (
+        ("N^(-1/6), single draws", rows[single], -1 / 4),
+        ("N^(-1/4), antithetic pairs and exact", rows[~single], -1 / 6),
+    ):
+        off, apart = (those["value"] - those["expected"]).abs(), (those["value"] - other).abs()
+        told = (off < 3 * those["error"]) & (apart > 3 * those["error"])
+        # One value has no error: it must be nearer to this law.
+        told = told.where(those["error"].notna(), off < apart)
+        shown = those[those["system"] == "dimer"]
+        measured = f"{told.sum()} of {len(told)} fits; dimer: {_listed(shown['value'], shown['error'])}"
+        yield f"bias and scatter cross at sigma ~ {name}", measured, _verdict(told)
+
+
+def _dynamics(table):
+    rows = table[(table["part"] == "md") & (table["sigma_nm"] > 0)].sort_values("sigma_nm")
+    if rows["sigma_nm"].nunique() < 2:
+        return
+    grows, measured = [], []
+    for learner in (EXACT, f"{SINGLE}, no wall"):
+        found = rows[rows["learner"] == learner].set_index("sigma_nm")["g_learning"].dropna()
+        grows.append(found.iloc[0] > 3 * found.iloc[-1])
+        measured.append(f"{learner}: {_listed(found, digits=2)}")
+    yield "a small sigma does not generalise: learning error of g(r) in MD", "; ".join(measured), _verdict(grows)
+    small = rows["sigma_nm"] <= PAPER[0]
+    stopped = [int((rows["runs"] - rows["finished"])[those].sum()) for those in (small, ~small)]
+    runs = [int(rows["runs"][those].sum()) for those in (small, ~small)]
+    more = fisher_exact([[s, n - s] for s, n in zip(stopped, runs)], alternative="greater").pvalue < 0.01
+    measured = f"{stopped[0]} of {runs[0]} runs stopped up to {PAPER[0]:g} nm, {stopped[1]} of {runs[1]} above"
+    yield "a small sigma makes MD unstable", measured, _verdict([more])
