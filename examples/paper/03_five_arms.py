@@ -147,7 +147,7 @@ def main(arguments=None):
     options = parse(__doc__, arguments, BUNDLED)
     size = SETTINGS[options.quick]
     frames = labelled(options.frames)
-    available = len(frames) - max(np.bincount(frames.replica))
+    available = int(len(frames) - np.bincount(frames.replica).max())
     records = Records(options.output / f"{NAME}.csv")
     todo = []
     for seed in range(options.seed, options.seed + size["seeds"]):
