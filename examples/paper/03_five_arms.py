@@ -60,7 +60,9 @@ def levels(table):
     squares = table.assign(**{c: table[c] ** 2 for c in ("total", "learning", "smoothing")})
     grouped = squares.groupby(keys, sort=False)
     means = np.sqrt(grouped[["total", "learning", "smoothing"]].mean())
-    same = grouped[["force error / kJ/mol/nm", "slope", "survival", "finished", "runs", "frames"]].first()
+    same = grouped[
+        ["force error / kJ/mol/nm", "slope", "survival", "finished", "runs", "frames", "pairs at the wall"]
+    ].first()
     contact = table[table["pair"] == "Li-Cl"].set_index(keys)[["contact", "contact of data"]]
     return means.join(same).join(contact).reset_index()
 
@@ -134,7 +136,8 @@ def summary(table):
         cells = {"arm": arm, "sigma / A": 10 * sigma, "Coulomb": coulomb, "frames": int(group["frames"].iloc[0])}
         for column, name, factor in (
             (FORCE, "force error / kJ/mol/A", 0.1), ("slope", "slope", 1), (RDF, "g(r) total", 1),
-            ("learning", "g(r) learning", 1), ("contact", "contact", 1), ("survival", "survival", 1),
+            ("learning", "g(r) learning", 1),
+            ("pairs at the wall", "at the wall", 1), ("contact", "contact", 1), ("survival", "survival", 1),
         ):  # fmt: skip
             mean, error = mean_error(factor * group[column])
             cells[name] = f"{mean:.3f} +- {error:.3f}"

@@ -7,9 +7,11 @@ import numpy as np
 import openmm
 import torch
 
-from openmm_diffusion import Frames, compute_rdf, create_system, train
+from openmm_diffusion import Denoiser, Frames, compute_rdf, create_system, train
 from openmm_diffusion.guard import closest_allowed
+from openmm_diffusion.header import WallTerm
 from openmm_diffusion.neighbours import neighbour_pairs
+from openmm_diffusion.prior import WallConfig
 from openmm_diffusion.rdf import rmsd, smear
 from openmm_diffusion.structure import rmsd_error
 from openmm_diffusion.systems import replicated, training_topology
@@ -122,11 +124,36 @@ def learn(arm, sigma, coulomb, frames, steps, seed):
     return train(frames, config, progress=False)
 
 
+def walled(denoiser):
+    """The same with a wall below all that its training has seen, and the radii of the wall, shape (n, n), nm.
+
+    It changes nothing where there are data: runs then last, and their g(r) can be taken, whatever the
+    network makes up at distances that no frame has.
+    """
+    header, wall = denoiser.header, WallConfig()
+    margin = wall.margin + 2 * denoiser.sigma
+    radii = [[0.0 if d is None else max(d - margin, 0.0) for d in row] for row in header.shortest_distances]
+    term = WallTerm(radii=radii, stiffness=wall.stiffness)
+    alone = Denoiser(header.model_copy(update={"terms": [term]}))
+    return denoiser.rebuilt([term, *header.terms], [*alone.modules(), *denoiser.modules()]), np.array(radii)
+
+
 class Runs:
     """Copies of a system side by side under one model, none of which feels another.
 
-    A copy dies where a pair comes closer than the guard of `simulate` allows, or a position
-    becomes NaN; it is put back to its start then, so that the others go on, and its frames no longer count.
+    A copy dies where a pair comes closer than allowed, or a position becomes NaN; it is put back to its
+    start then, so that the others go on, and its frames no longer count.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    starts : array, shape (n_runs, n_particles, 3), nm
+    duration, discard : float, ps
+    limits : array, shape (n_species, n_species), nm
+        Pairs may not come closer.
+    backend : str
+        Of `DiffusionForce`.
+    seed : int
 
     Attributes
     ----------
@@ -135,8 +162,8 @@ class Runs:
     lives : array, shape (n_runs,), ps
     """
 
-    def __init__(self, denoiser, starts, duration, discard, backend, seed):
-        self.limits = closest_allowed(denoiser)
+    def __init__(self, denoiser, starts, duration, discard, limits, backend, seed):
+        self.limits = limits
         topology = training_topology(denoiser)
         self.species = denoiser.species_index(denoiser.header.particles).numpy()
         self.box = torch.as_tensor(np.array(denoiser.header.box))
@@ -181,12 +208,8 @@ class Runs:
         """Positions, shape (n_runs, n_particles, 3), nm; the dead are noted and put back to their start."""
         positions = self.context.getState(positions=True).getPositions(asNumpy=True)._value.reshape(self.starts.shape)
         dead = ~np.isfinite(positions).all((1, 2))
-        whole = torch.from_numpy(np.where(dead[:, None, None], self.starts, positions))
-        first, second, vectors = neighbour_pairs(whole, self.box, float(self.limits.max()))
-        n = len(self.species)
-        allowed = self.limits[self.species[first.numpy() % n], self.species[second.numpy() % n]]
-        close = vectors.norm(dim=1).numpy() < allowed
-        dead[first.numpy()[close] // n] = True
+        whole = np.where(dead[:, None, None], self.starts, positions)
+        dead |= closer(whole, self.box, self.species, self.limits) > 0
         if dead.any():
             self.lives[dead] = np.minimum(self.lives[dead], time)
             # Velocities too: those of the dead may be NaN.
@@ -197,8 +220,18 @@ class Runs:
         return positions
 
 
+def closer(positions, box, species, limits):
+    """Number of pairs closer than the limits (n_species, n_species), nm, in every frame: shape (n_frames,)."""
+    first, second, vectors = neighbour_pairs(torch.as_tensor(positions, dtype=torch.float64), box, float(limits.max()))
+    n = len(species)
+    near = vectors.norm(dim=1).numpy() < limits[species[first.numpy() % n], species[second.numpy() % n]]
+    return np.bincount(first.numpy()[near] // n, minlength=len(positions))
+
+
 def compute(path, name, sigma, coulomb, frames, steps, runs, duration, discard, backend, seed):
     """Rows of one arm, one for each pair of elements: force error, survival, g(r) and its errors.
+
+    Survival is that of runs under the model alone, g(r) that of as many runs with the wall.
 
     Parameters
     ----------
@@ -214,6 +247,7 @@ def compute(path, name, sigma, coulomb, frames, steps, runs, duration, discard, 
     steps, runs : int
         Of the training, of molecular dynamics.
     duration, discard : float, ps
+        With the wall; without it, half as long.
     backend : str
         Of `DiffusionForce`, for several replicas: compiling pays for long runs only.
     seed : int
@@ -223,15 +257,19 @@ def compute(path, name, sigma, coulomb, frames, steps, runs, duration, discard, 
     rest, test = divided(data, seed)
     denoiser = learn(ARMS[name], sigma, coulomb, training_frames(rest, frames, seed), steps, seed)
     force = denoiser.forces(test.positions, test.boxes)
-    slope = float(np.sum(force * test.forces) / np.sum(force**2))
-    error = float(np.sqrt(np.mean(np.square(force - test.forces, dtype=float))))
     rng = np.random.default_rng([seed, 3])
     starts = rest.positions[np.sort(rng.choice(len(rest), runs, replace=False))]
-    md = Runs(denoiser, starts, duration, discard, backend, seed)
+    alone = Runs(denoiser, starts, duration / 2, 0.0, closest_allowed(denoiser), backend, seed)
+    model, radii = walled(denoiser)
+    md = Runs(model, starts, duration, discard, np.zeros_like(radii), backend, seed)
+    at_wall = closer(md.frames.positions, md.box, md.species, radii).mean() if md.frames else np.nan
     about = {
-        "arm": name, "sigma / nm": sigma, "coulomb": coulomb, "force error / kJ/mol/nm": error, "slope": slope,
-        "survival": float(md.lives.mean() / duration), "finished": int((md.lives >= duration).sum()), "runs": runs,
-        "md frames": 0 if md.frames is None else len(md.frames),
+        "arm": name, "sigma / nm": sigma, "coulomb": coulomb,
+        "force error / kJ/mol/nm": float(np.sqrt(np.mean(np.square(force - test.forces, dtype=float)))),
+        "slope": float(np.sum(force * test.forces) / np.sum(force**2)), "runs": runs,
+        "survival": float(alone.lives.mean() / (duration / 2)), "finished": int((alone.lives >= duration / 2).sum()),
+        "finished with wall": int((md.lives >= duration).sum()), "md frames": len(md.frames) if md.frames else 0,
+        "pairs at the wall": at_wall,
     }  # fmt: skip
     clean = compute_rdf(data, R_RANGE)
     own = compute_rdf(md.frames, R_RANGE) if about["md frames"] > 1 else None
