@@ -4,17 +4,15 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-import openmm
 import torch
+from arm_runs import Copies, closer
 
-from openmm_diffusion import Denoiser, Frames, compute_rdf, create_system, train
+from openmm_diffusion import Denoiser, Frames, compute_rdf, train
 from openmm_diffusion.guard import closest_allowed
 from openmm_diffusion.header import WallTerm
-from openmm_diffusion.neighbours import neighbour_pairs
 from openmm_diffusion.prior import WallConfig
 from openmm_diffusion.rdf import rmsd, smear
 from openmm_diffusion.structure import rmsd_error
-from openmm_diffusion.systems import replicated, training_topology
 from openmm_diffusion.units import ANGSTROM, ELECTRONVOLT
 
 #: Published noise of force labels per component, kJ/mol/nm: 0.349 eV/Angstrom on Li, 0.249 on Cl.
@@ -25,9 +23,7 @@ TRAINING = {"learning_rate": 0.005, "weight_decay": 0.01, "ema_decay": 0.99, "pa
 COULOMB = {"charges": {"Li": 1, "Cl": -1}, "relative_permittivity": 78.3}
 R_RANGE, CONTACT = (0.15, 1.0), (0.2, 0.3)  # nm: of every g(r); where the Li-Cl contact peak is looked for
 COMPARED = 0.2  # nm: RMSDs begin here, as everywhere in this project
-TIMESTEP, INTERVAL, FRICTION = 0.005, 0.5, 2.0  # ps, ps, 1/ps
 COPIES = 16  # noised or labelled copies of frames in every step of every training
-LOOK = 20  # steps between looks for a replica that has died
 
 
 @dataclass(frozen=True)
@@ -138,96 +134,6 @@ def walled(denoiser):
     return denoiser.rebuilt([term, *header.terms], [*alone.modules(), *denoiser.modules()]), np.array(radii)
 
 
-class Runs:
-    """Copies of a system side by side under one model, none of which feels another.
-
-    A copy dies where a pair comes closer than allowed, or a position becomes NaN; it is put back to its
-    start then, so that the others go on, and its frames no longer count.
-
-    Parameters
-    ----------
-    denoiser : Denoiser
-    starts : array, shape (n_runs, n_particles, 3), nm
-    duration, discard : float, ps
-    limits : array, shape (n_species, n_species), nm
-        Pairs may not come closer.
-    backend : str
-        Of `DiffusionForce`.
-    seed : int
-
-    Attributes
-    ----------
-    frames : Frames or None
-        Of all copies while they lived, without the discarded beginning; None where there are none.
-    lives : array, shape (n_runs,), ps
-    """
-
-    def __init__(self, denoiser, starts, duration, discard, limits, backend, seed):
-        self.limits = limits
-        topology = training_topology(denoiser)
-        self.species = denoiser.species_index(denoiser.header.particles).numpy()
-        self.box = torch.as_tensor(np.array(denoiser.header.box))
-        system = create_system(denoiser, topology, replicas=len(starts), backend=backend)
-        temperature = denoiser.header.temperature
-        integrator = openmm.LangevinMiddleIntegrator(temperature, FRICTION, TIMESTEP)
-        integrator.setRandomNumberSeed(seed + 1)
-        platform = openmm.Platform.getPlatform("CPU")
-        simulation = openmm.app.Simulation(
-            replicated(topology, len(starts)), system, integrator, platform, {"Threads": "1"}
-        )
-        self.context = simulation.context
-        self.starts = np.asarray(starts, dtype=float)
-        self.context.setPositions(self.starts.reshape(-1, 3))
-        self.context.setVelocitiesToTemperature(temperature, seed + 1)
-        self.lives, self.kept = np.full(len(starts), float(duration)), []
-        every, looks = round(INTERVAL / TIMESTEP), round(duration / TIMESTEP) // LOOK
-        for look in range(1, looks + 1):
-            self._step(integrator)
-            time = look * LOOK * TIMESTEP
-            positions = self._look(time)
-            if look * LOOK % every == 0 and time > discard:
-                alive = np.flatnonzero(self.lives >= time)
-                self.kept += [(i, positions[i]) for i in alive]
-        numbers, kept = [i for i, _ in self.kept], np.array([x for _, x in self.kept])
-        order = np.argsort(numbers, kind="stable")  # whole runs one after the other: blocks of a g(r) are runs
-        header = denoiser.header
-        self.frames = None
-        if len(kept):
-            self.frames = Frames(
-                kept[order], header.particles, np.array(header.box), temperature, replica=np.array(numbers)[order]
-            )
-
-    def _step(self, integrator):
-        try:
-            integrator.step(LOOK)
-        except openmm.OpenMMException as error:
-            if "NaN" not in str(error):
-                raise
-
-    def _look(self, time):
-        """Positions, shape (n_runs, n_particles, 3), nm; the dead are noted and put back to their start."""
-        positions = self.context.getState(positions=True).getPositions(asNumpy=True)._value.reshape(self.starts.shape)
-        dead = ~np.isfinite(positions).all((1, 2))
-        whole = np.where(dead[:, None, None], self.starts, positions)
-        dead |= closer(whole, self.box, self.species, self.limits) > 0
-        if dead.any():
-            self.lives[dead] = np.minimum(self.lives[dead], time)
-            # Velocities too: those of the dead may be NaN.
-            state = self.context.getState(velocities=True)
-            velocities = state.getVelocities(asNumpy=True)._value.reshape(self.starts.shape)
-            self.context.setPositions(np.where(dead[:, None, None], self.starts, positions).reshape(-1, 3))
-            self.context.setVelocities(np.where(dead[:, None, None], 0.0, velocities).reshape(-1, 3))
-        return positions
-
-
-def closer(positions, box, species, limits):
-    """Number of pairs closer than the limits (n_species, n_species), nm, in every frame: shape (n_frames,)."""
-    first, second, vectors = neighbour_pairs(torch.as_tensor(positions, dtype=torch.float64), box, float(limits.max()))
-    n = len(species)
-    near = vectors.norm(dim=1).numpy() < limits[species[first.numpy() % n], species[second.numpy() % n]]
-    return np.bincount(first.numpy()[near] // n, minlength=len(positions))
-
-
 def compute(path, name, sigma, coulomb, frames, steps, runs, duration, discard, backend, seed):
     """Rows of one arm, one for each pair of elements: force error, survival, g(r) and its errors.
 
@@ -259,20 +165,21 @@ def compute(path, name, sigma, coulomb, frames, steps, runs, duration, discard, 
     force = denoiser.forces(test.positions, test.boxes)
     rng = np.random.default_rng([seed, 3])
     starts = rest.positions[np.sort(rng.choice(len(rest), runs, replace=False))]
-    alone = Runs(denoiser, starts, duration / 2, 0.0, closest_allowed(denoiser), backend, seed)
+    _, lives = Copies(denoiser, starts, closest_allowed(denoiser), backend, seed).run(duration / 2, 0.0)
     model, radii = walled(denoiser)
-    md = Runs(model, starts, duration, discard, np.zeros_like(radii), backend, seed)
-    at_wall = closer(md.frames.positions, md.box, md.species, radii).mean() if md.frames else np.nan
+    copies = Copies(model, starts, np.zeros_like(radii), backend, seed)
+    md, walled_lives = copies.run(duration, discard)
+    at_wall = closer(md.positions, copies.box, copies.species, radii).mean() if md is not None else np.nan
     about = {
         "arm": name, "sigma / nm": sigma, "coulomb": coulomb,
         "force error / kJ/mol/nm": float(np.sqrt(np.mean(np.square(force - test.forces, dtype=float)))),
         "slope": float(np.sum(force * test.forces) / np.sum(force**2)), "runs": runs,
-        "survival": float(alone.lives.mean() / (duration / 2)), "finished": int((alone.lives >= duration / 2).sum()),
-        "finished with wall": int((md.lives >= duration).sum()), "md frames": len(md.frames) if md.frames else 0,
+        "survival": float(lives.mean() / (duration / 2)), "finished": int((lives >= duration / 2).sum()),
+        "finished with wall": int((walled_lives >= duration).sum()), "md frames": 0 if md is None else len(md),
         "pairs at the wall": at_wall,
     }  # fmt: skip
     clean = compute_rdf(data, R_RANGE)
-    own = compute_rdf(md.frames, R_RANGE) if about["md frames"] > 1 else None
+    own = compute_rdf(md, R_RANGE) if md is not None and len(md) > 1 else None
     return [about | {"pair": pair, **structure(clean, own, pair, sigma)} for pair in clean.g]
 
 
