@@ -24,7 +24,7 @@ BUNDLED = HERE.parent / "licl" / "licl.npz"
 #: nm; 0.05, 0.10 and 0.265 Angstrom.
 SETTINGS = {
     False: dict(
-        sigmas=(0.005, 0.01, 0.0265), seeds=3, share=1.0, steps=1000, runs=16, duration=32.0, discard=8.0,
+        sigmas=(0.005, 0.01, 0.0265), seeds=3, share=1.0, steps=1000, runs=12, duration=32.0, discard=8.0,
         backend="compiled", paper=tuple(PAPER), ours=tuple(OURS), coulomb=(True, False),
     ),
     True: dict(
