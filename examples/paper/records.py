@@ -1,6 +1,6 @@
 """Results that say how they were made: what the scripts of this directory share.
 
-    options = parse(__doc__)                        # --quick, --seed, --output
+    options = parse(__doc__)                        # --quick, --seed, --output; FRAMES where it has a default
     records = Records(options.output / "01.csv")
     rows = records.part("fit", dict(sigma=0.005, seed=0, frames=1000, steps=0), compute)
     table = records.table()                         # all rows of this call, and of no other settings
@@ -23,9 +23,15 @@ HERE = Path(__file__).parent
 CARRIED = ("seed", "frames", "steps")
 
 
-def parse(description, arguments=None):
-    """Options of a script: quick (bool), seed (int) and output (Path, made if it is not there)."""
+def parse(description, arguments=None, frames=None):
+    """Options of a script: quick (bool), seed (int) and output (Path, made if it is not there).
+
+    With `frames`, the default Path of a script that reads some, its first argument FRAMES is `options.frames`.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if frames is not None:
+        text = f"npz of frames with forces; default: {frames.name}, bundled"
+        parser.add_argument("frames", metavar="FRAMES", type=Path, nargs="?", default=frames, help=text)
     parser.add_argument("--quick", action="store_true", help="less data, fewer arms, shorter runs")
     parser.add_argument("--seed", type=int, default=0, help="of data, noise, networks and thermostats")
     parser.add_argument("--output", type=Path, help="directory; default: results/ here, with --quick runs/paper/")
