@@ -31,7 +31,7 @@ def predicted(n, m, A, B, pool=np.inf):
 
 
 def spring_law(rows, resamples=200):
-    """A, B, m* and its error, largest deviation in standard errors and chi squared's p, of one sigma and one learner."""
+    """A, B, m* and its error, largest deviation in standard errors, chi squared's p: of one sigma and one learner."""
     n, m, value, error = (rows[name].to_numpy(float) for name in ("n", "m", "value", "error"))
     A, B = solve(n, m, value)
     rng = np.random.default_rng(0)
@@ -47,23 +47,30 @@ def by_sets(rows):
     return wide.dropna(axis=1)
 
 
-def licl_law(rows, least=0):
-    """A, B, m* and its error by leaving out sets, and the largest relative deviation, of divisions with n >= `least`."""
-    rows = rows[rows["n"] >= least]
-    wide, pool = by_sets(rows), rows["pool"].iloc[0]
+def licl_law(rows):
+    """A, B and m* with errors by leaving out sets, fitted where n is a quarter of the most frames at least.
+
+    With fewer frames the equations of the fit scatter themselves, and errors are larger than the law: by how much,
+    with all draws of the fewest frames, is `beyond`, a ratio of squared errors.
+    """
+    least, pool = rows["n"].max() / 4, rows["pool"].iloc[0]
+    wide, few = by_sets(rows[rows["n"] >= least]), rows[(rows["n"] == rows["n"].min()) & np.isinf(rows["m"])]
     n, m = (wide.columns.get_level_values(name).to_numpy(float) for name in ("n", "m"))
     sums = np.hstack([wide.to_numpy(), np.ones((len(wide), 1))])
 
-    def each(totals, what):
-        found = [what(*solve(n, m, one[:-1] / one[-1], pool)) for one in np.atleast_2d(totals)]
-        return np.array(found) if np.ndim(totals) > 1 else found[0]
+    def fitted(what):
+        def statistic(totals):
+            found = [what(*solve(n, m, one[:-1] / one[-1], pool)) for one in np.atleast_2d(totals)]
+            return np.array(found) if np.ndim(totals) > 1 else found[0]
 
-    ratio, error = jackknife(sums, lambda totals: each(totals, lambda A, B: B / A if A > 0 else np.inf))
-    A, A_error = jackknife(sums, lambda totals: each(totals, lambda A, B: A))
-    B, B_error = jackknife(sums, lambda totals: each(totals, lambda A, B: B))
+        return jackknife(sums, statistic)
+
+    (A, A_error), (B, B_error) = fitted(lambda A, B: A), fitted(lambda A, B: B)
+    ratio, error = fitted(lambda A, B: B / A if A > 0 else np.inf)
     off = wide.mean().to_numpy() / predicted(n, m, A, B, pool) - 1
+    beyond = few["value"].mean() / predicted(few["n"].iloc[0], np.inf, A, B, pool)
     return {"A": A, "A error": A_error, "B": B, "B error": B_error, "m*": ratio, "error": error,
-            "largest deviation": abs(off).max()}  # fmt: skip
+            "largest deviation": abs(off).max(), "beyond": beyond}  # fmt: skip
 
 
 def ratio(rows, other, one):

@@ -16,7 +16,7 @@ KT = thermal_energy(300.0)
 WIDTH, COORDINATES = 0.03, 24
 #: Centres of the three wells (nm): barriers of 2.0 and 8.7 kT.  Frames come from the first two alone.
 CENTRES = np.array([-0.07, 0.07, 0.33])
-VISITED = 2
+ALL, VISITED = 3, 2
 #: Knots (nm) of the spline that learns the force there, and the penalty on its second differences (nm^-2).
 KNOTS, PENALTY = np.arange(-0.29, 0.5501, 0.015), 0.1
 #: Distances from the nearest frame that errors are told apart by, in units of sigma.
@@ -67,7 +67,7 @@ def spring_errors(sigma, n, m, antithetic, repeats, seed):
 # ---- three wells
 
 
-def density(y, sigma, wells=len(CENTRES)):
+def density(y, sigma, wells=ALL):
     """p_sigma(y) of the first `wells` wells, each as likely as the other, 1/nm."""
     variance = WIDTH**2 + sigma**2
     return np.exp(-((np.asarray(y)[..., None] - CENTRES[:wells]) ** 2) / 2 / variance).mean(-1) / np.sqrt(
@@ -75,7 +75,7 @@ def density(y, sigma, wells=len(CENTRES)):
     )
 
 
-def exact_force(y, sigma, wells=len(CENTRES)):
+def exact_force(y, sigma, wells=ALL):
     """Force (kJ/mol/nm) of the noised ensemble: noise widens every Gaussian, and that is all."""
     variance, away = WIDTH**2 + sigma**2, np.asarray(y)[..., None] - CENTRES[:wells]
     weight = np.exp(-(away**2 - (away**2).min(-1, keepdims=True)) / 2 / variance)
