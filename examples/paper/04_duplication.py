@@ -31,16 +31,17 @@ SETTINGS = {
         well_sigmas=(0.005, 0.01, 0.0265), well_sets=200, visits=(0, 1, 2, 4, 8, 16),
         visit_draws=(1, 4, 16, 64, INFINITE),
         well_divisions=(*LABELS, (62, 1), (62, 64), *((n, INFINITE) for n, _ in LABELS)),
-        licl_sigmas=(0.002, 0.005, 0.01, 0.0265), divisions=2, sets=4, pool=3000, tested=150,
+        licl_sigmas=(0.002, 0.005, 0.01, 0.0265), divisions=2, sets=8, pool=3000, tested=150,
         labels=LABELS, growing=((500, 2), (500, 4), (125, 1), (125, 16)),
-        network=((500, 1), (250, 2), (125, 4)), network_sets=2, network_steps=500,
+        learners=tuple(LEARNERS), network=((500, 1), (250, 2), (125, 4)), network_sets=2, network_steps=500,
     ),
     True: dict(
         spring_sigmas=(0.005, 0.0265), spring_divisions=LABELS, repeats=800,
         well_sigmas=(0.01, 0.0265), well_sets=40, visits=(0, 4, 16), visit_draws=(1, 16, INFINITE),
         well_divisions=(*LABELS, (62, 1), *((n, INFINITE) for n, _ in LABELS)),
         licl_sigmas=(0.005, 0.0265), divisions=1, sets=3, pool=500, tested=40,
-        labels=((200, 1), (50, 4), (25, 8)), growing=((200, 4),),
+        labels=((160, 1), (40, 4), (20, 8)), growing=((160, 4),),
+        learners=("single draws", "single draws, fixed penalty", "antithetic pairs, fixed penalty"),
         network=(), network_sets=0, network_steps=0,
     ),
 }  # fmt: skip
@@ -56,7 +57,8 @@ def arms(size):
         "single draws": labels + growing,
         "antithetic pairs": both["antithetic pairs"] + [(n, m) for n, m in growing if n == labels[0][0]],
     }
-    of = {name: (both if chosen else fixed)[name.split(",")[0]] for name, (_, chosen) in LEARNERS.items()}
+    kinds = {name: LEARNERS[name][1] for name in size["learners"]}
+    of = {name: (both if chosen else fixed)[name.split(",")[0]] for name, chosen in kinds.items()}
     return {**of, EXACT: [(n, INFINITE) for n, _ in labels]}
 
 
@@ -73,21 +75,22 @@ def measure(records, options, size):
         given["seed"] = seed
         records.part("visits", {**given, "frames": 62, "steps": 0}, lambda given=given: visits_rows(**given))
     frames = Frames.load(options.frames)
-    for number in range(size["divisions"]):
-        division = Division(frames, number, seed, size["pool"], size["tested"])
-        about = dict(data=frames.digest(), division=number, pool=size["pool"], tested=size["tested"], seed=seed)
+    divisions = [Division(frames, number, seed, size["pool"], size["tested"]) for number in range(size["divisions"])]
+    about = dict(data=frames.digest(), pool=size["pool"], tested=size["tested"], seed=seed, steps=0)
+    for k in range(size["sets"]):
+        number, own = k % len(divisions), k // len(divisions)
+        division = divisions[number]
         for sigma in size["licl_sigmas"]:
-            settings = {**about, "sigma": sigma, "frames": len(division.pool), "steps": 0}
-            records.part("licl reference", settings, lambda s=sigma, d=division: reference_rows(d, s))
-            for k in range(size["sets"]):
-                settings = {**about, "sigma": sigma, "set": k, "arms": arms(size), "frames": 500, "steps": 0}
-                compute = lambda s=sigma, d=division, k=k: licl_rows(d, k, s, arms(size), seed)  # noqa: E731
-                records.part("licl", settings, compute)
-    division = Division(frames, 0, seed, size["pool"], size["tested"])
+            settings = {**about, "sigma": sigma, "division": number, "frames": len(division.pool)}
+            if own == 0:
+                records.part("licl reference", settings, lambda s=sigma, d=division: reference_rows(d, s))
+            settings |= {"set": own, "arms": arms(size), "frames": 500}
+            compute = lambda s=sigma, d=division, k=own: licl_rows(d, k, s, arms(size), seed)  # noqa: E731
+            records.part("licl", settings, compute)
     for k in range(size["network_sets"]):
         given = dict(number=k, sigma=0.01, divided=size["network"], steps=size["network_steps"], seed=seed)
         settings = {**given, "data": frames.digest(), "pool": size["pool"], "frames": 500}
-        records.part("licl network", settings, lambda given=given: network_rows(division, **given))
+        records.part("licl network", settings, lambda given=given: network_rows(divisions[0], **given))
 
 
 # ---- claims
@@ -178,8 +181,8 @@ def wells(rows, judge):
         for learner in ("kernel density", "spline")
     }
     judge(
-        f"all draws of 62 frames know nothing more than 2.5 sigma beyond the last one, {listed(10 * np.array(sigmas), 'g')} A "
-        "(where no force becomes better: kernel density; spline)",
+        "all draws of 62 frames know nothing more than 2.5 sigma beyond the last one: where no force becomes better, "
+        f"{listed(10 * np.array(sigmas), 'g')} A, kernel density; spline",
         "; ".join(listed(values, ".1f") for values in reached.values()), "",
         verdict([value < 2.5 for values in reached.values() for value in values]),
     )  # fmt: skip
@@ -190,8 +193,8 @@ def wells(rows, judge):
         shown = of.loc[[(0, 1), (0, INFINITE), (last, 1), (last, INFINITE)]]
         replaced = shown["value"].iloc[1] < 1
         judge(
-            f"three wells, {10 * sigma:g} A: draws replace visits: error in the third well with 1 and all draws, then with "
-            f"{last:.0f} of 62 frames there",
+            f"three wells, {10 * sigma:g} A: draws replace visits: error in the third well with 1 and all draws, then "
+            f"with {last:.0f} of 62 frames there",
             pairs(shown["value"], shown["error"]), "no force: 1.00", "holds" if replaced else "does not hold",
         )  # fmt: skip
 

@@ -83,8 +83,10 @@ def _thresholds(ax, table, law):
     sigma = np.geomspace(0.0018, 0.035, 80)
     ax.plot(10 * sigma, threshold(sigma), "k-", lw=1.5, label=r"spring, $\frac{1}{2}[(w/\sigma)^2 + (\sigma/w)^2]$")
     ax.axhline(1, color="0.5", ls="--", lw=1, label="spring, antithetic pairs")
-    styles = {("spring", "single draws"): ("ko", "spring, fitted"), ("spring", "antithetic pairs"): ("ks", None),
-              ("LiCl", "single draws"): ("D", "LiCl, fitted"), ("LiCl", "antithetic pairs"): ("s", "LiCl, pairs")}  # fmt: skip
+    styles = {
+        ("spring", "single draws"): ("ko", "spring, fitted"), ("spring", "antithetic pairs"): ("ks", None),
+        ("LiCl", "single draws"): ("D", "LiCl, fitted"), ("LiCl", "antithetic pairs"): ("s", "LiCl, pairs"),
+    }  # fmt: skip
     for (system, learner), part in law.groupby(["system", "learner"], sort=False):
         form, label = styles[system, learner]
         style = {} if system == "spring" else {"color": "tab:blue"}
@@ -109,7 +111,7 @@ def _spring_map(ax, table):
     lines = ax.contour(m, 10 * sigma, errors, [1.1, 1.5, 2, 3], colors="0.2", linewidths=0.8)
     ax.clabel(lines, fontsize=8)
     ax.plot(threshold(sigma), 10 * sigma, "k-", lw=2.5, label=r"$m^*(\sigma)$")
-    ax.set(xscale="log", yscale="log", xlabel=DRAWS, ylabel=SIGMA, xlim=(1, 64))
+    ax.set(xscale="log", yscale="log", xlabel=DRAWS, ylabel=SIGMA, xlim=(1, 64), ylim=(0.018, 0.3))
     _powers(ax, 64)
     _levels(ax, levels, "y")
     ax.set_title("map, spring: error of $n/m$ frames / of $n$")
@@ -131,7 +133,7 @@ def _licl_map(figure, ax, table, law):
     draws = np.log2([m for _, m in kinds[1:]])
     part = law[(law["system"] == "LiCl") & (law["learner"] == "single draws")].set_index("sigma / nm").loc[levels]
     place = np.interp(np.log2(part["m*"]), draws, np.arange(len(draws)), left=-0.5, right=len(draws) - 0.5)
-    ax.plot(place, np.arange(len(levels)), "k-o", lw=2.5, label=r"$m^*(\sigma)$")
+    ax.plot(place, np.arange(len(levels)), "k-", lw=5, alpha=0.25, label=r"$m^*(\sigma)$")
     ax.set_xticks(range(len(kinds) - 1), [f"{n:.0f} x {m:.0f}" for n, m in kinds[1:]])
     ax.set_yticks(range(len(levels)), [f"{10 * s:g}" for s in levels])
     ax.set(xlabel="frames x draws", ylabel=SIGMA)
@@ -148,7 +150,7 @@ def _forces(ax, wells):
     for learner, colour in (("kernel density", "tab:red"), ("spline", "tab:blue")):
         part = rows[rows["learner"] == learner].sort_values("at / nm")
         ax.plot(10 * part["at / nm"], part["value"] / 10, color=colour, lw=1.5, label=f"{learner}, all draws")
-    limit = 3 * part["expected"].abs().max() / 10
+    limit = 2 * part["expected"].abs().max() / 10
     ax.plot(10 * part["at / nm"], part["expected"] / 10, "k-", lw=2, label="exact")
     ax.axvspan(last, 10 * part["at / nm"].max(), color="0.92", zorder=0, label="beyond the last frame")
     for k in range(1, 4):
@@ -162,9 +164,12 @@ def _forces(ax, wells):
 def _distances(ax, wells):
     """Error beyond the last of 62 frames, in sigma: one draw, all of them, no force."""
     rows = wells[(wells["quantity"] == "error beyond the last frame") & (wells["n"] == 62)]
-    shown = {("spline", 1): ("tab:blue", ":", "spline, $m = 1$"), ("spline", np.inf): ("tab:blue", "-", "spline, all draws"),
-             ("kernel density", np.inf): ("tab:red", "-", "kernel density, all draws"),
-             ("no force", np.inf): ("0.4", "--", "no force at all")}  # fmt: skip
+    shown = {
+        ("spline", 1): ("tab:blue", ":", "spline, $m = 1$"),
+        ("spline", np.inf): ("tab:blue", "-", "spline, all draws"),
+        ("kernel density", np.inf): ("tab:red", "-", "kernel density, all draws"),
+        ("no force", np.inf): ("0.4", "--", "no force at all"),
+    }
     for marker, (sigma, level) in zip("osD", rows.groupby("sigma / nm")):
         for (learner, m), (colour, style, _) in shown.items():
             part = level[(level["learner"] == learner) & (level["m"] == m)].sort_values("at / sigma")
@@ -226,5 +231,6 @@ def _licl(ax, table, law):
     ax.set(xscale="log", yscale="log", xlabel=f"{DRAWS},  $n\\,m$ = {labels:.0f}")
     ax.set_ylabel(r"learning error / kJ mol$^{-1}$ $\mathrm{\AA}^{-1}$")
     _powers(ax, m[-1])
+    ax.set_yticks([0.2, 0.5, 1, 2, 3], ["0.2", "0.5", "1", "2", "3"])
     ax.set_title("LiCl: learning error of a pair potential")
     ax.legend(frameon=False, fontsize=8, ncols=2)
