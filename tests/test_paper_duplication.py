@@ -100,18 +100,21 @@ def test_kernel_density_and_spline_are_the_limits_of_many_draws(wells):
 
 
 def test_law_is_found_in_its_own_numbers(law):
-    n, m = np.array([500, 250, 31, 500]), np.array([1, 2, 16, np.inf])
+    n, m = np.array([500, 250, 500, 31]), np.array([1, 2, np.inf, np.inf])
     value = law.predicted(n, m, 3.0, 40.0, 2000)
     np.testing.assert_allclose(law.solve(n, m, value, 2000), [3, 40], rtol=1e-6)
     assert value[0] == pytest.approx(3 * (1 / 500 - 1 / 2000) + 40 / 500)
-    wide = pandas.DataFrame({"n": n, "m": m, "value": value, "division": 0, "pool": 2000})
-    rows = pandas.concat([wide.assign(set=k, value=value * f) for k, f in enumerate((0.9, 1.0, 1.1))])
+    # Errors of 31 frames are outside the fit, and three times too large.
+    seen = value * np.array([1, 1, 1, 3])
+    wide = pandas.DataFrame({"n": n, "m": m, "value": seen, "division": 0, "pool": 2000})
+    rows = pandas.concat([wide.assign(set=k, value=seen * f) for k, f in enumerate((0.9, 1.0, 1.1))])
     found = law.licl_law(rows)
     assert found["m*"] == pytest.approx(40 / 3, rel=1e-6) and found["error"] < 1e-3, "sets differ by a factor alone"
+    assert found["beyond"] == pytest.approx(3, rel=1e-6) and found["largest deviation"] < 1e-6
     # Leaving one of three out: the standard error of a mean of 0.9, 1 and 1.1.
     assert found["B error"] == pytest.approx(40 * 0.1 / np.sqrt(3), rel=1e-3)
-    ratio, error = law.ratio(rows, (31, 16), (500, 1))
-    assert ratio == pytest.approx(np.sqrt(value[2] / value[0])) and error < 1e-6
+    ratio, error = law.ratio(rows, (250, 2), (500, 1))
+    assert ratio == pytest.approx(np.sqrt(value[1] / value[0])) and error < 1e-6
 
 
 def test_draws_are_single_or_pairs(monkeypatch):
@@ -168,9 +171,9 @@ def test_labels_on_licl_have_the_variance_of_theory(duplication):
     rows = of(table, quantity="squared learning error", learner="single draws, fixed penalty")
     for sigma in (0.005, 0.0265):
         level, theory = of(rows, **{"sigma / nm": sigma}), of(table, quantity="label variance, theory")
-        # From 200 frames with one draw to the same with four, three quarters of B / 200 go away.
+        # From 160 frames with one draw to the same with four, three quarters of B / 160 go away.
         sets = level.pivot_table(index="set", columns=["n", "m"], values="value")
-        gain = 200 / 0.75 * (sets[200.0, 1.0] - sets[200.0, 4.0])
+        gain = 160 / 0.75 * (sets[160.0, 1.0] - sets[160.0, 4.0])
         expected = of(theory, **{"sigma / nm": sigma})["value"].iloc[0]
         error = gain.std(ddof=1) / np.sqrt(len(gain))
         assert abs(gain.mean() - expected) < 4 * error + 0.1 * expected

@@ -15,7 +15,7 @@ import numpy as np
 import pandas
 import torch
 from duplication_figure import draw
-from duplication_law import laws, ratio
+from duplication_law import laws, predicted, ratio
 from duplication_licl import EXACT, LEARNERS, Division, licl_rows, network_rows, reference_rows
 from duplication_wells import spring_rows, threshold, visits_rows, wells_rows
 from records import HERE, Records, parse
@@ -31,7 +31,7 @@ SETTINGS = {
         well_sigmas=(0.005, 0.01, 0.0265), well_sets=200, visits=(0, 1, 2, 4, 8, 16),
         visit_draws=(1, 4, 16, 64, INFINITE),
         well_divisions=(*LABELS, (62, 1), (62, 64), *((n, INFINITE) for n, _ in LABELS)),
-        licl_sigmas=(0.002, 0.005, 0.01, 0.0265), divisions=2, sets=8, pool=3000, tested=150,
+        licl_sigmas=(0.002, 0.005, 0.01, 0.0265), sets=(4, 2), pool=3000, tested=150,
         labels=LABELS, growing=((500, 2), (500, 4), (125, 1), (125, 16)),
         learners=tuple(LEARNERS), network=((500, 1), (250, 2), (125, 4)), network_sets=2, network_steps=500,
     ),
@@ -39,7 +39,7 @@ SETTINGS = {
         spring_sigmas=(0.005, 0.0265), spring_divisions=LABELS, repeats=800,
         well_sigmas=(0.01, 0.0265), well_sets=40, visits=(0, 4, 16), visit_draws=(1, 16, INFINITE),
         well_divisions=(*LABELS, (62, 1), *((n, INFINITE) for n, _ in LABELS)),
-        licl_sigmas=(0.005, 0.0265), divisions=1, sets=3, pool=500, tested=40,
+        licl_sigmas=(0.005, 0.0265), sets=(3,), pool=500, tested=40,
         labels=((160, 1), (40, 4), (20, 8)), growing=((160, 4),),
         learners=("single draws", "single draws, fixed penalty", "antithetic pairs, fixed penalty"),
         network=(), network_sets=0, network_steps=0,
@@ -75,17 +75,15 @@ def measure(records, options, size):
         given["seed"] = seed
         records.part("visits", {**given, "frames": 62, "steps": 0}, lambda given=given: visits_rows(**given))
     frames = Frames.load(options.frames)
-    divisions = [Division(frames, number, seed, size["pool"], size["tested"]) for number in range(size["divisions"])]
+    divisions = [Division(frames, number, seed, size["pool"], size["tested"]) for number in range(len(size["sets"]))]
     about = dict(data=frames.digest(), pool=size["pool"], tested=size["tested"], seed=seed, steps=0)
-    for k in range(size["sets"]):
-        number, own = k % len(divisions), k // len(divisions)
-        division = divisions[number]
+    for division, k in [(d, k) for d, n in zip(divisions, size["sets"]) for k in range(n)]:
         for sigma in size["licl_sigmas"]:
-            settings = {**about, "sigma": sigma, "division": number, "frames": len(division.pool)}
-            if own == 0:
+            settings = {**about, "sigma": sigma, "division": division.number, "frames": len(division.pool)}
+            if k == 0:
                 records.part("licl reference", settings, lambda s=sigma, d=division: reference_rows(d, s))
-            settings |= {"set": own, "arms": arms(size), "frames": 500}
-            compute = lambda s=sigma, d=division, k=own: licl_rows(d, k, s, arms(size), seed)  # noqa: E731
+            settings |= {"set": k, "arms": arms(size), "frames": 500}
+            compute = lambda s=sigma, d=division, k=k: licl_rows(d, k, s, arms(size), seed)  # noqa: E731
             records.part("licl", settings, compute)
     for k in range(size["network_sets"]):
         given = dict(number=k, sigma=0.01, divided=size["network"], steps=size["network_steps"], seed=seed)
@@ -145,9 +143,10 @@ def licl(table, law, judge):
         kinds = sorted(set(zip(chosen["n"], chosen["m"])), reverse=True)
         ratios = [ratio(chosen, kind, kinds[0]) for kind in kinds[1:]]
         names = ", ".join(f"{n:.0f} x {m:.0f}" for n, m in kinds[1:])
+        lawful = predicted(*np.array(kinds).T, *single.loc[sigma, ["A", "B"]].astype(float), chosen["pool"].iloc[0])
         judge(
             f"LiCl, {10 * sigma:g} A, penalty chosen: draws replace frames: learning error of {names} over {most} x 1",
-            pairs(*zip(*ratios)), listed([np.sqrt((m + star) / (1 + star)) for _, m in kinds[1:]], ".2f"),
+            pairs(*zip(*ratios)), listed(np.sqrt(lawful[1:] / lawful[0]), ".2f"),
             verdict([value - error < ALLOWED for value, error in ratios]),
         )  # fmt: skip
     network = table[table["learner"] == "network, single draws"]
