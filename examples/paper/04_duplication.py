@@ -4,9 +4,9 @@
 
 A number of labels, n m = 500, is divided into n frames with m draws of noise each.  A spring, where theory is a closed
 form; three wells of which frames visit two, where it is known what was never seen; and 2.4 M LiCl (FRAMES with exact
-mean forces, which are read for the error tables alone; default: the bundled ones), pair potentials over Coulomb and,
-last, a small network.  With A of frames and B of labels, the squared error is (A + B/m)/n: duplication replaces frames
-as long as m is small beside m* = B/A.
+mean forces, which are read for the error tables alone; default: the bundled ones), pair potentials over Coulomb.
+With A of frames and B of labels, the squared error is (A + B/m)/n: duplication replaces frames as long as m is small
+beside m* = B/A.
 """
 
 import logging
@@ -15,8 +15,8 @@ import numpy as np
 import pandas
 import torch
 from duplication_figure import draw
-from duplication_law import laws, predicted, ratio
-from duplication_licl import EXACT, LEARNERS, Division, licl_rows, network_rows, reference_rows
+from duplication_law import SMALL, laws, predicted, ratio
+from duplication_licl import EXACT, LEARNERS, Division, licl_rows, reference_rows
 from duplication_wells import spring_rows, threshold, visits_rows, wells_rows
 from records import HERE, Records, parse
 
@@ -31,9 +31,9 @@ SETTINGS = {
         well_sigmas=(0.005, 0.01, 0.0265), well_sets=200, visits=(0, 1, 2, 4, 8, 16),
         visit_draws=(1, 4, 16, 64, INFINITE),
         well_divisions=(*LABELS, (62, 1), (62, 64), *((n, INFINITE) for n, _ in LABELS)),
-        licl_sigmas=(0.002, 0.005, 0.01, 0.0265), sets=(4, 2), pool=3000, tested=150,
+        licl_sigmas=(0.002, 0.005, 0.01, 0.0265), sets=(4, 1), pool=3000, tested=150,
         labels=LABELS, growing=((500, 2), (500, 4), (125, 1), (125, 16)),
-        learners=tuple(LEARNERS), network=((500, 1), (250, 2), (125, 4)), network_sets=2, network_steps=500,
+        learners=tuple(LEARNERS),
     ),
     True: dict(
         spring_sigmas=(0.005, 0.0265), spring_divisions=LABELS, repeats=800,
@@ -42,7 +42,6 @@ SETTINGS = {
         licl_sigmas=(0.005, 0.0265), sets=(3,), pool=500, tested=40,
         labels=((160, 1), (40, 4), (20, 8)), growing=((160, 4),),
         learners=("single draws", "single draws, fixed penalty", "antithetic pairs, fixed penalty"),
-        network=(), network_sets=0, network_steps=0,
     ),
 }  # fmt: skip
 #: A division is said to replace frames where its error is at most this much larger.
@@ -85,10 +84,6 @@ def measure(records, options, size):
             settings |= {"set": k, "arms": arms(size), "frames": 500}
             compute = lambda s=sigma, d=division, k=k: licl_rows(d, k, s, arms(size), seed)  # noqa: E731
             records.part("licl", settings, compute)
-    for k in range(size["network_sets"]):
-        given = dict(number=k, sigma=0.01, divided=size["network"], steps=size["network_steps"], seed=seed)
-        settings = {**given, "data": frames.digest(), "pool": size["pool"], "frames": 500}
-        records.part("licl network", settings, lambda given=given: network_rows(divisions[0], **given))
 
 
 # ---- claims
@@ -122,20 +117,22 @@ def licl(table, law, judge):
         expected = (
             "1 (spring)" if learner != "single draws" else listed(theory.to_numpy() / part["A"].to_numpy(), ".2g")
         )
+        fits = (part["largest deviation"] < 0.2) | (part["largest |z|"] < 3)
         judge(
-            f"LiCl, {learner}: the law (A + B/m)/n within 20 % in squares from {most / 4:.0f} frames on; m* at "
+            f"LiCl, {learner}: the law (A + B/m)/n from {most / 4:.0f} and from {rows['n'].min():.0f} frames on; m* at "
             f"{listed(10 * part['sigma / nm'], 'g')} A", pairs(part["m*"], part["error"]), expected,
-            verdict(part["largest deviation"] < 0.2),
+            verdict([*fits, *((part["beyond"] - 1).abs() < 0.2)]),
         )  # fmt: skip
     single = law[(law["system"] == "LiCl") & (law["learner"] == "single draws")].set_index("sigma / nm")
     for sigma, level in rows.groupby("sigma / nm"):
         fixed = level[level["learner"].isin(["single draws, fixed penalty", EXACT])]
-        gains = [ratio(fixed, (most, m), (most, 1)) for m in (4, INFINITE)]
+        draws = (4, INFINITE) if sigma <= SMALL else (4,)
+        gains = [ratio(fixed, (most, m), (most, 1)) for m in draws]
         star = single.loc[sigma, "m*"]
         work = [most * m * (1 + star) / (m + star) for m in (4, 1e9)]
         judge(
             f"LiCl, {10 * sigma:g} A: {most} frames with 4 and with all draws do the work of more: learning error over "
-            f"that of one draw; frames with one draw that they are worth",
+            f"that of one draw (all: to 0.1 A); frames with one draw that they are worth",
             f"{pairs(*zip(*gains))}; {listed(work, ',.0f')}", f"at most {most} (1 + m*)",
             verdict([value + 2 * error < 1 for value, error in gains]),
         )  # fmt: skip
@@ -148,14 +145,6 @@ def licl(table, law, judge):
             f"LiCl, {10 * sigma:g} A, penalty chosen: draws replace frames: learning error of {names} over {most} x 1",
             pairs(*zip(*ratios)), listed(np.sqrt(lawful[1:] / lawful[0]), ".2f"),
             verdict([value - error < ALLOWED for value, error in ratios]),
-        )  # fmt: skip
-    network = table[table["learner"] == "network, single draws"]
-    if len(network):
-        squares = network.groupby("m")["value"].agg(["mean", "std"])
-        errors = np.sqrt(squares["mean"]) / 10, squares["std"] / (20 * np.sqrt(squares["mean"] * 2))
-        judge(
-            "LiCl, 0.1 A, small network alone, total error of 500 x 1, 250 x 2, 125 x 4, kJ/mol/A", pairs(*errors), "",
-            verdict([error < ALLOWED * errors[0].iloc[0] for error in errors[0].iloc[1:]]),
         )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ LEARNERS = {
     "antithetic pairs": (True, True),
     "antithetic pairs, fixed penalty": (True, False),
 }
+#: Exact score matching on 4 antithetic pairs of each frame: no label noise.  It stands for all draws while sigma is
+#: small beside the width of wells; then its own noise over the draws, (sigma / w)^4 / 4 of that over frames, is small.
 EXACT = "all draws, fixed penalty"
 SQUARE = "(kJ/mol/nm)^2"
 
@@ -149,35 +151,4 @@ def licl_rows(division, number, sigma, arms, seed):
             about |= {"division": division.number, "set": number, "pool": len(division.pool)}
             about |= {"penalty": denoiser.header.terms[-1].penalty}
             rows += [{**about, "quantity": k, "unit": SQUARE, "value": np.mean(e**2)} for k, e in errors.items()]
-    return rows
-
-
-def network_rows(division, number, sigma, divided, steps, seed):
-    """Squared total errors of a small network over Coulomb, as in the paper: fixed single draws, no pair potential.
-
-    Parameters
-    ----------
-    division : Division
-    number : int
-        Of the set of frames, and of the network's first weights.
-    sigma : float, nm
-    divided : list of (int, int)
-        n and m.
-    steps, seed : int
-    """
-    rows = []
-    for n, m in divided:
-        frames = division.chosen(n, number)
-        about = config(sigma)
-        about |= {
-            "target": "denoise", "pair": None, "data": {"test_fraction": 0, "validation_fraction": 0.15},
-            "noise": {"sigma": sigma, "draws": m, "antithetic": False, "fresh": False},
-            "network": {"cutoff": 0.6, "lmax": 1, "features": 8, "layers": 2},
-            "training": {"steps": steps, "check_every": 50, "learning_rate": 0.005, "seed": seed + number},
-        }  # fmt: skip
-        denoiser = train(frames, about, progress=False)
-        error = np.mean((denoiser.forces(division.test.positions, division.test.boxes) - division.test.forces) ** 2)
-        which = {"system": "LiCl", "learner": "network, single draws", "sigma / nm": sigma, "n": n, "m": m}
-        which |= {"division": division.number, "set": number, "pool": len(division.pool)}
-        rows.append({**which, "quantity": "squared total error", "unit": SQUARE, "value": error})
     return rows
