@@ -133,12 +133,11 @@ def _licl_map(figure, ax, table, law):
     draws = np.log2([m for _, m in kinds[1:]])
     part = law[(law["system"] == "LiCl") & (law["learner"] == "single draws")].set_index("sigma / nm").loc[levels]
     place = np.interp(np.log2(part["m*"]), draws, np.arange(len(draws)), left=-0.5, right=len(draws) - 0.5)
-    ax.plot(place, np.arange(len(levels)), "k-", lw=5, alpha=0.25, label=r"$m^*(\sigma)$")
+    ax.plot(place, np.arange(len(levels)), "k-", lw=5, alpha=0.25)
     ax.set_xticks(range(len(kinds) - 1), [f"{n:.0f} x {m:.0f}" for n, m in kinds[1:]])
     ax.set_yticks(range(len(levels)), [f"{10 * s:g}" for s in levels])
     ax.set(xlabel="frames x draws", ylabel=SIGMA)
-    ax.set_title(f"map, LiCl: learning error / of {kinds[0][0]:.0f} x 1")
-    ax.legend(loc="upper right")
+    ax.set_title(rf"map, LiCl: learning error / of {kinds[0][0]:.0f} x 1 (line: $m^*$)")
     figure.colorbar(image, ax=ax, shrink=0.8, extend="max")
 
 
@@ -232,5 +231,6 @@ def _licl(ax, table, law):
     ax.set_ylabel(r"learning error / kJ mol$^{-1}$ $\mathrm{\AA}^{-1}$")
     _powers(ax, m[-1])
     ax.set_yticks([0.2, 0.5, 1, 2, 3], ["0.2", "0.5", "1", "2", "3"])
+    ax.set_ylim(0.35 * ax.get_ylim()[0], None)
     ax.set_title("LiCl: learning error of a pair potential")
-    ax.legend(frameon=False, fontsize=8, ncols=2)
+    ax.legend(frameon=False, fontsize=8, ncols=2, loc="lower left")
