@@ -70,7 +70,8 @@ def licl_law(rows):
         return jackknife(sums, statistic)
 
     (A, A_error), (B, B_error) = fitted(lambda A, B: A), fitted(lambda A, B: B)
-    ratio, error = fitted(lambda A, B: B / A if A > 0 else np.inf)
+    with np.errstate(invalid="ignore"):  # where frames leave no error that can be seen: infinite, its error unknown
+        ratio, error = fitted(lambda A, B: B / A if A > 0 else np.inf)
     model = predicted(n, m, A, B, pool)
     off, z = wide.mean().to_numpy() / model - 1, (wide.mean().to_numpy() - model) / wide.sem().to_numpy()
     few = few[few["m"] == few["m"].max()]
