@@ -8,12 +8,13 @@ from openmm_diffusion.noise import NoiseConfig, denoising_force, draw_noise
 from openmm_diffusion.units import thermal_energy
 
 
-def labelled(frames, sigma, draws, seed):
+def labelled(frames, sigma, draws, seed, antithetic=True):
     """Noised copies of frames with their denoising labels; copies of a frame stay in its replica.
 
-    `draws` antithetic pairs of each frame, 0: one single draw.
+    `draws` antithetic pairs of each frame, 0: one single draw.  Without `antithetic`: `draws` single draws,
+    independent of each other.
     """
-    noise = NoiseConfig(sigma=sigma, draws=max(draws, 1), antithetic=draws > 0)
+    noise = NoiseConfig(sigma=sigma, draws=max(draws, 1), antithetic=antithetic and draws > 0)
     x = torch.as_tensor(frames.positions, dtype=torch.float64)
     eps = draw_noise(x, noise, torch.Generator().manual_seed(seed))
     kT = thermal_energy(frames.temperature)
