@@ -160,7 +160,9 @@ def main(arguments=None):
             todo += jobs(size, coulomb, options.frames.resolve(), frames.digest(), available, seed)
     records.parts(todo, os.cpu_count() or 1)
     table = records.table()
-    draw_rdf(table, frames, options.output / f"{NAME}_rdf.png")
+    for coulomb, name in ((True, "rdf"), (False, "rdf_without_coulomb")):
+        if coulomb in size["coulomb"]:
+            draw_rdf(table, frames, options.output / f"{NAME}_{name}.png", coulomb)
     draw_errors(levels(table), options.output / f"{NAME}.png")
     pandas.set_option("display.width", 250, "display.max_colwidth", 140, "display.max_columns", 20)
     print(summary(table).to_string(index=False))

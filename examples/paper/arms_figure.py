@@ -101,9 +101,11 @@ def draw_errors(models, path):
         ax.grid(axis="y", alpha=0.3)
         if column == "total":
             ax.set_yscale("log")
+            ax.set_yticks([0.05, 0.1, 0.2, 0.5, 1], ["0.05", "0.1", "0.2", "0.5", "1"])
+            ax.minorticks_off()
         if column == "contact":
             ax.axhline(models["contact of data"].iloc[0], color="0.5", ls=":")
-            ax.text(len(arms) - 0.5, models["contact of data"].iloc[0], "data", ha="right", va="bottom", color="0.4")
+            ax.text(-0.4, models["contact of data"].iloc[0], "data", va="bottom", color="0.4")
         if column == "survival":
             ax.set_ylim(0, 1.05)
     marks = [("k", "o", "no noise: force labels, or exact")]
