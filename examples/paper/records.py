@@ -23,9 +23,14 @@ HERE = Path(__file__).parent
 CARRIED = ("seed", "frames", "steps")
 
 
-def parse(description, arguments=None):
-    """Options of a script: quick (bool), seed (int) and output (Path, made if it is not there)."""
+def parse(description, arguments=None, frames=None):
+    """Options of a script: quick (bool), seed (int) and output (Path, made if it is not there).
+
+    With `frames`, a default Path, the parser takes a file of frames too: options.frames (Path).
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if frames is not None:
+        parser.add_argument("frames", nargs="?", type=Path, default=frames, metavar="FRAMES", help=f"default: {frames}")
     parser.add_argument("--quick", action="store_true", help="less data, fewer arms, shorter runs")
     parser.add_argument("--seed", type=int, default=0, help="of data, noise, networks and thermostats")
     parser.add_argument("--output", type=Path, help="directory; default: results/ here, with --quick runs/paper/")
