@@ -40,6 +40,7 @@ from records import HERE, Records, parse
 
 from openmm_diffusion import Frames
 from openmm_diffusion.dynamics import yeh_hummer_correction
+from openmm_diffusion.structure import noised
 from openmm_diffusion.units import DIFFUSION, nanometers
 
 NAME = "05_long_runs"
@@ -62,7 +63,8 @@ SETTINGS = {
     ),
     True: dict(
         arms={("pair", 5.0): 3, ("pair", 1.0): 2, ("pair", 20.0): 2}, duration=25.0, discard=5.0, segment=39,
-        window=(1.0, 5.0), limit=10.0, nve=("pair",), nve_starts=1, nve_duration=0.8, backend="native", heat=(), heat_starts=0,
+        window=(1.0, 5.0), limit=10.0, nve=("pair",), nve_starts=1, nve_duration=0.8, backend="native",
+        heat=(), heat_starts=0,
         heat_duration=0.0, heat_steps=(), loops=4,
     ),
 }  # fmt: skip
@@ -119,6 +121,11 @@ class Experiment:
         size = yeh_hummer_correction(self.frames.temperature, VISCOSITY, nanometers(edge))
         rows.append(row("finite-size correction, not applied", "nm^2/ps", size))
         return [{**about, **r} for r in rows]
+
+    def noised(self, sigma):
+        """Rows: how close ions come in frames of the reference with noise, as models of that noise have them."""
+        rows = spikes(noised(self.frames, sigma, draws=1, seed=self.seed))
+        return [{"model": f"reference noised by {sigma:g} nm", "friction": FRICTION, **r} for r in rows]
 
     def arm(self, name, friction):
         """Rows of one model at one friction."""
@@ -177,6 +184,7 @@ class Experiment:
         size = self.size
         given = {key: size[key] for key in ("segment", "window", "limit")}
         self.part("reference", self.reference, **given)
+        self.part("noised", lambda: self.noised(0.005), sigma=0.005)
         for (name, friction), n in size["arms"].items():
             steps = round(n * size["duration"] / STEP)
             about = dict(model=name, friction=friction, runs=n, duration=size["duration"], discard=size["discard"])

@@ -36,7 +36,7 @@ def _number(value, error, digits=3):
 def _survival(table, md):
     rows = _of(md, quantity="survived")
     longest = rows["value"].max()
-    for limit in [t for t in (25, 50, 100, longest) if t <= longest]:
+    for limit in sorted({t for t in (50, 100, longest) if t <= longest}):
         lived = rows.groupby("model", sort=False)["value"].agg(lambda v, t=limit: f"{(v >= t).sum()}/{len(v)}")
         alive = (rows["value"] >= limit).all()
         verdict = HOLDS if alive else FAILS if not (rows["value"] >= limit).any() else CONDITIONS
@@ -45,11 +45,12 @@ def _survival(table, md):
 
 def _spikes(table, md):
     rows = table[table["quantity"] == "ions below 0.2 nm"]
-    total = rows.groupby("model", sort=False)[["value", "of"]].sum()
-    frames = table[table["quantity"] == "frames with ions below 0.2 nm"].groupby("model", sort=False)["of"].max()
+    total = rows.groupby("model", sort=False)[["value"]].sum()
+    frames = _of(table, quantity="frames with ions below 0.2 nm", pair="Li-Cl").groupby("model", sort=False)["of"].sum()
     measured = ", ".join(f"{m} {int(v)} in {int(frames[m])} frames" for m, v in total["value"].items())
-    models = total.drop("reference")["value"]
-    verdict = HOLDS if (models == 0).all() else CONDITIONS if (models == 0).any() else FAILS
+    # One ion in a hundred frames is the tail of the contact peak; a false well below 2 A holds its ions for many.
+    share = (total["value"] / frames)[[m for m in total.index if "reference" not in m]]
+    verdict = HOLDS if (share < 0.01).all() else CONDITIONS if (share < 0.01).any() else FAILS
     yield "no spikes of g(r) below 2 A: pairs of ions there", measured, verdict
 
 
@@ -77,7 +78,7 @@ def _motion(table, md):
         ratio, error, good = _compared(rows, reference)
         value = _number(DIFFUSION * reference["value"], DIFFUSION * reference["error"])
         measured = ", ".join(f"{m} {_number(r, e)}" for m, r, e in zip(rows["model"], ratio, error))
-        verdict = CONDITIONS if good.all() else FAILS if not good.any() else CONDITIONS
+        verdict = CONDITIONS if good.any() else FAILS
         yield f"D of {species} at the friction of the reference, over its {value} 1e-9 m^2/s", measured, verdict
 
 
@@ -88,7 +89,7 @@ def _lifetimes(table, md):
         ratio, error, good = _compared(rows, reference)
         value = _number(reference["value"], reference["error"])
         measured = ", ".join(f"{m} {_number(r, e, 2)}" for m, r, e in zip(rows["model"], ratio, error))
-        verdict = FAILS if not good.any() else CONDITIONS
+        verdict = CONDITIONS if good.any() else FAILS
         yield f"{kind} Li-Cl lifetime at that friction, over its {value} ps", measured, verdict
 
 
@@ -106,6 +107,8 @@ def _friction(table, md):
         FAILS if all(differ) else CONDITIONS,
     )
     rows = _of(table, quantity="difference of g from friction 5/ps")
+    if not len(rows):
+        return
     same = (rows["value"] < 2 * rows["expected"] + 2 * rows["error"]).all()
     measured = ", ".join(
         f"{p} {v:.3f} ({e:.3f}) at {f:g}/ps"
