@@ -44,8 +44,10 @@ def test_a_pair_potential_is_stable_from_frames_and_random_places(quick):
 
 
 def test_the_thermostat_has_its_temperature(quick):
-    rows = of(quick[1], quantity="kinetic temperature, all runs")
-    assert (abs(rows["value"] - 300) < 4 * rows["error"] + 0.3).all() and (rows["error"] < 5).all()
+    rows = of(quick[1], quantity="kinetic temperature")
+    mean, error = rows["value"].mean(), np.sqrt((rows["error"] ** 2).sum()) / len(rows)
+    # Of 144 degrees of freedom, T scatters by a factor sqrt(2/144): 280 samples know it to 2 K or more.
+    assert abs(mean - 300) < 4 * error and 1 < error < 6
 
 
 def test_motion_depends_on_the_friction_and_structure_does_not(quick):

@@ -56,9 +56,9 @@ SETTINGS = {
             ("pair", 1.0): 4, ("pair", 20.0): 4,
         },
         duration=190.0, discard=10.0, segment=119, window=(2.0, 10.0), limit=20.0,
-        nve=("pair", "pair + network", "network alone"), nve_starts=3, nve_duration=10.0,
+        nve=("pair", "pair + network"), nve_starts=3, nve_duration=10.0,
         backend="compiled",
-        heat=("pair + network", "pair + vector"), heat_starts=4, heat_duration=40.0, heat_steps=(0.001, 0.002),
+        heat=("pair + vector", "pair + network"), heat_starts=4, heat_duration=40.0, heat_steps=(0.002,),
         loops=20,
     ),
     True: dict(
@@ -193,20 +193,20 @@ class Experiment:
             # From the trajectories that are there now.
             self.part(f"MD, {name}, {friction:g}/ps", lambda name=name, friction=friction: self.lives(name, friction),
                       self.series, steps=steps, **about)  # fmt: skip
-        about = {"arms": [[*key, n] for key, n in size["arms"].items()], "duration": size["duration"]}
+        about = {"runs": [[f, n] for (m, f), n in size["arms"].items() if m == "pair"], "duration": size["duration"]}
         self.part("g(r) and friction", self.frictions, **about)
         for name in ("pair", *SHIPPED):
             self.part(f"loops, {name}", lambda name=name: self.potential(name), loops=size["loops"])
-        for name in size["nve"]:
-            about = {key: size[key] for key in ("nve_starts", "nve_duration", "duration", "backend")}
-            steps = round(size["nve_starts"] * size["nve_duration"] * (1000 + 500 + 250))
-            self.part(f"NVE, {name}", lambda name=name: self.constant_energy(name), steps=steps, **about)
         for name in size["heat"]:
             for step in size["heat_steps"]:
                 about = {key: size[key] for key in ("heat_starts", "heat_duration", "duration")} | {"step": step}
                 compute = lambda name=name, step=step: self.heat(name, step)  # noqa: E731
                 steps = round(size["heat_starts"] * size["heat_duration"] / step)
                 self.part(f"heating, {name}, {1000 * step:g} fs", compute, steps=steps, **about)
+        for name in size["nve"]:
+            about = {key: size[key] for key in ("nve_starts", "nve_duration", "duration", "backend")}
+            steps = round(size["nve_starts"] * size["nve_duration"] * (1000 + 500 + 250))
+            self.part(f"NVE, {name}", lambda name=name: self.constant_energy(name), steps=steps, **about)
         return self.records.table(), self.series.table()
 
     def lives(self, name, friction):

@@ -202,7 +202,7 @@ def structure(reference, frames, sigma):
 
 def stability(runs, starts, discard):
     """Rows of each run: how long it survived, shortest distances, kinetic temperature."""
-    rows, energies, skip = [], [], round(discard / INTERVAL)
+    rows, skip = [], round(discard / INTERVAL)
     for k, ((frames, state, survived), start) in enumerate(zip(runs, starts)):
         about = dict(run=k, start="random" if start is None else "frame")
         rows.append(row("survived", "ps", survived, **about))
@@ -213,11 +213,6 @@ def stability(runs, starts, discard):
         if len(energy) > 10:
             degrees = 3 * frames.positions.shape[1]
             rows.append(row("kinetic temperature", "K", *kinetic_temperature(energy, degrees), **about))
-            energies.append(energy)
-    if energies:
-        n = min(len(energy) for energy in energies)
-        energies = np.array([energy[:n] for energy in energies])
-        rows.append(row("kinetic temperature, all runs", "K", *kinetic_temperature(energies, degrees)))
     return rows
 
 

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen 
 
 COLOURS = {
     "reference": "black", "pair": "tab:blue", "pair + network": "tab:green", "pair + vector": "tab:orange",
-    "network alone": "tab:red", "network + prior": "tab:purple",
+    "network alone": "tab:red",
 }  # fmt: skip
 FRICTIONS = {1.0: "tab:cyan", 5.0: "tab:blue", 20.0: "navy"}
 #: amu; of the reference, 1/ps.
@@ -44,7 +44,7 @@ def draw(table, lives, path):
     _temperatures(axes[1, 3], table[table["quantity"] == "T in 2 ps"])
     for ax in axes.flat:
         if ax.get_legend_handles_labels()[0]:
-            ax.legend(frameon=False, fontsize=8)
+            ax.legend(frameon=False, fontsize=8, loc="lower left" if ax is axes[0, 3] else "best")
         elif not ax.has_data():
             ax.text(0.5, 0.5, "in the full setting", ha="center", color="0.5", transform=ax.transAxes)
     figure.savefig(path, dpi=110)
