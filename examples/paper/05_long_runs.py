@@ -56,7 +56,7 @@ SETTINGS = {
             ("pair", 1.0): 4, ("pair", 20.0): 4,
         },
         duration=190.0, discard=10.0, segment=119, window=(2.0, 10.0), limit=20.0,
-        nve=("pair", "pair + network"), nve_starts=3, nve_duration=10.0,
+        nve=("pair",), nve_starts=3, nve_duration=10.0,
         backend="compiled",
         heat=("pair + vector", "pair + network"), heat_starts=4, heat_duration=40.0, heat_steps=(0.002,),
         loops=20,

@@ -38,7 +38,7 @@ TRAINED = {
 SHIPPED = {"pair + network": "licl", "pair + vector": "licl_vector"}
 
 
-def row(quantity, unit, value, error=None, **more):
+def row(quantity, unit, value, error=np.nan, **more):
     return {**more, "quantity": quantity, "unit": unit, "value": value, "error": error}
 
 

@@ -53,7 +53,7 @@ def drifts(denoiser, topology, starts, duration, steps, seed, backend):
         error = slope.std(ddof=1) / len(slope) ** 0.5 if len(slope) > 1 else found[0].error / kT
         rows.append(row("drift of energy", "kT/ns/dof", slope.mean(), error, step=step))
         size = np.array([d.fluctuation for d in found])
-        error = size.std(ddof=1) / len(size) ** 0.5 if len(size) > 1 else None
+        error = size.std(ddof=1) / len(size) ** 0.5 if len(size) > 1 else np.nan
         rows.append(row("fluctuation of energy", "kJ/mol", size.mean(), error, step=step))
     sizes = [r for r in rows if r["quantity"] == "fluctuation of energy"]
     if len(sizes) > 2:
