@@ -35,7 +35,7 @@ def test_a_pair_potential_is_stable_from_frames_and_random_places(quick):
     _, table, series, output = quick
     rows = of(table, quantity="survived")
     assert (rows["value"] == 25).all() and set(rows["start"]) == {"frame", "random"}
-    # The tail of the contact peak has one ion in a thousand frames there; a false well has its ions for many of the 280.
+    # The tail of the contact peak has one ion in a thousand frames there; a false well holds them for many of 280.
     assert of(table, quantity="ions below 0.2 nm", model="pair")["value"].sum() <= 2
     assert of(table, quantity="ions below 0.2 nm", model="reference")["value"].sum() == 0
     # The least over a run is the least of its series.
