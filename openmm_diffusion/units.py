@@ -15,6 +15,10 @@ ANGSTROM = 0.1
 COULOMB = 138.93545764438198
 #: Amount of particles per nm^3 in one mol/L.
 MOLAR = 0.602214076
+#: Millipascal second, amu/nm/ps (the same as kJ/mol ps/nm^3).
+MILLIPASCAL_SECOND = 602.214076
+#: Square nanometre per picosecond, 1e-9 m^2/s.
+DIFFUSION = 1000.0
 
 
 def thermal_energy(temperature):
@@ -55,6 +59,11 @@ def nanometers(length, argument="length"):
 def molar(concentration, argument="concentration"):
     """A concentration in mol/L; accepts a Quantity."""
     return float(_bare_in(concentration, unit.molar, argument))
+
+
+def millipascal_seconds(viscosity, argument="viscosity"):
+    """A viscosity in mPa s; accepts a Quantity."""
+    return float(_bare_in(viscosity, unit.millipascal * unit.second, argument))
 
 
 def symbols(atomic_numbers):

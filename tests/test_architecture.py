@@ -12,7 +12,7 @@ PACKAGE = Path(openmm_diffusion.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 GROUND = "units geometry neighbours configuration verlet noise network rdf validation extxyz readers".split()
-GROUND += "solution resampling outputs".split()
+GROUND += "solution resampling outputs dynamics lifetimes".split()
 NOUNS = "frames prior pair scorematching forcematching header terms relativeentropy config denoiser combination".split()
 WINGS = {
     "training side": "training pairtraining trainingset loop forceloss processes rank".split(),
