@@ -88,9 +88,8 @@ class Records:
         """
         asked = [(name, settings, self._asked(name, settings), compute) for name, settings, compute in jobs]
         missing = [job for job in asked if not self._kept(job[0], job[2])]
-        # Fresh interpreters, for torch's threads do not survive a fork; renewed, for compiled graphs stay in memory.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, max_tasks_per_child=8) as pool:
+        # A fresh interpreter each: torch's threads do not survive a fork.
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             futures = {pool.submit(_timed, compute): job for *job, compute in missing}
             try:
                 for done, future in enumerate(as_completed(futures), start=1):
