@@ -154,11 +154,11 @@ def main(arguments=None):
     frames = labelled(options.frames)
     available = int(len(frames) - np.bincount(frames.replica).max())
     records = Records(options.output / f"{NAME}.csv")
-    todo, seeds = [], range(options.seed, options.seed + size["seeds"])
     for coulomb in size["coulomb"]:
-        for seed in seeds:
-            todo += jobs(size, coulomb, options.frames.resolve(), frames.digest(), available, seed)
-    records.parts(todo, os.cpu_count() or 1)
+        for seed in range(options.seed, options.seed + size["seeds"]):
+            # One set of processes for each seed: compiled graphs stay in their memory.
+            todo = jobs(size, coulomb, options.frames.resolve(), frames.digest(), available, seed)
+            records.parts(todo, os.cpu_count() or 1)
     table = records.table()
     for coulomb, name in ((True, "rdf"), (False, "rdf_without_coulomb")):
         if coulomb in size["coulomb"]:
