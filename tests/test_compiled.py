@@ -136,13 +136,13 @@ def test_two_threads_may_compile_at_once(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("head", ["energy", "vector"])
 def test_other_weights_take_the_same_graph(head, tmp_path, monkeypatch):
-    """A model that was trained anew, at another noise level or not, is compiled already; its forces are its own."""
+    """A model that was trained anew is compiled already, pair potential and network; its forces are its own."""
     monkeypatch.setenv(compiled.CACHE, str(tmp_path))
     frames, one = licl_frames(), licl_denoiser(head)
     other = one.rebuilt(one.header.terms, one.modules())
     generator = torch.Generator().manual_seed(3)
-    for tensor in [*other.model.parameters(), *other.model.buffers()]:
-        if tensor.is_floating_point() and tensor.requires_grad:
+    for name, tensor in [*other.model.named_parameters(), *other.model.named_buffers()]:
+        if tensor.requires_grad or name.endswith("coefficients"):
             tensor.data.mul_(1 + 0.2 * torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype))
     other.header.held_out["network_loss"] = -1.0
     for denoiser in (one, other):

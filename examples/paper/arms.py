@@ -77,7 +77,7 @@ def quiet():
     logging.getLogger("openmm_diffusion").setLevel(logging.ERROR)
 
 
-def labelled(path):
+def frames_with_forces(path):
     """Frames of a file that have forces."""
     frames = Frames.load(path)
     if not frames.labelled.any():
@@ -160,7 +160,7 @@ def compute(path, name, sigma, coulomb, frames, steps, runs, duration, discard, 
     seed : int
     """
     quiet()
-    data = labelled(path)
+    data = frames_with_forces(path)
     rest, test = divided(data, seed)
     denoiser = learn(ARMS[name], sigma, coulomb, training_frames(rest, frames, seed), steps, seed)
     force = denoiser.forces(test.positions, test.boxes)
