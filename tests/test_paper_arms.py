@@ -154,3 +154,19 @@ def test_too_few_frames_for_the_largest_arm_are_refused(modules, tmp_path):
     Frames(frames.positions, [11] * 24 + [17] * 24, frames.box, 300.0, frames.forces).save(tmp_path / "nacl.npz")
     with pytest.raises(ValueError, match="nacl.npz .*(Li and Cl|no forces)"):
         modules[0].main(["--quick", "--output", str(tmp_path), str(tmp_path / "nacl.npz")])
+
+
+def test_committed_results_carry_their_verdicts(modules):
+    """Every claim has a row in the table, with the ratios and verdicts that the results give now."""
+    table = pandas.read_csv(PAPER / "results" / f"{NAME}.csv")
+    text = (PAPER / "README.md").read_text()
+    section = text[text.index("## 3.") : text.index("## 4.")]
+    rows = {line.split(" | ")[0].lstrip("| "): line for line in section.splitlines() if line.startswith("| ")}
+    found = modules[0].claims(table)
+    assert len(found) >= 20
+    for claim, ratios, verdict in found.itertuples(index=False):
+        name, measure, prior = claim.rsplit(", ", 2)
+        cells = [cell.strip() for cell in rows[f"{name}, {prior}"].strip("|").split("|")]
+        place = {"forces": 0, "g(r)": 1}[measure]
+        assert cells[1 + place] == ", ".join(part.split(": ")[1] for part in ratios.split("; "))
+        assert cells[3].split("; ")[place] == verdict, claim

@@ -89,7 +89,10 @@ def levels(table):
         ["force error / kJ/mol/nm", "slope", "survival", "finished", "runs", "frames", "pairs at the wall"]
     ].first()
     contact = table[table["pair"] == "Li-Cl"].set_index(keys)[["contact", "contact of data"]]
-    return means.join(same).join(contact).reset_index()
+    models = means.join(same).join(contact).reset_index()
+    # Parts are written as they are done.
+    order = models["arm"].map({name: place for place, name in enumerate(ARMS)})
+    return models.assign(order=order).sort_values(["order", "sigma / nm", "seed"]).drop(columns="order")
 
 
 def mean_error(values):
@@ -178,7 +181,7 @@ def main(arguments=None):
     table = records.table()
     for coulomb, name in ((True, "rdf"), (False, "rdf_without_coulomb")):
         if coulomb in size["coulomb"]:
-            draw_rdf(table, frames, options.output / f"{NAME}_{name}.png", coulomb)
+            draw_rdf(table[table["arm"].isin(PAPER)], frames, options.output / f"{NAME}_{name}.png", coulomb)
     draw_errors(levels(table), options.output / f"{NAME}.png")
     pandas.set_option("display.width", 250, "display.max_colwidth", 140, "display.max_columns", 20)
     print(summary(table).to_string(index=False))
