@@ -181,10 +181,12 @@ def test_every_row_says_how_it_was_made_and_is_made_once(duplication, capsys):
 def test_committed_results_carry_their_verdicts(judging):
     claims = judging.claims(pandas.read_csv(PAPER / "results" / "04_duplication.csv"))
     section = (PAPER / "README.md").read_text().split("## 4. ")[1].split("\n## ")[0]
-    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
-    told = [row[-1] for row in rows if row[-1] != "verdict"]
+    last = [line.strip("| ").rsplit("|", 1)[-1].strip() for line in section.splitlines() if line.startswith("| ")]
+    told = [text for text in last if text != "verdict"]
     # Claim by claim the verdict, and where it holds or is not decided; words of the README's own may follow.
-    expected = [f"{verdict}: {where}" if where else verdict for verdict, where in zip(claims.verdict, claims.where)]
+    expected = [
+        f"{verdict}: {where}" if where else verdict for verdict, where in claims[["verdict", "where"]].to_numpy()
+    ]
     assert [text[: len(begin)] for text, begin in zip(told, expected, strict=True)] == expected
     assert [text.split(":")[0].split(";")[0] for text in told] == list(claims["verdict"])
     assert set(claims["verdict"]) == {"holds", "holds under conditions", "does not hold"}

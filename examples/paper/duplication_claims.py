@@ -69,21 +69,26 @@ def labels(table, law, judge):
             expected, verdict(right), places(right, 10 * part["sigma / nm"], "A"),
         )  # fmt: skip
     part = law[law["learner"] == SINGLE]
-    near = (part["B"] - theory.to_numpy()).abs() < 3 * part["B error"]
+    over, error = (part[name].to_numpy() / theory.to_numpy() for name in ("B", "B error"))
+    near = abs(over - 1) < 3 * error
     judge(
         f"LiCl: B is what theory gives for the noise of labels: B over it at {angstrom(part['sigma / nm'])}",
-        pairs(part["B"] / theory.to_numpy(), part["B error"] / theory.to_numpy()), "1", verdict(near), places(near, 10 * theory.index, "A"),
+        pairs(over, error), "1", verdict(near), places(near, 10 * theory.index, "A"),
     )  # fmt: skip
     fixed = rows[rows["learner"].isin([f"{PAIRS}, fixed penalty", EXACT]) & (rows["sigma / nm"] <= SMALL)]
     if ((fixed["n"] == most) & (fixed["m"] == 2)).any():
-        levels, factors = [], []
+        levels, factors, lawful = [], [], []
+        pairwise = law[law["learner"] == PAIRS].set_index("sigma / nm")
         for sigma, level in fixed.groupby("sigma / nm"):
             value, error = ratio(level, (most, 2), (most, INFINITE))
             levels.append(10 * sigma)
             factors.append((value**2, 2 * value * error))
+            A, B = pairwise.loc[sigma, ["A", "B"]].astype(float)
+            one, every = (predicted(most, m, A, B, level["pool"].iloc[0]) for m in (1, INFINITE))
+            lawful.append(one / every)
         judge(
             f"LiCl: one pair is within a factor of two, in squares, of all draws: {most} frames at {listed(levels)} A",
-            pairs(*zip(*factors)), listed(1 + law.loc[law["learner"] == PAIRS, "m*"][: len(levels)], ".2g"),
+            pairs(*zip(*factors)), listed(lawful, ".2g"),
             *bounded(factors, 2, levels, "A"),
         )  # fmt: skip
 
@@ -154,8 +159,8 @@ def wells(rows, judge):
     kinds = [(0, 1), (0, INFINITE), (last, 1), (last, INFINITE)]
     shown = [visits.loc[[(sigma, *kind) for sigma in sigmas]] for kind in kinds]
     judge(
-        f"three wells, {angstrom(sigmas)}: draws replace visits: error in the third well with 1 and with all draws, then "
-        f"with {last:.0f} of 62 frames there",
+        f"three wells, {angstrom(sigmas)}: draws replace visits: error in the third well with 1 and with all draws, "
+        f"then with {last:.0f} of 62 frames there",
         "; ".join(pairs(of["value"], of["error"]) for of in shown), "no force: 1.00",
         verdict(shown[1]["value"] < 1), places(shown[1]["value"] < 1, 10 * np.array(sigmas), "A"),
     )  # fmt: skip
