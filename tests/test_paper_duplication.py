@@ -1,38 +1,34 @@
 """The paper's data duplication, in its quick setting: closed forms, limits, laws, records."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
+from test_paper import PAPER, of, script
 
 from openmm_diffusion import Frames
 from openmm_diffusion.units import thermal_energy
 
-PAPER = Path(__file__).parents[1] / "examples" / "paper"
 KT, WIDTH = thermal_energy(300), 0.03
-
-
-def module_of(name, patch):
-    """A module of examples/paper; the scripts' names begin with a number."""
-    patch.syspath_prepend(PAPER)
-    spec = importlib.util.spec_from_file_location(name, PAPER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
 def wells():
     with pytest.MonkeyPatch.context() as patch:
-        yield module_of("duplication_wells", patch)
+        yield script("duplication_wells", patch)
 
 
 @pytest.fixture(scope="module")
 def law():
     with pytest.MonkeyPatch.context() as patch:
-        yield module_of("duplication_law", patch)
+        yield script("duplication_law", patch)
+
+
+@pytest.fixture(scope="module")
+def judging():
+    with pytest.MonkeyPatch.context() as patch:
+        yield script("duplication_claims", patch)
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +36,9 @@ def duplication(tmp_path_factory):
     """04_duplication.py, its quick table and where it lies."""
     output = tmp_path_factory.mktemp("duplication")
     with pytest.MonkeyPatch.context() as patch:
-        module = module_of("04_duplication", patch)
+        module = script("04_duplication", patch)
         module.main(["--quick", "--output", str(output)])
         yield module, pandas.read_csv(output / "04_duplication.csv"), output
-
-
-def of(table, **values):
-    found = table
-    for column, value in values.items():
-        found = found[found[column] == value]
-    assert len(found)
-    return found
 
 
 @pytest.mark.parametrize("sigma", [0.002, 0.01, 0.03, 0.05])
@@ -190,9 +178,64 @@ def test_every_row_says_how_it_was_made_and_is_made_once(duplication, capsys):
     pandas.testing.assert_frame_equal(pandas.read_csv(output / "04_duplication.csv"), table)
 
 
-def test_committed_results_carry_their_verdicts(duplication):
-    module, _, _ = duplication
-    claims = module.claims(pandas.read_csv(PAPER / "results" / "04_duplication.csv"))
-    section = (PAPER / "README.md").read_text().split("## 4. Duplication")[1].split("\n## ")[0]
-    assert set(claims["verdict"]) <= {"holds", "holds under conditions", "does not hold"}
-    assert all(verdict in section for verdict in set(claims["verdict"]))
+def test_committed_results_carry_their_verdicts(judging):
+    claims = judging.claims(pandas.read_csv(PAPER / "results" / "04_duplication.csv"))
+    section = (PAPER / "README.md").read_text().split("## 4. ")[1].split("\n## ")[0]
+    last = [line.strip("| ").rsplit("|", 1)[-1].strip() for line in section.splitlines() if line.startswith("| ")]
+    told = [text for text in last if text != "verdict"]
+    # Claim by claim the verdict, and where it holds or is not decided; words of the README's own may follow.
+    expected = [
+        f"{verdict}: {where}" if where else verdict for verdict, where in claims[["verdict", "where"]].to_numpy()
+    ]
+    assert [text[: len(begin)] for text, begin in zip(told, expected, strict=True)] == expected
+    assert [text.split(":")[0].split(";")[0] for text in told] == list(claims["verdict"])
+    assert set(claims["verdict"]) == {"holds", "holds under conditions", "does not hold"}
+
+
+@pytest.mark.parametrize(
+    "found, verdict, where",
+    [
+        ([(1.0, 0.3), (1.09, 0.01)], "holds", ""),
+        ([(1.0, 0.0), (1.17, 0.11), (1.37, 0.11)], "holds under conditions", "2 draws; not decided at 4 draws"),
+        ([(1.2, 0.2), (1.4, 0.1)], "does not hold", "not decided at 2 draws"),
+        ([(1.2, 0.2), (1.5, 0.5)], "not decided", ""),
+    ],
+)
+def test_an_error_as_large_as_the_excess_decides_nothing(judging, found, verdict, where):
+    assert judging.bounded(found, 1.1, [2, 4, 8][: len(found)], "draws") == (verdict, where)
+
+
+@pytest.mark.parametrize("deviation, beyond", [(0.27, 1.0), (0.1, 1.8), (0.1, 0.7)])
+def test_a_law_that_is_off_by_more_than_a_fifth_does_not_hold(judging, deviation, beyond):
+    table = pandas.read_csv(PAPER / "results" / "04_duplication.csv")
+    law = judging.laws(table).query("system == 'LiCl'").assign(**{"largest deviation": 0.1, "beyond": 1.1})
+    level = law["sigma / nm"] == 0.005
+    law.loc[level, "largest deviation"], law.loc[level, "beyond"] = deviation, beyond
+    # B of theory, and off by four standard errors at one level.
+    theory = of(table, quantity="label variance, theory").groupby("sigma / nm")["value"].mean()
+    law["B"] = law["sigma / nm"].map(theory) + 4 * law["B error"] * level
+    found = []
+    judging.labels(table, law, lambda *row: found.append(row))
+    for row in (found[0], found[1], found[2]):
+        assert row[3:] == ("holds under conditions", "0.02, 0.1, 0.265 A")
+
+
+LIMITED = {
+    "no forces": dict(forces=None),
+    "forces, or none in some replica": dict(forces=np.concatenate([np.ones((2, 4, 3)), np.full((2, 4, 3), np.nan)])),
+    "no periodic box": dict(box=None),
+    "one replica": dict(replica=None),
+    "Cl and Na": dict(species=[11, 11, 17, 17]),
+}
+
+
+@pytest.mark.parametrize("words", LIMITED)
+def test_frames_that_lack_something_are_refused_before_anything_is_computed(tmp_path, monkeypatch, words):
+    fields = dict(species=[3, 3, 17, 17], box=2 * np.eye(3), forces=np.ones((4, 4, 3)), replica=[0, 0, 1, 1])
+    positions = np.random.default_rng(0).uniform(0, 2, (4, 4, 3))
+    Frames(positions, temperature=300.0, **(fields | LIMITED[words])).save(tmp_path / "some.npz")
+    with pytest.raises(ValueError, match=rf"some\.npz has .*{words}.*: give a file of LiCl frames"):
+        script("04_duplication", monkeypatch).main([str(tmp_path / "some.npz"), "--quick", "--output", str(tmp_path)])
+    assert not (tmp_path / "04_duplication.csv").exists()
+    Frames(positions, temperature=300.0, **fields).save(tmp_path / "all.npz")
+    assert len(script("duplication_licl", monkeypatch).ion_frames(tmp_path / "all.npz")) == 4

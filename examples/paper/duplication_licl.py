@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from draws import labelled
 
-from openmm_diffusion import train
+from openmm_diffusion import Frames, train
 from openmm_diffusion.noise import NoiseConfig, draw_noise
 from openmm_diffusion.scorematching import moments, penalised
 from openmm_diffusion.units import thermal_energy
@@ -22,6 +22,33 @@ LEARNERS = {
 #: small beside the width of wells; then its own noise over the draws, (sigma / w)^4 / 4 of that over frames, is small.
 EXACT = "all draws, fixed penalty"
 SQUARE = "(kJ/mol/nm)^2"
+
+
+def ion_frames(path):
+    """Frames of a file, if the whole of 04_duplication.py can be computed from them.
+
+    Raises
+    ------
+    ValueError
+        If they lack anything that it takes: said before hours of computing, not after.
+    """
+    frames = Frames.load(path)
+    lacking = []
+    if set(frames.symbols) != {"Li", "Cl"}:
+        lacking.append(f"has {' and '.join(sorted(set(frames.symbols)))} instead of Li and Cl alone")
+    if frames.box is None:
+        lacking.append("has no periodic box")
+    replicas = set(frames.replica)
+    if len(replicas) < 2:
+        lacking.append("has one replica alone")
+    if set(frames.replica[frames.labelled]) != replicas:
+        lacking.append("has no forces, or none in some replica")
+    if lacking:
+        raise ValueError(
+            f"{path} {', '.join(lacking)}: give a file of LiCl frames in a periodic box, of two replicas or more, with "
+            "exact mean forces in each of them, or leave the argument out to use the bundled frames"
+        )
+    return frames
 
 
 def config(sigma, penalty=None, exact=None):

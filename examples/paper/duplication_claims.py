@@ -1,0 +1,230 @@
+"""What is said of duplication, what was measured, what theory expects, and verdicts."""
+
+import numpy as np
+import pandas
+from duplication_law import SMALL, laws, predicted, ratio
+from duplication_licl import EXACT
+from duplication_wells import threshold
+
+INFINITE = float("inf")
+#: A division is said to replace frames where its error is at most this much larger.
+ALLOWED = 1.1
+#: The law is said to hold at a level where no squared error is further from it than this part.  Standard errors of a
+#: few sets of frames are too uncertain to excuse more, or to condemn less; the largest deviation in them is shown.
+PART = 0.2
+SINGLE, PAIRS = "single draws", "antithetic pairs"
+
+
+def claims(table):
+    """Claims and verdicts, one row each.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As `04_duplication.csv`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns claim, measured, expected, verdict and where: the places at which a claim holds that does not
+        hold at all of them, and those at which it is not decided.
+    """
+    found, law = [], laws(table)
+
+    def judge(claim, measured, expected, verdict, where=""):
+        row = {"claim": claim, "measured": measured, "expected": expected, "verdict": verdict, "where": where}
+        found.append(row)
+
+    spring(law[law["system"] == "spring"], judge)
+    labels(table, law[law["system"] == "LiCl"], judge)
+    replaced(table, law[law["system"] == "LiCl"], judge)
+    wells(table[table["system"] == "three wells"], judge)
+    return pandas.DataFrame(found)
+
+
+def spring(law, judge):
+    """Claims on the spring."""
+    for learner in (SINGLE, PAIRS):
+        rows = law[law["learner"] == learner]
+        closed = threshold(rows["sigma / nm"].to_numpy(), learner != SINGLE) * np.ones(len(rows))
+        near = ((rows["m*"] - closed).abs() < 3.5 * rows["error"]) & (rows["p"] > 1e-3)
+        levels, measured = angstrom(rows["sigma / nm"]), pairs(rows["m*"], rows["error"])
+        judge(f"spring, {learner}: m* at {levels}", measured, listed(closed, ".3g"), verdict(near))
+
+
+def labels(table, law, judge):
+    """Claims on the law of LiCl, on the variance of its labels, and on pairs."""
+    rows = licl_rows(table)
+    theory = table[table["quantity"] == "label variance, theory"].groupby("sigma / nm")["value"].mean()
+    most, fewest = int(rows["n"].max()), rows["n"].min()
+    for learner in (SINGLE, PAIRS):
+        part = law[law["learner"] == learner]
+        expected = "" if learner != SINGLE else listed(theory.to_numpy() / part["A"].to_numpy(), ".2g")
+        right = (part["largest deviation"] < PART) & ((part["beyond"] - 1).abs() < PART)
+        judge(
+            f"LiCl, {learner}: squared errors are (A + B/m)/n from {most / 4:.0f} frames on, and from {fewest:.0f}; m* "
+            f"at {angstrom(part['sigma / nm'])}; largest deviation, largest |z|; {fewest:.0f} frames over the law",
+            f"{pairs(part['m*'], part['error'])}; {listed(part['largest deviation'], '.2f')}, "
+            f"{listed(part['largest |z|'], '.1f')}; {listed(part['beyond'], '.2f')}",
+            expected, verdict(right), places(right, 10 * part["sigma / nm"], "A"),
+        )  # fmt: skip
+    part = law[law["learner"] == SINGLE]
+    over, error = (part[name].to_numpy() / theory.to_numpy() for name in ("B", "B error"))
+    near = abs(over - 1) < 3 * error
+    judge(
+        f"LiCl: B is what theory gives for the noise of labels: B over it at {angstrom(part['sigma / nm'])}",
+        pairs(over, error), "1", verdict(near), places(near, 10 * theory.index, "A"),
+    )  # fmt: skip
+    fixed = rows[rows["learner"].isin([f"{PAIRS}, fixed penalty", EXACT]) & (rows["sigma / nm"] <= SMALL)]
+    if ((fixed["n"] == most) & (fixed["m"] == 2)).any():
+        levels, factors, lawful = [], [], []
+        pairwise = law[law["learner"] == PAIRS].set_index("sigma / nm")
+        for sigma, level in fixed.groupby("sigma / nm"):
+            value, error = ratio(level, (most, 2), (most, INFINITE))
+            levels.append(10 * sigma)
+            factors.append((value**2, 2 * value * error))
+            A, B = pairwise.loc[sigma, ["A", "B"]].astype(float)
+            one, every = (predicted(most, m, A, B, level["pool"].iloc[0]) for m in (1, INFINITE))
+            lawful.append(one / every)
+        judge(
+            f"LiCl: one pair is within a factor of two, in squares, of all draws: {most} frames at {listed(levels)} A",
+            pairs(*zip(*factors)), listed(lawful, ".2g"),
+            *bounded(factors, 2, levels, "A"),
+        )  # fmt: skip
+
+
+def replaced(table, law, judge):
+    """Claims on LiCl: draws make frames worth more, and draws replace frames."""
+    rows, single = licl_rows(table), law[law["learner"] == SINGLE].set_index("sigma / nm")
+    most, levels = int(rows["n"].max()), sorted(rows["sigma / nm"].unique())
+    few, every = [], []
+    for sigma in levels:
+        fixed = rows[(rows["sigma / nm"] == sigma) & rows["learner"].isin([f"{SINGLE}, fixed penalty", EXACT])]
+        few.append(ratio(fixed, (most, 4), (most, 1)))
+        if sigma <= SMALL:
+            every.append(ratio(fixed, (most, INFINITE), (most, 1)))
+    work = [listed((most * m * (1 + single["m*"]) / (m + single["m*"])), ",.0f") for m in (4, 1e9)]
+    judge(
+        f"LiCl: {most} frames with 4 and (to 0.1 A) with all draws do the work of more: learning error over that of "
+        f"one draw at {angstrom(levels)}; frames with one draw that they are worth",
+        f"{pairs(*zip(*few))} and {pairs(*zip(*every))}; {work[0]} and {work[1]}", f"at most {most} (1 + m*)",
+        verdict([value + 2 * error < 1 for value, error in few + every]),
+    )  # fmt: skip
+    for sigma in levels:
+        chosen = rows[(rows["sigma / nm"] == sigma) & (rows["learner"] == SINGLE)]
+        kinds = sorted(set(zip(chosen["n"], chosen["m"])), reverse=True)
+        ratios = [ratio(chosen, kind, kinds[0]) for kind in kinds[1:]]
+        names = ", ".join(f"{n:.0f} x {m:.0f}" for n, m in kinds[1:])
+        lawful = predicted(*np.array(kinds).T, *single.loc[sigma, ["A", "B"]].astype(float), chosen["pool"].iloc[0])
+        judge(
+            f"LiCl, {10 * sigma:g} A, penalty chosen: draws replace frames: learning error of {names} over {most} x 1 "
+            f"at most {ALLOWED:g}",
+            pairs(*zip(*ratios)), listed(np.sqrt(lawful[1:] / lawful[0]), ".2f"),
+            *bounded(ratios, ALLOWED, [m for _, m in kinds[1:]], "draws"),
+        )  # fmt: skip
+
+
+def licl_rows(table):
+    return table[(table["system"] == "LiCl") & (table["quantity"] == "squared learning error")]
+
+
+def wells(rows, judge):
+    """Claims on the landscape with a well never visited."""
+    infinite, sigmas = rows[np.isinf(rows["m"])], sorted(rows["sigma / nm"].unique())
+    inside = infinite[infinite["quantity"] == "error where frames are"].set_index(["learner", "sigma / nm", "n"])[
+        "value"
+    ]
+    most, fewest = infinite["n"].max(), infinite["n"].min()
+    for learner in ("kernel density", "spline"):
+        at = [[inside[learner, sigma, n] for sigma in sigmas] for n in (most, fewest)]
+        none = [inside["no force", sigma, most] for sigma in sigmas]
+        judge(
+            f"three wells, all draws, {learner}: a force better than none where frames are; error of {most:.0f} and of "
+            f"{fewest:.0f} frames at {listed(10 * np.array(sigmas), 'g')} A",
+            f"{listed(at[0], '.2f')}; {listed(at[1], '.2f')}", f"no force: {listed(none, '.2f')}",
+            verdict([value < other for one in at for value, other in zip(one, none)]),
+        )  # fmt: skip
+    reached = {
+        learner: [reach(infinite[infinite["sigma / nm"] == sigma], learner) for sigma in sigmas]
+        for learner in ("kernel density", "spline")
+    }
+    judge(
+        "all draws of 62 frames know nothing more than 2.5 sigma beyond the last one: where no force becomes better, "
+        f"{listed(10 * np.array(sigmas), 'g')} A, kernel density; spline",
+        "; ".join(listed(values, ".1f") for values in reached.values()), "",
+        verdict([value < 2.5 for values in reached.values() for value in values]),
+    )  # fmt: skip
+    visits = rows[rows["quantity"] == "error in the third well, visited"].set_index(["sigma / nm", "visits", "m"])
+    last = visits.index.get_level_values("visits").max()
+    kinds = [(0, 1), (0, INFINITE), (last, 1), (last, INFINITE)]
+    shown = [visits.loc[[(sigma, *kind) for sigma in sigmas]] for kind in kinds]
+    judge(
+        f"three wells, {angstrom(sigmas)}: draws replace visits: error in the third well with 1 and with all draws, "
+        f"then with {last:.0f} of 62 frames there",
+        "; ".join(pairs(of["value"], of["error"]) for of in shown), "no force: 1.00",
+        verdict(shown[1]["value"] < 1), places(shown[1]["value"] < 1, 10 * np.array(sigmas), "A"),
+    )  # fmt: skip
+
+
+def reach(level, learner, n=62):
+    """Distance (in sigma) beyond the last frame at which no force becomes better than that of all draws."""
+    part = level[(level["quantity"] == "error beyond the last frame") & (level["n"] == n)]
+    none, there = (part[part["learner"] == name].set_index("at / sigma")["value"] for name in ("no force", learner))
+    excess = np.log(there / none).dropna()
+    worse = np.flatnonzero(excess > 0)
+    if len(worse) == 0 or worse[0] == 0:
+        return float(excess.index[-1] if len(worse) == 0 else excess.index[0])
+    return float(np.interp(0, excess.iloc[worse[0] - 1 : worse[0] + 1], excess.index[worse[0] - 1 : worse[0] + 1]))
+
+
+def verdict(holds):
+    """Of claims that hold at some places only: under conditions."""
+    return "holds" if all(holds) else "holds under conditions" if any(holds) else "does not hold"
+
+
+def bounded(found, bound, at, unit):
+    """Verdict on values that should not exceed a bound, and where they do not.
+
+    A value above it by less than two standard errors decides nothing.
+
+    Parameters
+    ----------
+    found : list of (float, float)
+        Values with standard errors.
+    bound : float
+    at : list of float
+        Where each was measured, in `unit` (str).
+
+    Returns
+    -------
+    (str, str)
+        As columns `verdict` and `where` of `claims`.
+    """
+    good = [value <= bound for value, _ in found]
+    bad = [value - 2 * error > bound for value, error in found]
+    told = verdict(good) if any(good) or any(bad) else "not decided"
+    open_ = [not (yes or no) for yes, no in zip(good, bad)]
+    return told, "; ".join(filter(None, [places(good, at, unit), places(open_, at, unit, "not decided at ")]))
+
+
+def places(which, at, unit, words=""):
+    """Where something is so, unless it is so everywhere or nowhere."""
+    chosen = [value for value, yes in zip(at, which) if yes]
+    return f"{words}{listed(chosen)} {unit}" if 0 < len(chosen) < len(list(at)) else ""
+
+
+def angstrom(sigmas):
+    return f"{listed(10 * np.asarray(sigmas))} A"
+
+
+def listed(values, form="g"):
+    return ", ".join(f"{value:{form}}" for value in values)
+
+
+def pairs(values, errors):
+    """Values with their errors, to two digits of the error."""
+    shown = []
+    for value, error in zip(values, errors):
+        digits = max(0, 1 - int(np.floor(np.log10(error)))) if 0 < error < np.inf else 2
+        shown.append(f"{value:.{digits}f} +- {error:.{digits}f}")
+    return ", ".join(shown)
