@@ -215,5 +215,6 @@ def test_committed_results_carry_their_verdicts(monkeypatch):
     told = [(row[0], row[3].split(":")[0]) for row in rows[1:] if len(row) == 4]
     assert [verdict for _, verdict in told] == list(found["verdict"]), told
     for (text, _), claim in zip(told, found["claim"]):
-        assert text.startswith("... ") or text.split()[:3] == claim.split()[:3], (text, claim)
+        begun, expected = (sentence.replace(",", "").split()[:3] for sentence in (text, claim))
+        assert text.startswith("... ") or begun == expected, (text, claim)
     assert set(found["verdict"]) == {"holds", "holds under conditions", "does not hold", "not decided"}
