@@ -130,7 +130,7 @@ def checked(frames, path):
     length = np.unique(frames.replica, return_counts=True)[1]
     if set(frames.symbols) != {"Li", "Cl"}:
         raise ValueError(
-            f"{path} has {', '.join(sorted(set(frames.symbols)))}: charges and models are of Li and Cl, give their frames"
+            f"{path} has {', '.join(sorted(set(frames.symbols)))}: charges and models are of Li and Cl, give those"
         )
     if frames.box is None:
         raise ValueError(f"{path} has no periodic box: g(r) and diffusion need one, give frames with a box (nm)")
