@@ -21,6 +21,7 @@ import torch
 from long_runs import (
     SHIPPED,
     STEP,
+    checked,
     kept,
     kinetics,
     like,
@@ -88,12 +89,14 @@ class Experiment:
     """
 
     def __init__(self, options):
-        self.size, self.seed, self.frames = SETTINGS[options.quick], options.seed, Frames.load(options.frames)
+        self.size, self.seed = SETTINGS[options.quick], options.seed
+        self.frames = checked(Frames.load(options.frames), options.frames)
         self.masses = np.array([atom.element.mass._value for atom in self.frames.topology().atoms()])
         self.data = self.frames.digest()
         self.runs = options.output / "runs" / f"{NAME}-{self.data[:6]}-{self.seed}"
         self.records = Records(options.output / f"{NAME}.csv")
         self.series = Records(options.output / f"{NAME}_series.csv")
+        # Of the first replica: others of a thinned reference may have a frame less.
         self.pattern = next(iter(segments(self.frames, self.size["segment"])))[1]
 
     def part(self, name, compute, records=None, steps=0, **settings):

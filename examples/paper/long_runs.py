@@ -125,16 +125,34 @@ def spikes(frames):
     return rows
 
 
-def segments(frames, length, discard=0):
+def checked(frames, path):
+    """The frames of a reference, if the runs of this script can be compared with them."""
+    length = np.unique(frames.replica, return_counts=True)[1]
+    if set(frames.symbols) != {"Li", "Cl"}:
+        raise ValueError(
+            f"{path} has {', '.join(sorted(set(frames.symbols)))}: charges and models are of Li and Cl, give those"
+        )
+    if frames.box is None:
+        raise ValueError(f"{path} has no periodic box: g(r) and diffusion need one, give frames with a box (nm)")
+    if len(length) < 2:
+        raise ValueError(f"{path} has one replica: errors are the scatter of replicas, give frames of at least two")
+    if length.max() > LENGTH:
+        raise ValueError(
+            f"{path} has a replica of {length.max()} frames: times are those of {LENGTH} frames {INTERVAL:g} ps apart, "
+            "or of fewer that are evenly thinned from these; give such replicas"
+        )
+    return frames
+
+
+def segments(frames, length):
     """Stretches of `length` frames of the grid of times, and which of these frames there are.
 
-    A replica of a reference of fewer frames than 119 is evenly thinned; stretches of MD are thinned alike.
+    A replica of a reference of fewer frames than 119 is evenly thinned, each by its own number; stretches of MD are
+    thinned alike.
     """
-    share = np.unique(frames.replica, return_counts=True)[1].min()
     for number in np.unique(frames.replica):
         part = frames[frames.replica == number]
-        grid = np.linspace(0, LENGTH - 1, share).round().astype(int)
-        part = part[: len(grid)]
+        grid = np.linspace(0, LENGTH - 1, len(part)).round().astype(int)
         for begin in range(0, LENGTH - length + 1, length):
             chosen = (grid >= begin) & (grid < begin + length)
             yield part[chosen], grid[chosen] - begin
