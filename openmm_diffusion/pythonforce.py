@@ -125,10 +125,9 @@ class Evaluator:
     def _compile(self, sizes):
         reason = compiler_failure()
         if reason is None:
-            structure = self.structure
             try:
                 self.graph = CompiledForces(
-                    self.model, structure, self.index, self.like, self.replicas, sizes, self.periodic
+                    self.model, self.structure, self.index, self.like, self.replicas, sizes, self.periodic
                 )
             except Exception as error:  # whatever the compiler stumbled over, the force is the same without it
                 reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
