@@ -20,7 +20,17 @@ GUARD_SIGMAS = 6
 
 
 class SimulationStopped(RuntimeError):
-    """A run that left the region its model was trained on."""
+    """A run that left the region its model was trained on.
+
+    Attributes
+    ----------
+    distance : float or None, nm
+        Of the pair that came too close; None where positions became NaN.
+    """
+
+    def __init__(self, message, distance=None):
+        super().__init__(message)
+        self.distance = distance
 
 
 class Guard:
@@ -70,17 +80,19 @@ class Guard:
                 f"{self.names[i]} {i} and {self.names[j]} {j} came to {distances[worst]:.3f} nm of each other{replica} "
                 f"at {time:g} ps, closer than the {allowed[worst]:.3f} nm that the data support",
                 copy,
+                float(distances[worst]),
             )
         self.last_good = positions.reshape(-1, n, 3)
 
-    def stop(self, what, replica=0):
+    def stop(self, what, replica=0, distance=None):
         """Keep the last good frame of a replica and raise."""
         kept = "no frame before it was good"
         if self.last_good is not None:
             with open(self.path, "w") as file:
                 app.PDBFile.writeFile(self.topology, self.last_good[replica] * unit.nanometer, file)
             kept = f"the last good frame is in {self.path}"
-        raise SimulationStopped(f"{what}; {kept}: use a shorter time step, other start positions or more training data")
+        remedy = "use a shorter time step, other start positions or more training data"
+        raise SimulationStopped(f"{what}; {kept}: {remedy}", distance)
 
 
 class SpreadWatch:

@@ -439,6 +439,22 @@ def test_fresh_noise_on_few_frames_leads_to_their_kernel_density():
     assert chi_squared(labels - well) > 20, "must tell the frames from the well that they were drawn from"
 
 
+@pytest.mark.parametrize("sigma", [0.005, 0.02])
+def test_labels_scatter_less_where_the_potential_is_stiff(sigma):
+    h = 1e-5
+    p, mean, square = noised(double_well, sigma, Y, lambda x: x, lambda x: x**2)
+    # T = kT (x - y) / sigma^2: its variance is that of x.
+    scatter = (KT / sigma**2) ** 2 * (square - mean**2)
+    below, above = (smoothed_force(double_well, sigma, Y + step) / KT for step in (-h, h))
+    expected = (KT / sigma) ** 2 * (1 + sigma**2 * (above - below) / (2 * h))
+    np.testing.assert_allclose(scatter, expected, rtol=1e-5)
+    stiff = double_well(Y)[2] * 2 + double_well(Y)[1] ** 2 / KT > 4 * KT / LENGTH**2
+    assert (scatter[stiff] < (KT / sigma) ** 2).all() and (scatter > (KT / sigma) ** 2).any()
+    s = sigma / WIDTH
+    p, mean, square = noised(spring, sigma, Y, lambda x: x, lambda x: x**2)
+    np.testing.assert_allclose(square - mean**2, sigma**2 / (1 + s**2), rtol=1e-5)
+
+
 def held_out_loss(force, y, sigma):
     """<|F|^2 - 2 F . F_sigma> over the true noised density, in units of <|F_sigma|^2>: -1 at best, 0 for no force."""
     true = -KT / (WIDTH**2 + sigma**2) * y

@@ -9,12 +9,12 @@ and the life and g(r) of molecular dynamics.  Exponents and crossings go to 02_e
 """
 
 import logging
-from pathlib import Path
 
 import double_well_dimer
 import pandas
 import torch
 from harmonic_well import WIDTH, spring
+from licl import BUNDLED
 from licl_levels import Levels, level_config
 from licl_runs import md
 from licl_smoothing import Smoothing
@@ -27,7 +27,6 @@ from sigma_learners import EXACT, LEARNERS, SINGLE, TEMPERATURE
 from openmm_diffusion import Frames
 
 NAME = "02_error_against_sigma"
-BUNDLED = Path(__file__).resolve().parents[1] / "licl" / "licl.npz"
 TIME_STEP = 0.005  # ps
 #: Noise levels, nm: 0.01 to 0.5 Angstrom, with those of Harcombe & Duignan.
 SIGMAS = (0.001, 0.0014, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.0175, 0.0265, 0.05)

@@ -19,10 +19,11 @@ import numpy as np
 import pandas
 from arms import ARMS, LABEL_NOISE, NETWORK, OURS, PAPER, TRAINING, compute, frames_with_forces
 from arms_figure import draw_errors, draw_rdf
-from records import HERE, Records, parse
+from licl import BUNDLED
+from records import Records, parse
 from scipy.stats import t as student
+from verdicts import verdict
 
-BUNDLED = HERE.parent / "licl" / "licl.npz"
 #: nm; 0.05, 0.10 and 0.265 Angstrom.
 SETTINGS = {
     False: dict(
@@ -143,10 +144,8 @@ def claims(table):
     rows = []
     for (claim, measure, coulomb), levels_found in found.items():
         shown, good, bad = zip(*levels_found)
-        verdict = "holds" if all(good) else "holds under conditions" if any(good) else "does not hold"
-        verdict = "not decided" if not any(good) and not any(bad) else verdict
         prior = "with" if coulomb else "without"
-        rows.append((f"{claim}, {measure}, {prior} the Coulomb prior", "; ".join(shown), verdict))
+        rows.append((f"{claim}, {measure}, {prior} the Coulomb prior", "; ".join(shown), verdict(good, bad)))
     return pandas.DataFrame(rows, columns=["claim", "ratio of errors", "verdict"])
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from arm_runs import Copies, closer
+from licl import COULOMB
 
 from openmm_diffusion import Denoiser, Frames, compute_rdf, train
 from openmm_diffusion.guard import closest_allowed
@@ -21,7 +22,6 @@ LABEL_NOISE = {3: 0.349 * ELECTRONVOLT / ANGSTROM, 17: 0.249 * ELECTRONVOLT / AN
 #: These were chosen by the held-out loss of 3000-forces (seed 0): -2.26, -2.28 with three times the steps, now -2.37.
 NETWORK = {"cutoff": 0.8, "lmax": 1, "features": 8, "layers": 2}
 TRAINING = {"learning_rate": 0.01, "weight_decay": 0.01, "ema_decay": 0.99, "patience": 1000, "validation_draws": 2}
-COULOMB = {"charges": {"Li": 1, "Cl": -1}, "relative_permittivity": 78.3}
 R_RANGE, CONTACT = (0.15, 1.0), (0.2, 0.3)  # nm: of every g(r); where the Li-Cl contact peak is looked for
 COMPARED = 0.2  # nm: RMSDs begin here, as everywhere in this project
 COPIES = 16  # noised or labelled copies of frames in every step of every training

@@ -1,16 +1,16 @@
 """LiCl at many noise levels: fits to many frames and to few, and their errors against the exact mean force."""
 
 import numpy as np
+from licl import COULOMB, first_knot
 from sigma_learners import EXACT, FORCE, KT, learn, rms
 
 
 def level_config(sigma, wall=True, penalty=None):
-    """Prior and spline basis for frames noised by sigma (nm): ions come closer, and wall and knots make way."""
-    pair = {"start": round(max(0.05, 0.18 - 4 * max(0.0, sigma - 0.01)), 4)}
+    """Prior and spline basis for frames noised by sigma (nm): wall and knots make way."""
+    pair = {"start": first_knot(sigma)}
     if penalty:
         pair["penalties"] = [penalty]
-    coulomb = {"charges": {"Li": 1, "Cl": -1}, "relative_permittivity": 78.3}
-    return {"prior": {"coulomb": coulomb, "wall": {"margin": 0.02 + 3 * sigma} if wall else None}, "pair": pair}
+    return {"prior": {"coulomb": COULOMB, "wall": {"margin": 0.02 + 3 * sigma} if wall else None}, "pair": pair}
 
 
 class Levels:

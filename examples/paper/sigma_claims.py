@@ -3,6 +3,7 @@
 import pandas
 from scipy.stats import fisher_exact
 from sigma_learners import EXACT, FORCE, SINGLE
+from verdicts import CONDITIONS, FAILS, HOLDS, verdict
 
 #: Noise levels of Harcombe & Duignan, nm.
 PAPER = (0.005, 0.01, 0.0265)
@@ -27,12 +28,6 @@ def claims(table, summary):
     )
 
 
-def _verdict(true):
-    """Of a claim with several instances, which are true or not."""
-    true = list(true)
-    return "holds" if all(true) else "holds under conditions" if any(true) else "does not hold"
-
-
 def _listed(values, errors=None, digits=3):
     if errors is None:
         return ", ".join(f"{v:.{digits}g}" for v in values)
@@ -46,7 +41,7 @@ def _spring(table, summary):
     z = ((rows[f"bias_{FORCE}"] - rows[f"bias_theory_{FORCE}"]) / rows[f"bias_error_{FORCE}"]).abs()
     worst = summary[summary["quantity"].str.startswith("largest")].iloc[0]
     measured = f"off by {worst['value']:.4f} +- {worst['error']:.4f} of k at most, by {z.max():.1f} standard errors"
-    return "k_eff = k/(1 + sigma^2 k/kT)", measured, _verdict([z.max() < 4])
+    return "k_eff = k/(1 + sigma^2 k/kT)", measured, verdict([z.max() < 4])
 
 
 def _powers(table, summary):
@@ -60,10 +55,11 @@ def _powers(table, summary):
             error = table[(table["part"] == system) & (table["learner"] == EXACT) & (table["sigma_nm"] > 0)]
             error = error.groupby("sigma_nm")[column].mean().abs()
             share.append(error.iloc[-1] / error.iloc[0] / (error.index[-1] / error.index[0]) ** power)
-        verdict = _verdict([True, *(abs(part - 1) < 0.1 for part in share)]) if right.all() else "does not hold"
+        whole = all(abs(part - 1) < 0.1 for part in share)
+        judged = (HOLDS if whole else CONDITIONS) if right.all() else FAILS
         measured = f"{', '.join(rows['system'])}: {_listed(rows['value'], rows['error'])} as sigma -> 0, "
         measured += f"{_listed(share, digits=2)} of the law at {error.index[-1]:g} nm"
-        yield f"error of the {name} ~ sigma^{power}", measured, verdict
+        yield f"error of the {name} ~ sigma^{power}", measured, judged
 
 
 def _theories(table):
@@ -76,7 +72,7 @@ def _theories(table):
         close = (rows[found] / rows[theory] - 1).abs() < 0.1
         measured = f"theory {_listed(shown[theory])}, measured {_listed(shown[found])} {FORCE} at "
         measured += f"{_listed(shown['sigma_nm'])} nm; within 10 % at {close.sum()} of {len(close)} levels"
-        yield f"theory to {order} describes the bias of LiCl", measured, _verdict(close)
+        yield f"theory to {order} describes the bias of LiCl", measured, verdict(close)
 
 
 def _crossings(summary):
@@ -93,7 +89,7 @@ def _crossings(summary):
         told = told.where(those["error"].notna(), off < apart)
         shown = those[those["system"] == "dimer"]
         measured = f"{told.sum()} of {len(told)} fits; dimer: {_listed(shown['value'], shown['error'])}"
-        yield f"bias and scatter cross at sigma ~ {name}", measured, _verdict(told)
+        yield f"bias and scatter cross at sigma ~ {name}", measured, verdict(told)
 
 
 def _dynamics(table):
@@ -105,10 +101,10 @@ def _dynamics(table):
         found = rows[rows["learner"] == learner].set_index("sigma_nm")["g_learning"].dropna()
         grows.append(found.iloc[0] > 3 * found.iloc[-1])
         measured.append(f"{learner}: {_listed(found, digits=2)}")
-    yield "a small sigma does not generalise: learning error of g(r) in MD", "; ".join(measured), _verdict(grows)
+    yield "a small sigma does not generalise: learning error of g(r) in MD", "; ".join(measured), verdict(grows)
     small = rows["sigma_nm"] <= PAPER[0]
     stopped = [int((rows["runs"] - rows["finished"])[those].sum()) for those in (small, ~small)]
     runs = [int(rows["runs"][those].sum()) for those in (small, ~small)]
     more = fisher_exact([[s, n - s] for s, n in zip(stopped, runs)], alternative="greater").pvalue < 0.01
     measured = f"{stopped[0]} of {runs[0]} runs stopped up to {PAPER[0]:g} nm, {stopped[1]} of {runs[1]} above"
-    yield "a small sigma makes MD unstable", measured, _verdict([more])
+    yield "a small sigma makes MD unstable", measured, verdict([more])
