@@ -4,21 +4,27 @@
 
 A number of labels, n m = 500, is divided into n frames with m draws of noise each.  A spring, where theory is a closed
 form; three wells of which frames visit two, where it is known what was never seen; and 2.4 M LiCl (FRAMES with exact
-mean forces, which are read for the error tables alone; default: the bundled ones), pair potentials over Coulomb.
+mean forces, which are read for the error tables alone; default: the bundled ones), pair potentials and networks over
+Coulomb.
 With A of frames and B of labels, the squared error is (A + B/m)/n: duplication replaces frames as long as m is small
 beside m* = B/A.
 """
 
+import functools
 import logging
+import os
 
 import pandas
 import torch
+from arms import NETWORK, TRAINING
 from duplication_claims import claims
 from duplication_figure import draw
 from duplication_law import laws
 from duplication_licl import EXACT, LEARNERS, Division, ion_frames, licl_rows, reference_rows
+from duplication_network import network_rows
 from duplication_wells import spring_rows, visits_rows, wells_rows
-from records import HERE, Records, parse
+from licl import BUNDLED
+from records import Records, parse
 
 NAME = "04_duplication"
 LABELS = ((500, 1), (250, 2), (125, 4), (62, 8), (31, 16))
@@ -30,16 +36,20 @@ SETTINGS = {
         visit_draws=(1, 4, 16, 64, INFINITE),
         well_divisions=(*LABELS, (62, 1), (62, 64), *((n, INFINITE) for n, _ in LABELS)),
         licl_sigmas=(0.002, 0.005, 0.01, 0.0265), sets=(4, 1), pool=3000, tested=150,
-        labels=LABELS, growing=((500, 2), (500, 4), (125, 1), (125, 16)),
+        labels=LABELS, growing=((500, 2), (500, 4), (125, 1), (125, 16)), theory=(300, 8),
         learners=tuple(LEARNERS),
+        network_sigmas=(0.005, 0.01), network_divisions=(*LABELS, (500, 4)), network_steps=1000,
+        network_sets=(4, 1),
     ),
     True: dict(
         spring_sigmas=(0.005, 0.0265), spring_divisions=LABELS, repeats=800,
         well_sigmas=(0.01, 0.0265), well_sets=40, visits=(0, 4, 16), visit_draws=(1, 16, INFINITE),
         well_divisions=(*LABELS, (62, 1), *((n, INFINITE) for n, _ in LABELS)),
         licl_sigmas=(0.005, 0.0265), sets=(3,), pool=500, tested=40,
-        labels=((160, 1), (40, 4), (20, 8)), growing=((160, 4),),
+        labels=((160, 1), (40, 4), (20, 8)), growing=((160, 4),), theory=(60, 4),
         learners=("single draws", "single draws, fixed penalty", "antithetic pairs, fixed penalty"),
+        network_sigmas=(0.01,), network_divisions=((160, 1), (40, 4), (160, 4)), network_steps=20,
+        network_sets=(2,),
     ),
 }  # fmt: skip
 
@@ -57,8 +67,8 @@ def arms(size):
     return {**of, EXACT: [(n, INFINITE) for n, _ in labels]}
 
 
-def measure(records, frames, seed, size):
-    """All parts, each with the settings that its rows depend on."""
+def measure(records, frames, path, seed, size):
+    """All parts, each with the settings that its rows depend on; networks several at a time."""
     for sigma in size["spring_sigmas"]:
         given = dict(sigma=sigma, divisions=size["spring_divisions"], repeats=size["repeats"], seed=seed)
         records.part("spring", {**given, "frames": 500, "steps": 0}, lambda given=given: spring_rows(**given))
@@ -74,20 +84,29 @@ def measure(records, frames, seed, size):
         for sigma in size["licl_sigmas"]:
             settings = {**about, "sigma": sigma, "division": division.number, "frames": len(division.pool)}
             if k == 0:
-                records.part("licl reference", settings, lambda s=sigma, d=division: reference_rows(d, s))
+                compute = lambda s=sigma, d=division: reference_rows(d, s, *size["theory"])  # noqa: E731
+                records.part("licl reference", {**settings, "theory": size["theory"]}, compute)
             settings |= {"set": k, "arms": arms(size), "frames": 500}
             compute = lambda s=sigma, d=division, k=k: licl_rows(d, k, s, arms(size), seed)  # noqa: E731
             records.part("licl", settings, compute)
+    jobs = []
+    for division, k in [(d, k) for d, n in enumerate(size["network_sets"]) for k in range(n)]:
+        for sigma in size["network_sigmas"]:
+            given = dict(division=division, number=k, sigma=sigma, divisions=size["network_divisions"], seed=seed)
+            given |= {"steps": size["network_steps"], "pool": size["pool"], "tested": size["tested"]}
+            settings = {**given, "data": about["data"], "frames": 500, "network": NETWORK, "training": TRAINING}
+            jobs.append((f"network, {sigma:g} nm", settings, functools.partial(network_rows, str(path), **given)))
+    records.parts(jobs, os.cpu_count() or 1)
 
 
 def main(arguments=None):
-    options = parse(__doc__, arguments, HERE.parent / "licl" / "licl.npz")
+    options = parse(__doc__, arguments, BUNDLED)
     frames = ion_frames(options.frames)
     for name in ("lightning.pytorch", "openmm_diffusion"):
         logging.getLogger(name).setLevel(logging.ERROR)
     torch.set_num_threads(1)
     records = Records(options.output / f"{NAME}.csv")
-    measure(records, frames, options.seed, SETTINGS[options.quick])
+    measure(records, frames, options.frames.resolve(), options.seed, SETTINGS[options.quick])
     table = records.table()
     draw(table, options.output / f"{NAME}.png")
     pandas.set_option("display.width", 250, "display.max_colwidth", 160)

@@ -59,7 +59,7 @@ def draw_rdf(table, frames, path, coulomb=True):
                 rf"{pair}, $\sigma$ = {ANGSTROMS * sigma:g} $\mathrm{{\AA}}$ (force arms: no noise)", fontsize=10
             )
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

@@ -3,6 +3,7 @@
 import matplotlib
 import numpy as np
 from duplication_law import laws, predicted, ratio
+from duplication_network import LEARNER as NETWORK
 from duplication_wells import spring_variance, threshold
 
 matplotlib.use("Agg")
@@ -93,9 +94,8 @@ def _thresholds(ax, table, law):
         empty = "none" if learner != "single draws" else None
         x = 10 * part["sigma / nm"] * (0.97 if system == "LiCl" else 1)
         ax.errorbar(x, part["m*"], 2 * part["error"], fmt=form, ms=6, capsize=2, mfc=empty, label=label, **style)
-    theory = table[table["quantity"] == "label variance, theory"].groupby("sigma / nm")["value"].mean()
-    part = law[(law["system"] == "LiCl") & (law["learner"] == "single draws")].set_index("sigma / nm")
-    ax.plot(10 * part.index * 1.04, theory / part["A"], "x", color="tab:blue", ms=8, label="LiCl, $B$ from theory")
+    A, B = (table[table["quantity"] == f"{name}, theory"].groupby("sigma / nm")["value"].mean() for name in ("A", "B"))
+    ax.plot(10 * A.index * 1.04, B / A, "x", color="tab:blue", ms=8, label="LiCl, theory")
     ax.set(xscale="log", yscale="log", xlabel=SIGMA, ylabel=r"$m^* = V_\mathrm{label}/V_\mathrm{frames}$")
     _levels(ax, law["sigma / nm"].unique())
     ax.set_title("where draws stop to pay (two standard errors)")
@@ -119,25 +119,33 @@ def _spring_map(ax, table):
 
 
 def _licl_map(figure, ax, table, law):
-    """The same for LiCl, as measured, with standard errors."""
-    rows = table[(table["system"] == "LiCl") & (table["quantity"] == "squared learning error")]
-    rows = rows[rows["learner"] == "single draws"]
+    """The same for LiCl, as measured, with standard errors: pair potentials, and below them networks."""
+    licl = table[table["system"] == "LiCl"]
+    rows = licl[(licl["learner"] == "single draws") & (licl["quantity"] == "squared learning error")]
     levels = sorted(rows["sigma / nm"].unique())
     kinds = sorted(set(zip(rows["n"], rows["m"])), reverse=True)
-    found = np.array([[ratio(rows[rows["sigma / nm"] == s], kind, kinds[0]) for kind in kinds[1:]] for s in levels])
-    edges = np.arange(len(kinds)) - 0.5
-    image = ax.pcolormesh(edges, np.arange(len(levels) + 1) - 0.5, found[..., 0], cmap="RdYlGn_r", norm=NORM)
-    for i in range(len(levels)):
-        for k in range(len(kinds) - 1):
-            ax.text(k, i, f"{found[i, k, 0]:.2f}\n± {found[i, k, 1]:.2f}", ha="center", va="center", fontsize=10)
+    nets = licl[licl["learner"] == NETWORK]
+    lines = [(nets, s) for s in sorted(nets["sigma / nm"].unique())] + [(rows, s) for s in levels]
+    found = np.full((len(lines), len(kinds) - 1, 2), np.nan)
+    for i, (learner, sigma) in enumerate(lines):
+        level = learner[learner["sigma / nm"] == sigma]
+        for k, kind in enumerate(kinds[1:]):
+            if ((level["n"] == kind[0]) & (level["m"] == kind[1])).any():
+                found[i, k] = ratio(level, kind, kinds[0])
+    edges, low = np.arange(len(kinds)) - 0.5, len(lines) - len(levels)
+    image = ax.pcolormesh(edges, np.arange(len(lines) + 1) - 0.5, found[..., 0], cmap="RdYlGn_r", norm=NORM)
+    ax.axhline(low - 0.5, color="black", lw=2)
+    for i, k in np.argwhere(np.isfinite(found[..., 0])):
+        ax.text(k, i, f"{found[i, k, 0]:.2f}\n± {found[i, k, 1]:.2f}", ha="center", va="center", fontsize=10)
     draws = np.log2([m for _, m in kinds[1:]])
     part = law[(law["system"] == "LiCl") & (law["learner"] == "single draws")].set_index("sigma / nm").loc[levels]
     place = np.interp(np.log2(part["m*"]), draws, np.arange(len(draws)), left=-0.5, right=len(draws) - 0.5)
-    ax.plot(place, np.arange(len(levels)), "k-", lw=5, alpha=0.25)
+    ax.plot(place, low + np.arange(len(levels)), "k-", lw=5, alpha=0.25)
     ax.set_xticks(range(len(kinds) - 1), [f"{n:.0f} x {m:.0f}" for n, m in kinds[1:]])
-    ax.set_yticks(range(len(levels)), [f"{10 * s:g}" for s in levels])
-    ax.set(xlabel="frames x draws", ylabel=SIGMA)
-    ax.set_title(rf"map, LiCl: learning error / of {kinds[0][0]:.0f} x 1 (line: $m^*$)")
+    names = [f"{'network' if t is nets else 'pair'}\n{10 * s:g} " + r"$\mathrm{\AA}$" for t, s in lines]
+    ax.set_yticks(range(len(lines)), names)
+    ax.set(xlabel="frames x draws")
+    ax.set_title(rf"map, LiCl: error / of {kinds[0][0]:.0f} x 1 (line: $m^*$)")
     figure.colorbar(image, ax=ax, shrink=0.8, extend="max")
 
 

@@ -3,13 +3,11 @@
 import functools
 
 import numpy as np
-import torch
 from draws import labelled
+from duplication_theory import variances
+from licl import COULOMB, first_knot
 
 from openmm_diffusion import Frames, train
-from openmm_diffusion.noise import NoiseConfig, draw_noise
-from openmm_diffusion.scorematching import moments, penalised
-from openmm_diffusion.units import thermal_energy
 
 #: Learners: antithetic pairs or not, and whether the penalty is chosen by cross-validation or that of the reference.
 LEARNERS = {
@@ -53,15 +51,14 @@ def ion_frames(path):
 
 def config(sigma, penalty=None, exact=None):
     """Coulomb prior and spline basis for frames noised by sigma, whose ions come closer; labels, or `exact` draws."""
-    pair = {"start": round(max(0.05, 0.18 - 4 * max(0.0, sigma - 0.01)), 4)}
+    pair = {"start": first_knot(sigma)}
     if penalty is not None:
         pair["penalties"] = [penalty]
     if exact:
         pair |= {"sigma": sigma, "draws": exact}
-    coulomb = {"charges": {"Li": 1, "Cl": -1}, "relative_permittivity": 78.3}
     return {
         "data": {"test_fraction": 0, "validation_fraction": 0}, "network": None,
-        "target": "denoise" if exact else "force", "prior": {"coulomb": coulomb, "wall": None}, "pair": pair,
+        "target": "denoise" if exact else "force", "prior": {"coulomb": COULOMB, "wall": None}, "pair": pair,
     }  # fmt: skip
 
 
@@ -105,36 +102,16 @@ class Division:
         return prior + (found - prior) / denoiser.header.held_out["pair_scale"]
 
 
-def label_variance(division, sigma):
-    """B (kJ/mol/nm)^2 of one frame with one draw, from the variance (kT/sigma)^2 of labels alone.
-
-    Labels of independent noise at y give A c = <G^T T> the variance (kT/sigma)^2 A per copy, and with the
-    penalty R the force on the test frames::
-
-        B = (kT/sigma)^2 tr[(A + R)^-1 A (A + R)^-1 A_test] / components
-    """
-    denoiser, penalty = division.reference(sigma)
-    pair, kT = denoiser.modules()[-1], thermal_energy(division.pool.temperature)
-    some = division.pool[:: max(1, len(division.pool) // 300)]
-    x = torch.as_tensor(some.positions, dtype=torch.float64)
-    noise = draw_noise(x, NoiseConfig(sigma=sigma, antithetic=False), torch.Generator().manual_seed(1))[0]
-    A = []
-    for frames, y in ((some, x + sigma * noise), (division.test, torch.as_tensor(division.test.positions))):
-        species = torch.as_tensor(denoiser.species_index(frames.species))
-        A.append(moments(pair, y, torch.zeros_like(y), torch.as_tensor(frames.boxes), species, kT).A)
-    matrix, free = penalised(pair, A[0], penalty)
-    left, right = (torch.linalg.solve(matrix, a[free][:, free]) for a in A)
-    return float((kT / sigma) ** 2 * (left @ right).diagonal().sum() / (3 * len(division.pool.species)))
-
-
-def reference_rows(division, sigma):
-    """Error of the reference, and theory for the noise of labels."""
+def reference_rows(division, sigma, count, draws):
+    """Error of the reference, and theory for the variances of frames and of labels."""
     denoiser, penalty = division.reference(sigma)
     total = np.mean((division.forces(denoiser, True) - division.test.forces) ** 2)
     about = {"system": "LiCl", "learner": "reference", "sigma / nm": sigma, "division": division.number}
     about |= {"n": len(division.pool)}
     rows = [("squared total error", SQUARE, total), ("penalty", "1", penalty)]
-    rows += [("label variance, theory", SQUARE, label_variance(division, sigma))]
+    found = variances(denoiser, penalty, division.pool, division.test, sigma, count, draws)
+    names = ("A, theory", "B, theory", "B, leading order")
+    rows += [(name, SQUARE, value) for name, value in zip(names, found)]
     return [{**about, "quantity": quantity, "unit": unit, "value": value} for quantity, unit, value in rows]
 
 
