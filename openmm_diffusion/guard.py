@@ -24,13 +24,15 @@ class SimulationStopped(RuntimeError):
 
     Attributes
     ----------
+    time : float or None, ps
+        Since its beginning; None where it was not known.
     distance : float or None, nm
         Of the pair that came too close; None where positions became NaN.
     """
 
-    def __init__(self, message, distance=None):
+    def __init__(self, message, time=None, distance=None):
         super().__init__(message)
-        self.distance = distance
+        self.time, self.distance = time, distance
 
 
 class Guard:
@@ -63,7 +65,7 @@ class Guard:
         positions = state.getPositions(asNumpy=True)._value
         time = state.getTime()._value
         if not np.isfinite(positions).all():
-            self.stop(f"positions became NaN at {time:g} ps")
+            self.stop(f"positions became NaN at {time:g} ps", time)
         box = None
         if simulation.system.usesPeriodicBoundaryConditions():
             box = torch.from_numpy(state.getPeriodicBoxVectors(asNumpy=True)._value)
@@ -79,12 +81,13 @@ class Guard:
             self.stop(
                 f"{self.names[i]} {i} and {self.names[j]} {j} came to {distances[worst]:.3f} nm of each other{replica} "
                 f"at {time:g} ps, closer than the {allowed[worst]:.3f} nm that the data support",
+                time,
                 copy,
                 float(distances[worst]),
             )
         self.last_good = positions.reshape(-1, n, 3)
 
-    def stop(self, what, replica=0, distance=None):
+    def stop(self, what, time, replica=0, distance=None):
         """Keep the last good frame of a replica and raise."""
         kept = "no frame before it was good"
         if self.last_good is not None:
@@ -92,7 +95,7 @@ class Guard:
                 app.PDBFile.writeFile(self.topology, self.last_good[replica] * unit.nanometer, file)
             kept = f"the last good frame is in {self.path}"
         remedy = "use a shorter time step, other start positions or more training data"
-        raise SimulationStopped(f"{what}; {kept}: {remedy}", distance)
+        raise SimulationStopped(f"{what}; {kept}: {remedy}", time, distance)
 
 
 class SpreadWatch:

@@ -171,7 +171,8 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
             except openmm.OpenMMException as error:
                 if "NaN" not in str(error):
                     raise
-                guard.stop(f"positions became NaN after {simulation.currentStep * config.timestep:g} ps")
+                time = simulation.currentStep * config.timestep
+                guard.stop(f"positions became NaN after {time:g} ps", time)
             partial = checkpoint.with_suffix(".partial")
             simulation.saveState(str(partial))
             partial.replace(checkpoint)

@@ -164,9 +164,9 @@ def test_committed_results_carry_their_verdicts(modules):
     rows = {line.split(" | ")[0].lstrip("| "): line for line in section.splitlines() if line.startswith("| ")}
     found = modules[0].claims(table)
     assert len(found) >= 20
-    for claim, ratios, verdict in found.itertuples(index=False):
+    for claim, ratios, verdict, where in found.itertuples(index=False):
         name, measure, prior = claim.rsplit(", ", 2)
         cells = [cell.strip() for cell in rows[f"{name}, {prior}"].strip("|").split("|")]
-        place = {"forces": 0, "g(r)": 1}[measure]
-        assert cells[1 + place] == ", ".join(part.split(": ")[1] for part in ratios.split("; "))
-        assert cells[3].split("; ")[place] == verdict, claim
+        place = {"forces": 1, "g(r)": 3}[measure]
+        assert cells[place] == ", ".join(part.split(": ")[1] for part in ratios.split("; "))
+        assert cells[place + 1] == (f"{verdict}: {where}" if where else verdict), claim

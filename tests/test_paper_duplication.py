@@ -166,7 +166,7 @@ def test_labels_on_licl_have_the_variance_of_theory(duplication):
         error = gain.std(ddof=1) / np.sqrt(len(gain))
         # Linear theory, of 60 frames with 4 draws, is itself known to a few per cent.
         assert abs(gain.mean() - expected) < 4 * error + 0.1 * expected
-        assert error < 0.5 * expected
+        assert gain.mean() > 3 * error, "else nothing was gained"
         # A label is less noisy than (kT/sigma)^2 where the potential is stiff.
         leading = of(table, quantity="B, leading order", **{"sigma / nm": sigma})["value"].iloc[0]
         assert 0.5 * leading < expected < leading
@@ -176,8 +176,8 @@ def test_networks_of_all_divisions_are_compared(duplication):
     module, table, _ = duplication
     rows = of(table, learner="network", quantity="squared total error")
     assert set(zip(rows["n"], rows["m"])) == {(160, 1), (40, 4), (160, 4)}
-    # An rms of 39 kJ/mol/nm is that of the exact mean force: a network that learns nothing is off by it, or by less.
-    assert (np.sqrt(rows["value"]) < 60).all()
+    # With no force but that of the prior the error is 40 kJ/mol/nm.
+    assert (np.sqrt(rows["value"]) < 38.5).all()
     found = module.claims(table)
     assert found["claim"].str.startswith("LiCl, network").sum() == 2
 
@@ -209,14 +209,15 @@ def test_committed_results_carry_their_verdicts(judging):
 @pytest.mark.parametrize(
     "found, verdict, where",
     [
-        ([(1.0, 0.3), (1.09, 0.01)], "holds", ""),
+        ([(1.0, 0.04), (1.07, 0.01)], "holds", ""),
+        ([(1.0, 0.3), (1.09, 3.0)], "not decided", ""),
         ([(1.0, 0.0), (1.17, 0.11), (1.37, 0.11)], "holds under conditions", "2 draws; not decided at 4 draws"),
         ([(1.2, 0.2), (1.4, 0.1)], "does not hold", "not decided at 2 draws"),
         ([(1.2, 0.2), (1.5, 0.5)], "not decided", ""),
     ],
 )
 def test_an_error_as_large_as_the_excess_decides_nothing(judging, found, verdict, where):
-    assert judging.bounded(found, 1.1, [2, 4, 8][: len(found)], "draws") == (verdict, where)
+    assert judging.bounded(found, 1.1, [2, 4, 8][: len(found)], "draws", 100) == (verdict, where)
 
 
 @pytest.mark.parametrize("deviation, beyond", [(0.27, 1.0), (0.1, 1.8), (0.1, 0.7)])

@@ -130,14 +130,15 @@ def test_runs_that_the_guard_stops_are_results(monkeypatch, tmp_path):
         calls.append(1)
         directory.mkdir()
         (directory / "state.csv").write_text('"Step","Kinetic Energy (kJ/mole)"\n')
-        raise SimulationStopped("too close")
+        raise SimulationStopped("too close", 1.0, 0.16)
 
     monkeypatch.setattr(long_runs, "simulate", stop)
     for _ in range(2):
         runs = long_runs.sample(Denoiser.load("licl"), tmp_path, [None], 5.0, 10.0, 0)
     assert len(calls) == 1, "a run that was stopped is not gone on with"
     rows = long_runs.stability(runs, [None], 1.0)
-    assert [(r["quantity"], r["value"]) for r in rows] == [("survived", 0.0)] and long_runs.kept(runs, 1.0) is None
+    assert [(r["quantity"], r["value"]) for r in rows] == [("survived", 0.0), ("stopped at a pair", 0.16)]
+    assert long_runs.kept(runs, 1.0) is None
 
 
 def test_bundled_frames_have_the_diffusion_and_lifetimes_of_all_frames(monkeypatch):
@@ -178,12 +179,12 @@ def test_frames_that_runs_cannot_be_compared_with_are_refused_at_once(monkeypatc
 
 def test_a_larger_error_helps_no_claim(monkeypatch):
     script(NAME, monkeypatch)
-    from long_runs_claims import CONDITIONS, FAILS, HOLDS, OPEN, states, verdict
+    from verdicts import CONDITIONS, FAILS, HOLDS, OPEN, by_states, states
 
     # Within half of 1, and outside, known well and badly; and of a single run, without an error.
     value, error = [1.1, 1.34, 1.8, 1.8, 1.0], [0.1, 0.16, 0.1, 5.0, np.nan]
     assert list(states(value, error, 1, 0.5)) == [1, 0, -1, 0, 0]
-    assert [verdict(found) for found in ([1, 1], [1, 0], [1, -1], [0, -1], [0, 0])] == [
+    assert [by_states(found) for found in ([1, 1], [1, 0], [1, -1], [0, -1], [0, 0])] == [
         HOLDS, CONDITIONS, CONDITIONS, FAILS, OPEN,
     ]  # fmt: skip
 
@@ -200,8 +201,8 @@ def test_a_run_that_was_stopped_is_a_spike(monkeypatch):
     assert spikes(table) == "holds under conditions"
     paired = table[table["model"] != "network alone"].copy()
     assert spikes(paired) == "holds"
-    paired.loc[paired[paired["quantity"] == "survived"].index[0], "value"] = 1.5
-    assert spikes(paired) == "holds under conditions"
+    stopped = paired[paired["quantity"] == "survived"].iloc[:1].assign(quantity="stopped at a pair", value=0.16)
+    assert spikes(pandas.concat([paired, stopped])) == "holds under conditions"
 
 
 def test_committed_results_carry_their_verdicts(monkeypatch):

@@ -65,7 +65,25 @@ def test_committed_results_carry_their_verdicts(monkeypatch):
     told = [row[-1] for row in rows if row[-1] != "verdict"]
     # Beginnings of the sentences, claim by claim.
     assert [text.split(":")[0].split(";")[0] for text in told] == verdicts
-    assert set(verdicts) == {"holds", "holds under conditions", "does not hold"}
+    assert set(verdicts) == {"holds", "holds under conditions", "does not hold", "not decided"}
+
+
+def test_exponents_that_are_badly_known_decide_nothing(monkeypatch):
+    module = script(NAME, monkeypatch)
+    table, summary = (pandas.read_csv(PAPER / "results" / f"{NAME}{kind}.csv") for kind in ("", "_fits"))
+
+    def verdicts(**changed):
+        found = summary.assign(**changed)
+        return module.claims(table, found).set_index("claim")["verdict"]
+
+    power = summary["quantity"].eq("exponent of sigma, force")
+    assert verdicts(value=summary["value"].mask(power, 1.5))["error of the force ~ sigma^2"] == "does not hold"
+    assert verdicts(error=summary["error"].mask(power, 0.2))["error of the force ~ sigma^2"] == "not decided"
+    crossing = summary["quantity"].eq("exponent of frames, crossing")
+    law = "bias and scatter cross at sigma ~ N^(-1/6), single draws"
+    assert verdicts(error=summary["error"].mask(crossing, np.nan))[law] == "not decided"
+    steep = verdicts(value=summary["value"].mask(crossing, -0.25), error=summary["error"].mask(crossing, 0.001))
+    assert steep[law] == "does not hold"
 
 
 @pytest.mark.parametrize("system, slack", [("harmonic", 0.002), ("dimer", 0.05)])

@@ -12,15 +12,15 @@ the force of the clean and of the noised ensemble, the latter by quadrature.  Th
 
 import logging
 
-import pandas
 import torch
-from records import Records, parse
+from records import Records, parse, tell
 from scaling_bonds import dimer_md_rows, dimer_rows
 from scaling_claims import claims
 from scaling_figure import draw
 from scaling_regression import fit_rows, md_rows
 from scaling_wells import KT
 
+NAME = "01_scaling"
 SETTINGS = {
     False: dict(
         sigmas=(0.0025, 0.005, 0.01, 0.0265), frames=1_000_000, md_sigmas=(0.005, 0.01, 0.0265), particles=500,
@@ -40,7 +40,7 @@ def main(arguments=None):
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     size, seed = SETTINGS[options.quick], options.seed
-    records = Records(options.output / "01_scaling.csv")
+    records = Records(options.output / f"{NAME}.csv")
     for well in ("harmonic", "double well"):
         for sigma in size["sigmas"]:
             given = dict(well=well, sigma=sigma, frames=size["frames"], seed=seed)
@@ -58,9 +58,8 @@ def main(arguments=None):
             given["steps"] = size["steps"]
             records.part("dimer md", given, lambda given=given: dimer_md_rows(**given))
     table = records.table()
-    draw(table, options.output / "01_scaling.png", KT)
-    pandas.set_option("display.width", 250, "display.max_colwidth", 120)
-    print(claims(table).to_string(index=False, float_format="%.2f"))
+    draw(table, options.output / f"{NAME}.png", KT)
+    tell(claims(table), options.output / f"{NAME}_claims.csv")
     return table
 
 

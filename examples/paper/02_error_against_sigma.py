@@ -11,14 +11,13 @@ and the life and g(r) of molecular dynamics.  Exponents and crossings go to 02_e
 import logging
 
 import double_well_dimer
-import pandas
 import torch
 from harmonic_well import WIDTH, spring
 from licl import BUNDLED
 from licl_levels import Levels, level_config
 from licl_runs import md
 from licl_smoothing import Smoothing
-from records import Records, parse
+from records import Records, parse, tell
 from sigma_claims import claims
 from sigma_figure import draw
 from sigma_fits import fits
@@ -57,19 +56,25 @@ def columns(learner, sigma):
     return dict(learner=learner, sigma_nm=sigma, draws=LEARNERS[learner][0])
 
 
+def seeds(size, seed):
+    """Seeds of the repeats of one call: no two calls have one in common."""
+    return range(seed * size["seeds"], (seed + 1) * size["seeds"])
+
+
 def harmonic(records, size, seed):
     """Bias and scatter of the learnt spring, beside their closed forms."""
-    given = dict(width=WIDTH, temperature=TEMPERATURE, repeats=size["repeats"], seed=seed, steps=0)
-    for sigma in size["sigmas"]:
-        for n in size["frames"]:
-            for learner in LEARNERS:
-                arguments = (learner, sigma, n, size["repeats"], seed)
-                measure(records, "harmonic", columns(learner, sigma), {**given, "frames": n}, spring, *arguments)
+    for s in seeds(size, seed):
+        given = dict(width=WIDTH, temperature=TEMPERATURE, repeats=size["repeats"], seed=s, steps=0)
+        for sigma in size["sigmas"]:
+            for n in size["frames"]:
+                for learner in LEARNERS:
+                    arguments = (learner, sigma, n, size["repeats"], s)
+                    measure(records, "harmonic", columns(learner, sigma), {**given, "frames": n}, spring, *arguments)
 
 
 def dimer(records, size, seed):
     """Bias of fits to many frames; scatter of fits to few."""
-    for s in range(seed, seed + size["seeds"]):
+    for s in seeds(size, seed):
         given = dict(config=double_well_dimer.CONFIG, temperature=TEMPERATURE, seed=s, steps=0)
         n = size["bias_frames"]
         for sigma in size["sigmas"]:
@@ -88,7 +93,7 @@ def licl(records, size, seed, levels, data):
     many = size["licl_frames"]
     given = dict(**data, many=many, tests=size["test_frames"])
     for division in range(size["divisions"]):
-        own = dict(**given, division=division, seed=seed + division, steps=0)
+        own = dict(**given, division=division, seed=100 * seed + division, steps=0)
         for sigma in (0, *size["sigmas"]):
             settings = dict(**own, config=level_config(sigma), frames=many)
             measure(records, "licl", columns(EXACT, sigma), settings, levels.bias, division, sigma)
@@ -138,9 +143,8 @@ def main(arguments=None):
     summary = fits(table)
     summary.to_csv(options.output / f"{NAME}_fits.csv", index=False, float_format="%.6g")
     draw(table, summary, options.output / f"{NAME}.png")
-    pandas.set_option("display.width", 250, "display.max_colwidth", 160)
     print(summary.round(4).to_string(index=False))
-    print(claims(table, summary).to_string(index=False))
+    tell(claims(table, summary), options.output / f"{NAME}_claims.csv")
     return table
 
 

@@ -20,9 +20,8 @@ import pandas
 from arms import ARMS, LABEL_NOISE, NETWORK, OURS, PAPER, TRAINING, compute, frames_with_forces
 from arms_figure import draw_errors, draw_rdf
 from licl import BUNDLED
-from records import Records, parse
-from scipy.stats import t as student
-from verdicts import verdict
+from records import Records, parse, tell
+from verdicts import below, verdict, where
 
 #: nm; 0.05, 0.10 and 0.265 Angstrom.
 SETTINGS = {
@@ -116,10 +115,10 @@ def ratios(models, quantity, first, second):
 def claims(table):
     """What the paper says of its arms, and what we say of ours: measured, with a verdict, one row each.
 
-    At every noise level the ratio of two errors and its standard error from the seeds.  Better is below 1, as good
-    below 1.1; either is told, or told not to be so, at 95 % of Student's t: three seeds know little of their own
-    scatter (2.9 standard errors, of two seeds 6.3).  What holds at some levels holds under conditions; where no
-    level tells either, it is not decided.
+    At every noise level the geometric mean of the ratio of two errors over the seeds, and its standard error.  Better
+    is below 1, as good below 1.1; either is told, or told not to be so, at 95 % of Student's t (`verdicts.spare`):
+    three seeds know little of their own scatter (2.9 standard errors, of two seeds 6.3).  What holds at some levels
+    holds under conditions, and `where` says at which; where no level tells either, it is not decided.
     """
     models, asked = levels(table), []
     sigmas = sorted(s for s in models["sigma / nm"].unique() if s > 0)
@@ -135,18 +134,16 @@ def claims(table):
     found = {}
     for key, better, sigma, values in asked:
         mean, error = mean_error(values)
-        told = student.ppf(0.95, len(values) - 1) * error
-        bound = 0.0 if better else np.log(1.1)
-        good, bad = mean + told < bound, mean - told > bound
+        good, bad = below([(mean, error)], 0.0 if better else np.log(1.1), len(values))
         level = f"{10 * sigma:g} A" if sigma else "no noise"
         shown = f"{level}: {np.exp(mean):.2f} +- {np.exp(mean) * error:.2f}"
-        found.setdefault(key, []).append((shown, good, bad))
+        found.setdefault(key, []).append((10 * sigma, shown, good[0], bad[0]))
     rows = []
     for (claim, measure, coulomb), levels_found in found.items():
-        shown, good, bad = zip(*levels_found)
-        prior = "with" if coulomb else "without"
-        rows.append((f"{claim}, {measure}, {prior} the Coulomb prior", "; ".join(shown), verdict(good, bad)))
-    return pandas.DataFrame(rows, columns=["claim", "ratio of errors", "verdict"])
+        at, shown, good, bad = (np.array(column) for column in zip(*levels_found))
+        name = f"{claim}, {measure}, {'with' if coulomb else 'without'} the Coulomb prior"
+        rows.append((name, "; ".join(shown), verdict(good, bad), where(good, ~(good | bad), at, "A")))
+    return pandas.DataFrame(rows, columns=["claim", "ratio of errors", "verdict", "where"])
 
 
 def summary(table):
@@ -173,7 +170,8 @@ def main(arguments=None):
     available = check(options.frames, frames, size)
     records = Records(options.output / f"{NAME}.csv")
     for coulomb in size["coulomb"]:
-        for seed in range(options.seed, options.seed + size["seeds"]):
+        # No two calls have a seed in common.
+        for seed in range(options.seed * size["seeds"], (options.seed + 1) * size["seeds"]):
             # One set of processes for each seed: compiled graphs stay in their memory.
             todo = jobs(size, coulomb, options.frames.resolve(), frames.digest(), available, seed)
             records.parts(todo, os.cpu_count() or 1)
@@ -182,9 +180,9 @@ def main(arguments=None):
         if coulomb in size["coulomb"]:
             draw_rdf(table[table["arm"].isin(PAPER)], frames, options.output / f"{NAME}_{name}.png", coulomb)
     draw_errors(levels(table), options.output / f"{NAME}.png")
-    pandas.set_option("display.width", 250, "display.max_colwidth", 140, "display.max_columns", 20)
-    print(summary(table).to_string(index=False))
-    print(claims(table).to_string(index=False))
+    with pandas.option_context("display.width", 250, "display.max_columns", 20):
+        print(summary(table).to_string(index=False))
+    tell(claims(table), options.output / f"{NAME}_claims.csv")
     return table
 
 

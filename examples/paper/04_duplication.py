@@ -14,7 +14,6 @@ import functools
 import logging
 import os
 
-import pandas
 import torch
 from arms import NETWORK, TRAINING
 from duplication_claims import claims
@@ -24,7 +23,7 @@ from duplication_licl import EXACT, LEARNERS, Division, ion_frames, licl_rows, r
 from duplication_network import network_rows
 from duplication_wells import spring_rows, visits_rows, wells_rows
 from licl import BUNDLED
-from records import Records, parse
+from records import Records, parse, tell
 
 NAME = "04_duplication"
 LABELS = ((500, 1), (250, 2), (125, 4), (62, 8), (31, 16))
@@ -48,7 +47,7 @@ SETTINGS = {
         licl_sigmas=(0.005, 0.0265), sets=(3,), pool=500, tested=40,
         labels=((160, 1), (40, 4), (20, 8)), growing=((160, 4),), theory=(60, 4),
         learners=("single draws", "single draws, fixed penalty", "antithetic pairs, fixed penalty"),
-        network_sigmas=(0.01,), network_divisions=((160, 1), (40, 4), (160, 4)), network_steps=20,
+        network_sigmas=(0.01,), network_divisions=((160, 1), (40, 4), (160, 4)), network_steps=60,
         network_sets=(2,),
     ),
 }  # fmt: skip
@@ -109,9 +108,8 @@ def main(arguments=None):
     measure(records, frames, options.frames.resolve(), options.seed, SETTINGS[options.quick])
     table = records.table()
     draw(table, options.output / f"{NAME}.png")
-    pandas.set_option("display.width", 250, "display.max_colwidth", 160)
     print(laws(table).to_string(index=False, float_format="%.3g"))
-    print(claims(table).to_string(index=False))
+    tell(claims(table), options.output / f"{NAME}_claims.csv")
     return table
 
 

@@ -16,16 +16,21 @@ import logging
 import zlib
 
 import numpy as np
-import pandas
 import torch
+from licl import BUNDLED
 from long_runs import (
+    CONTACT,
+    INTERVAL,
     SHIPPED,
+    SPIKE,
     STEP,
     checked,
     kept,
     kinetics,
     like,
     model,
+    place,
+    recipe,
     row,
     sample,
     segments,
@@ -37,7 +42,8 @@ from long_runs import (
 from long_runs_claims import claims
 from long_runs_energy import drifts, heating, loop_work, refusals
 from long_runs_figure import draw
-from records import HERE, Records, parse
+from openmm import unit
+from records import Records, parse, tell
 
 from openmm_diffusion import Frames
 from openmm_diffusion.dynamics import yeh_hummer_correction
@@ -45,7 +51,6 @@ from openmm_diffusion.structure import noised
 from openmm_diffusion.units import DIFFUSION, nanometers
 
 NAME = "05_long_runs"
-BUNDLED = HERE.parent / "licl" / "licl.npz"
 #: Of the reference, 1/ps.
 FRICTION = 5.0
 #: Of water at 300 K, mPa s (Kestin, Sokolov & Wakeham, J. Phys. Chem. Ref. Data 7, 941 (1978): 0.854 at 26.85 C).
@@ -57,9 +62,8 @@ SETTINGS = {
             ("pair", 1.0): 4, ("pair", 20.0): 4,
         },
         duration=190.0, discard=10.0, segment=119, window=(2.0, 10.0), limit=20.0,
-        nve=("pair",), nve_starts=3, nve_duration=10.0,
-        backend="compiled",
-        heat=("pair + vector", "pair + network"), heat_starts=4, heat_duration=40.0, heat_steps=(0.002,),
+        nve=("pair", "pair + network"), nve_starts=3, nve_duration=20.0, backend="compiled",
+        heat=("pair + vector", "pair + network"), heat_starts=4, heat_duration=160.0, heat_steps=(0.002,),
         loops=20,
     ),
     True: dict(
@@ -91,7 +95,9 @@ class Experiment:
     def __init__(self, options):
         self.size, self.seed = SETTINGS[options.quick], options.seed
         self.frames = checked(Frames.load(options.frames), options.frames)
-        self.masses = np.array([atom.element.mass._value for atom in self.frames.topology().atoms()])
+        self.masses = np.array(
+            [atom.element.mass.value_in_unit(unit.dalton) for atom in self.frames.topology().atoms()]
+        )
         self.data = self.frames.digest()
         self.runs = options.output / "runs" / f"{NAME}-{self.data[:6]}-{self.seed}"
         self.records = Records(options.output / f"{NAME}.csv")
@@ -101,6 +107,9 @@ class Experiment:
 
     def part(self, name, compute, records=None, steps=0, **settings):
         given = dict(settings, seed=self.seed, frames=len(self.frames), steps=steps, data=self.data)
+        given |= {"timestep": STEP, "interval": INTERVAL, "contact": CONTACT, "spike": SPIKE}
+        if "model" in settings:
+            given["recipe"] = recipe(settings["model"], self.seed)
         (records or self.records).part(name, given, compute)
 
     def model(self, name):
@@ -109,7 +118,8 @@ class Experiment:
     def sampled(self, name, friction):
         """Runs of one arm, each from where it was left."""
         duration, n = self.size["duration"], self.size["arms"][name, friction]
-        directory = self.runs / f"{name.replace(' ', '_')}-{friction:g}-{duration:g}ps"
+        directory = place(name, self.runs, self.seed)
+        directory = directory.with_name(f"{directory.name}-{friction:g}-{duration:g}ps")
         # Numbers of its own for every arm: they are compared.
         seed = zlib.crc32(f"{name} {friction} {self.seed}".encode()) % 2**30
         return sample(self.model(name), directory, starts(self.frames, n, self.seed), friction, duration, seed)
@@ -158,7 +168,7 @@ class Experiment:
     def places(self, name, n):
         """Last frames of the runs of a model that went to their end, n of them; of the reference where none did."""
         runs = self.sampled(name, FRICTION) if (name, FRICTION) in self.size["arms"] else []
-        last = [frames.positions[-1] for frames, _, survived in runs if survived >= self.size["duration"]]
+        last = [frames.positions[-1] for frames, _, survived, _ in runs if survived >= self.size["duration"]]
         last = last or list(self.frames.positions[:: len(self.frames) // n])
         return [last[k % len(last)].astype(float) for k in range(n)]
 
@@ -197,17 +207,18 @@ class Experiment:
             self.part(f"MD, {name}, {friction:g}/ps", lambda name=name, friction=friction: self.lives(name, friction),
                       self.series, steps=steps, **about)  # fmt: skip
         about = {"runs": [[f, n] for (m, f), n in size["arms"].items() if m == "pair"], "duration": size["duration"]}
-        self.part("g(r) and friction", self.frictions, **about)
+        self.part("g(r) and friction", self.frictions, model="pair", **about)
         for name in ("pair", *SHIPPED):
-            self.part(f"loops, {name}", lambda name=name: self.potential(name), loops=size["loops"])
+            self.part(f"loops, {name}", lambda name=name: self.potential(name), model=name, loops=size["loops"])
         for name in size["heat"]:
             for step in size["heat_steps"]:
-                about = {key: size[key] for key in ("heat_starts", "heat_duration", "duration")} | {"step": step}
+                about = {key: size[key] for key in ("heat_starts", "heat_duration", "duration")}
+                about |= {"model": name, "step": step}
                 compute = lambda name=name, step=step: self.heat(name, step)  # noqa: E731
                 steps = round(size["heat_starts"] * size["heat_duration"] / step)
                 self.part(f"heating, {name}, {1000 * step:g} fs", compute, steps=steps, **about)
         for name in size["nve"]:
-            about = {key: size[key] for key in ("nve_starts", "nve_duration", "duration", "backend")}
+            about = {key: size[key] for key in ("nve_starts", "nve_duration", "duration", "backend")} | {"model": name}
             steps = round(size["nve_starts"] * size["nve_duration"] * (1000 + 500 + 250))
             self.part(f"NVE, {name}", lambda name=name: self.constant_energy(name), steps=steps, **about)
         return self.records.table(), self.series.table()
@@ -241,8 +252,7 @@ def main(arguments=None):
     table, lives = Experiment(options).all()
     draw(table, lives, options.output / f"{NAME}.png")
     report(table)
-    pandas.set_option("display.width", 250, "display.max_colwidth", 140)
-    print(claims(table).to_string(index=False))
+    tell(claims(table), options.output / f"{NAME}_claims.csv")
     return table
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import openmm
 import torch
+from openmm import unit
 
 from openmm_diffusion import Frames, create_system
 from openmm_diffusion.neighbours import neighbour_pairs
@@ -81,14 +82,16 @@ class Copies:
 
     def _look(self):
         """Positions, shape (n_copies, n_particles, 3), nm, and which copies died: these are put back to their start."""
-        positions = self.context.getState(positions=True).getPositions(asNumpy=True)._value.reshape(self.starts.shape)
+        positions = self.context.getState(positions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+        positions = positions.reshape(self.starts.shape)
         dead = ~np.isfinite(positions).all((1, 2))
         whole = np.where(dead[:, None, None], self.starts, positions)
         dead |= closer(whole, self.box, self.species, self.limits) > 0
         if dead.any():
             # Velocities too: those of the dead may be NaN.
             state = self.context.getState(velocities=True)
-            velocities = state.getVelocities(asNumpy=True)._value.reshape(self.starts.shape)
+            velocities = state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond)
+            velocities = velocities.reshape(self.starts.shape)
             self.context.setPositions(np.where(dead[:, None, None], self.starts, positions).reshape(-1, 3))
             self.context.setVelocities(np.where(dead[:, None, None], 0.0, velocities).reshape(-1, 3))
         return positions, dead

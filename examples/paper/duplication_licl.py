@@ -76,7 +76,7 @@ class Division:
     """
 
     def __init__(self, frames, number, seed, pool, tested):
-        rest, test = frames.split(0.3, seed + number)
+        rest, test = frames.split(0.3, 100 * seed + number)
         test = test[test.labelled]
         self.number, self.seed = number, seed
         self.pool = rest[np.linspace(0, len(rest) - 1, min(pool, len(rest))).round().astype(int)]

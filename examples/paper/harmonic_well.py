@@ -26,7 +26,7 @@ def spring(learner, sigma, frames, repeats, seed):
         Forces are those at one `WIDTH` from the centre.
     """
     draws, labels = LEARNERS[learner]
-    rng = torch.Generator().manual_seed(1000 * seed + frames)
+    rng = torch.Generator().manual_seed(1_000_000 * seed + frames)
     x = WIDTH * torch.randn(repeats * frames, 1, 3, generator=rng, dtype=torch.float64)
     eps = draw_noise(x, NoiseConfig(sigma=sigma, draws=max(draws, 1), antithetic=draws > 0), rng)
     y, label = x + sigma * eps, denoising_force(eps, sigma, KT)

@@ -31,7 +31,7 @@ class Levels:
 
     def divided(self, division):
         """Training frames, and some of the replicas kept apart."""
-        rest, test = self.frames.split(0.3, self.seed + division)
+        rest, test = self.frames.split(0.3, 100 * self.seed + division)
         test = test[test.labelled]
         return rest, test[:: max(1, len(test) // self.tests)]
 

@@ -1,7 +1,6 @@
 """Molecular dynamics of LiCl under the potentials of many noise levels: how long runs live, and their g(r)."""
 
 import os
-import re
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,7 +53,7 @@ def md(levels, learner, sigma, n, wall, runs, duration, discard, seed):
         try:
             return sample_ensemble(model, Path(scratch) / str(number), start, settings)[0], duration
         except SimulationStopped as stop:
-            return None, float(re.search(r"(?:at|after) ([\d.e+-]+) ps", str(stop)).group(1))
+            return None, stop.time
 
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(one, range(runs)))

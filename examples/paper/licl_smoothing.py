@@ -98,7 +98,8 @@ def sampled(denoiser, y, sigma, samples, seed):
     context.setPositions(np.asarray(y, dtype=float))
 
     def force():
-        return context.getState(forces=True, groups={0}).getForces(asNumpy=True)._value
+        forces = context.getState(forces=True, groups={0}).getForces(asNumpy=True)
+        return forces.value_in_unit(unit.kilojoules_per_mole / unit.nanometer)
 
     there = np.array(force())
     halves = []

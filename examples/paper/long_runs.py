@@ -1,10 +1,13 @@
 """Long runs of a model: what trajectories and their statistics are, on the times of the reference."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import mdtraj
 import numpy as np
 import pandas
+from licl import COULOMB
 
 from openmm_diffusion import Denoiser, Frames, compute_rdf, simulate, train
 from openmm_diffusion.dynamics import diffusion_coefficient, kinetic_temperature, mean_square_displacement, unwrap
@@ -18,7 +21,6 @@ from openmm_diffusion.structure import compare_rdf
 LENGTH, INTERVAL = 119, 0.5
 #: Time step, ps; below this distance no ions of the reference come, nm; Li-Cl contact, at the first minimum of g, nm.
 STEP, SPIKE, CONTACT = 0.004, 0.2, 0.30
-COULOMB = {"charges": {"Li": 1, "Cl": -1}, "relative_permittivity": 78.3}
 #: Models that are trained here; the others are shipped.
 TRAINED = {
     "pair": {
@@ -42,17 +44,28 @@ def row(quantity, unit, value, error=np.nan, **more):
     return {**more, "quantity": quantity, "unit": unit, "value": value, "error": error}
 
 
+def recipe(name, seed):
+    """What a model of `TRAINED` or `SHIPPED` is made of: its configuration, or the digest of a shipped file."""
+    if name in SHIPPED:
+        return {"shipped": SHIPPED[name], "digest": Denoiser.load(SHIPPED[name]).digest()}
+    config = TRAINED[name]
+    return {**config, "training": {**config["training"], "seed": seed}} if "training" in config else config
+
+
+def place(name, directory, seed):
+    """Path of what is made of a model, without a suffix: another recipe has another."""
+    digest = hashlib.sha256(json.dumps(recipe(name, seed), sort_keys=True).encode()).hexdigest()[:6]
+    return Path(directory) / f"{name.replace(' ', '_')}-{digest}"
+
+
 def model(name, frames, directory, seed):
     """A denoiser by its name in `TRAINED` or `SHIPPED`; one that is trained is kept in the directory."""
     if name in SHIPPED:
         return Denoiser.load(SHIPPED[name])
-    path = Path(directory) / f"{name.replace(' ', '_')}.safetensors"
+    path = place(name, directory, seed).with_suffix(".safetensors")
     if not path.exists():
-        config = TRAINED[name]
-        if "training" in config:
-            config = {**config, "training": {**config["training"], "seed": seed}}
         path.parent.mkdir(parents=True, exist_ok=True)
-        train(frames, config, progress=False).save(path)
+        train(frames, recipe(name, seed), progress=False).save(path)
     return Denoiser.load(path)
 
 
@@ -60,9 +73,20 @@ def model(name, frames, directory, seed):
 
 
 def run(denoiser, directory, start, friction, duration, seed):
-    """One run, gone on with where it was interrupted: Frames, its state.csv, and how long it survived (ps)."""
+    """One run, gone on with where it was interrupted.
+
+    Returns
+    -------
+    frames : Frames or None
+        None where it was stopped before the first was saved.
+    state : pandas.DataFrame
+        Its state.csv.
+    survived : float, ps
+    closest : float, nm
+        Distance of the pair at which the guard stopped it; NaN where it was not stopped, or for something else.
+    """
     config = dict(duration=duration, interval=INTERVAL, timestep=STEP, friction=friction, platform="CPU", threads=1)
-    stopped, table = directory / "stopped.txt", directory / "state.csv"
+    stopped, table = directory / "stopped.json", directory / "state.csv"
     done = stopped.exists() or (table.exists() and len(pandas.read_csv(table)) == round(duration / INTERVAL))
     if not done:
         try:
@@ -75,7 +99,7 @@ def run(denoiser, directory, start, friction, duration, seed):
                 progress=False,
             )
         except SimulationStopped as error:
-            stopped.write_text(f"{error}\n")
+            stopped.write_text(json.dumps({"reason": str(error), "closest / nm": error.distance}))
     state = pandas.read_csv(table)
     temperature = denoiser.header.temperature
     path = directory / "trajectory.xtc"
@@ -83,8 +107,11 @@ def run(denoiser, directory, start, friction, duration, seed):
     if len(state):
         frames = Frames.from_trajectory(path, top=directory / "topology.pdb", temperature=temperature)
     # Saved every interval: a run that was stopped lived up to one interval longer than its last frame.
-    survived = INTERVAL * len(state) if stopped.exists() else duration
-    return frames, state, survived
+    survived, closest = duration, np.nan
+    if stopped.exists():
+        survived, found = INTERVAL * len(state), json.loads(stopped.read_text())["closest / nm"]
+        closest = np.nan if found is None else found
+    return frames, state, survived, closest
 
 
 def sample(denoiser, directory, starts, friction, duration, seed):
@@ -219,13 +246,20 @@ def structure(reference, frames, sigma):
 
 
 def stability(runs, starts, discard):
-    """Rows of each run: how long it survived, shortest distances, kinetic temperature."""
+    """Rows of each run: how long it survived and computed, what stopped it, shortest distances, temperature."""
     rows, skip = [], round(discard / INTERVAL)
-    for k, ((frames, state, survived), start) in enumerate(zip(runs, starts)):
+    for k, ((frames, state, survived, closest), start) in enumerate(zip(runs, starts)):
         about = dict(run=k, start="random" if start is None else "frame")
         rows.append(row("survived", "ps", survived, **about))
+        if np.isfinite(closest):
+            rows.append(row("stopped at a pair", "nm", closest, **about))
         if frames is None:
             continue
+        # The speed is an average from the first frame on; the wall time of a part lacks runs that were there before.
+        if len(state) > 1:
+            rows.append(
+                row("wall time of MD", "s", 86.4 * INTERVAL * len(state) / state["Speed (ns/day)"].iloc[-1], **about)
+            )
         rows += [row("shortest", "nm", float(d.min()), pair=name, **about) for name, d in shortest(frames).items()]
         energy = state["Kinetic Energy (kJ/mole)"].to_numpy()[skip:]
         if len(energy) > 10:

@@ -33,7 +33,8 @@ def constant_energy(denoiser, topology, start, duration, step, seed, backend="co
     for _ in range(round(duration / SAMPLING)):
         integrator.step(every)
         state = context.getState(energy=True)
-        samples.append([state.getPotentialEnergy()._value, state.getKineticEnergy()._value])
+        energies = (state.getPotentialEnergy(), state.getKineticEnergy())
+        samples.append([energy.value_in_unit(unit.kilojoules_per_mole) for energy in energies])
     return SAMPLING * np.arange(1, len(samples) + 1), *np.array(samples).T
 
 
@@ -47,11 +48,11 @@ def drifts(denoiser, topology, starts, duration, steps, seed, backend):
             found.append(energy_drift(time, potential + kinetic, degrees))
             if k == 0:
                 energy = potential + kinetic
-                rows += [row("E - E(0)", "kJ/mol", e - energy[0], at=t, step=step) for t, e in zip(time, energy)][::5]
+                rows += [row("E - E(0)", "kJ/mol", e - energy[0], at=t, step=step) for t, e in zip(time, energy)][::10]
         slope = np.array([d.slope for d in found]) / kT
         # Of one run alone the error is that of its line.
         error = slope.std(ddof=1) / len(slope) ** 0.5 if len(slope) > 1 else found[0].error / kT
-        rows.append(row("drift of energy", "kT/ns/dof", slope.mean(), error, step=step))
+        rows.append(row("drift of energy", "kT/ns/dof", slope.mean(), error, step=step, runs=len(slope)))
         size = np.array([d.fluctuation for d in found])
         error = size.std(ddof=1) / len(size) ** 0.5 if len(size) > 1 else np.nan
         rows.append(row("fluctuation of energy", "kJ/mol", size.mean(), error, step=step))
@@ -72,12 +73,13 @@ def heating(denoiser, topology, starts, duration, step, seed):
         sizes.append(energy_drift(time, potential + kinetic, degrees).fluctuation)
         blocks = [np.mean(part) for part in np.array_split(temperature, round(duration / 2))]
         rows += [row("T in 2 ps", "K", t, at=2.0 * i + 1, run=k, step=step) for i, t in enumerate(blocks)]
-    error = np.std(rates, ddof=1) / len(rates) ** 0.5
-    rows.append(row("rate of kinetic temperature", "K/ps", np.mean(rates), error, step=step, runs=len(rates)))
-    return [
-        *rows,
-        row("fluctuation of kinetic + reported energy", "kJ/mol", np.mean(sizes), step=step, runs=len(sizes)),
-    ]
+    for quantity, unit_name, values in (
+        ("rate of kinetic temperature", "K/ps", rates),
+        ("fluctuation of kinetic + reported energy", "kJ/mol", sizes),
+    ):
+        error = np.std(values, ddof=1) / len(values) ** 0.5
+        rows.append(row(quantity, unit_name, np.mean(values), error, step=step, runs=len(values)))
+    return rows
 
 
 def loop_work(denoiser, frames, loops, seed):

@@ -121,7 +121,7 @@ def _fluctuations(ax, rows):
     ax.set(xscale="log", yscale="log", xlabel="time step / fs", ylabel="rms fluctuation of energy / kJ mol$^{-1}$")
     ax.set_xticks([1, 2, 4], ["1", "2", "4"])
     ax.minorticks_off()
-    ax.set_title("Pair potential, no thermostat; line: (time step)$^2$")
+    ax.set_title("Energy heads, no thermostat; lines: (time step)$^2$")
 
 
 def _loops(ax, table):

@@ -35,12 +35,31 @@ def parse(description, arguments=None, frames=None):
         parser.add_argument("frames", type=Path, nargs="?", default=frames, help=f"npz file; default: {frames.name}")
     parser.add_argument("--quick", action="store_true", help="less data, fewer arms, shorter runs")
     parser.add_argument("--seed", type=int, default=0, help="of data, noise, networks and thermostats")
-    parser.add_argument("--output", type=Path, help="directory; default: results/ here, with --quick runs/paper/")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="directory; default: results/ here (other seeds: results/seed-N), quick: runs/paper/",
+    )
     options = parser.parse_args(arguments)
     if options.output is None:
         options.output = Path("runs/paper") if options.quick else HERE / "results"
+        if options.seed:
+            options.output /= f"seed-{options.seed}"
     options.output.mkdir(parents=True, exist_ok=True)
     return options
+
+
+def tell(claims, path):
+    """Print a table of claims and their verdicts, and keep it as a CSV file.
+
+    Parameters
+    ----------
+    claims : pandas.DataFrame
+    path : Path
+    """
+    claims.to_csv(path, index=False)
+    with pandas.option_context("display.width", 250, "display.max_colwidth", 160):
+        print(claims.to_string(index=False))
 
 
 class Records:
@@ -132,7 +151,7 @@ class Records:
         last = ["config", *CARRIED, "wall / s"]
         rows = self.rows[[column for column in self.rows if column not in last] + last]
         draft = self.path.with_suffix(".part")
-        # Six digits, so that a kept row and a new one differ by less than any error.
+        # Seven digits, so that a kept row and a new one differ by less than any error.
         rows.to_csv(draft, index=False, float_format="%.7g")
         draft.replace(self.path)
 

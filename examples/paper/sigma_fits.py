@@ -62,7 +62,7 @@ def fits(table):
 
     bias, denoiser, scatter = f"bias_{FORCE}", "denoiser_error_nm", f"scatter_{FORCE}"
     exact = table[(table["learner"] == EXACT) & (table["sigma_nm"] > 0)]
-    for system, group in (("harmonic", "frames"), ("dimer", "seed"), ("licl", "seed")):
+    for system, group in (("harmonic", ["seed", "frames"]), ("dimer", "seed"), ("licl", "seed")):
         part = exact[(exact["part"] == system) & (exact["sigma_nm"] <= SMALL[system])]
         for name, column, expected in (("force", bias, 2), ("unscaled denoiser", denoiser, 4)):
             found = [exponent(g["sigma_nm"], g[column].abs()) for _, g in part.groupby(group) if len(g) > 1]
