@@ -19,7 +19,7 @@ from arms import NETWORK, TRAINING
 from duplication_claims import claims
 from duplication_figure import draw
 from duplication_law import laws
-from duplication_licl import EXACT, LEARNERS, Division, ion_frames, licl_rows, reference_rows
+from duplication_licl import EXACT, LEARNERS, divided, ion_frames, licl_rows, reference_rows
 from duplication_network import network_rows
 from duplication_wells import spring_rows, visits_rows, wells_rows
 from licl import BUNDLED
@@ -67,7 +67,7 @@ def arms(size):
 
 
 def measure(records, frames, path, seed, size):
-    """All parts, each with the settings that its rows depend on; networks several at a time."""
+    """All parts, each with the settings that its rows depend on; those on LiCl several at a time."""
     for sigma in size["spring_sigmas"]:
         given = dict(sigma=sigma, divisions=size["spring_divisions"], repeats=size["repeats"], seed=seed)
         records.part("spring", {**given, "frames": 500, "steps": 0}, lambda given=given: spring_rows(**given))
@@ -77,25 +77,37 @@ def measure(records, frames, path, seed, size):
         given = dict(sigma=sigma, n=62, visits=size["visits"], draws=size["visit_draws"], repeats=size["well_sets"])
         given["seed"] = seed
         records.part("visits", {**given, "frames": 62, "steps": 0}, lambda given=given: visits_rows(**given))
-    divisions = [Division(frames, number, seed, size["pool"], size["tested"]) for number in range(len(size["sets"]))]
-    about = dict(data=frames.digest(), pool=size["pool"], tested=size["tested"], seed=seed, steps=0)
-    for division, k in [(d, k) for d, n in zip(divisions, size["sets"]) for k in range(n)]:
+    records.parts(licl_jobs(frames, str(path), seed, size), os.cpu_count() or 1)
+
+
+def licl_jobs(frames, path, seed, size):
+    """Parts on LiCl: pair potentials and their references, then networks."""
+    about, jobs = dict(data=frames.digest(), pool=size["pool"], tested=size["tested"], seed=seed), []
+    at = [(path, number, seed, size["pool"], size["tested"]) for number in range(len(size["sets"]))]
+    for number, count in enumerate(size["sets"]):
         for sigma in size["licl_sigmas"]:
-            settings = {**about, "sigma": sigma, "division": division.number, "frames": len(division.pool)}
-            if k == 0:
-                compute = lambda s=sigma, d=division: reference_rows(d, s, *size["theory"])  # noqa: E731
-                records.part("licl reference", {**settings, "theory": size["theory"]}, compute)
-            settings |= {"set": k, "arms": arms(size), "frames": 500}
-            compute = lambda s=sigma, d=division, k=k: licl_rows(d, k, s, arms(size), seed)  # noqa: E731
-            records.part("licl", settings, compute)
-    jobs = []
-    for division, k in [(d, k) for d, n in enumerate(size["network_sets"]) for k in range(n)]:
-        for sigma in size["network_sigmas"]:
-            given = dict(division=division, number=k, sigma=sigma, divisions=size["network_divisions"], seed=seed)
-            given |= {"steps": size["network_steps"], "pool": size["pool"], "tested": size["tested"]}
-            settings = {**given, "data": about["data"], "frames": 500, "network": NETWORK, "training": TRAINING}
-            jobs.append((f"network, {sigma:g} nm", settings, functools.partial(network_rows, str(path), **given)))
-    records.parts(jobs, os.cpu_count() or 1)
+            own = {**about, "sigma": sigma, "division": number, "steps": 0}
+            settings = {**own, "theory": size["theory"], "frames": len(divided(*at[number]).pool)}
+            compute = functools.partial(reference_rows, at[number], sigma, *size["theory"])
+            jobs.append(("licl reference", settings, compute))
+            for k in range(count):
+                settings = {**own, "set": k, "arms": arms(size), "frames": 500}
+                jobs.append(("licl", settings, functools.partial(licl_rows, at[number], k, sigma, arms(size))))
+    for number, count in enumerate(size["network_sets"]):
+        for k in range(count):
+            for sigma in size["network_sigmas"]:
+                given = dict(number=k, sigma=sigma, divisions=size["network_divisions"], steps=size["network_steps"])
+                settings = {
+                    **about,
+                    **given,
+                    "division": number,
+                    "frames": 500,
+                    "network": NETWORK,
+                    "training": TRAINING,
+                }
+                compute = functools.partial(network_rows, at[number], **given)
+                jobs.append((f"network, {sigma:g} nm", settings, compute))
+    return jobs
 
 
 def main(arguments=None):

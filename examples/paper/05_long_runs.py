@@ -40,7 +40,7 @@ from long_runs import (
     structure,
 )
 from long_runs_claims import claims
-from long_runs_energy import drifts, heating, loop_work, refusals
+from long_runs_energy import STRETCH, drifts, heating, loop_work, refusals
 from long_runs_figure import draw
 from openmm import unit
 from records import Records, parse, tell
@@ -63,14 +63,13 @@ SETTINGS = {
         },
         duration=190.0, discard=10.0, segment=119, window=(2.0, 10.0), limit=20.0,
         nve=("pair", "pair + network"), nve_starts=3, nve_duration=20.0, backend="compiled",
-        heat=("pair + vector", "pair + network"), heat_starts=4, heat_duration=160.0, heat_steps=(0.002,),
+        heat={"pair + vector": 8, "pair + network": 4}, heat_duration=160.0, heat_steps=(0.002,),
         loops=20,
     ),
     True: dict(
         arms={("pair", 5.0): 3, ("pair", 1.0): 2, ("pair", 20.0): 2}, duration=25.0, discard=5.0, segment=39,
         window=(1.0, 5.0), limit=10.0, nve=("pair",), nve_starts=1, nve_duration=0.8, backend="native",
-        heat=(), heat_starts=0,
-        heat_duration=0.0, heat_steps=(), loops=4,
+        heat={}, heat_duration=0.0, heat_steps=(), loops=4,
     ),
 }  # fmt: skip
 
@@ -182,7 +181,7 @@ class Experiment:
 
     def heat(self, name, step):
         size, topology = self.size, self.frames.topology()
-        at = self.places(name, size["heat_starts"])
+        at = self.places(name, size["heat"][name])
         rows = heating(self.model(name), topology, at, size["heat_duration"], step, self.seed)
         return [{"model": name, **r} for r in rows]
 
@@ -210,15 +209,16 @@ class Experiment:
         self.part("g(r) and friction", self.frictions, model="pair", **about)
         for name in ("pair", *SHIPPED):
             self.part(f"loops, {name}", lambda name=name: self.potential(name), model=name, loops=size["loops"])
-        for name in size["heat"]:
+        for name, n in size["heat"].items():
             for step in size["heat_steps"]:
-                about = {key: size[key] for key in ("heat_starts", "heat_duration", "duration")}
-                about |= {"model": name, "step": step}
+                about = {key: size[key] for key in ("heat_duration", "duration")}
+                about |= {"heat_starts": n, "model": name, "step": step}
                 compute = lambda name=name, step=step: self.heat(name, step)  # noqa: E731
-                steps = round(size["heat_starts"] * size["heat_duration"] / step)
+                steps = round(n * size["heat_duration"] / step)
                 self.part(f"heating, {name}, {1000 * step:g} fs", compute, steps=steps, **about)
         for name in size["nve"]:
-            about = {key: size[key] for key in ("nve_starts", "nve_duration", "duration", "backend")} | {"model": name}
+            about = {key: size[key] for key in ("nve_starts", "nve_duration", "duration", "backend")}
+            about |= {"model": name, "stretch": STRETCH}
             steps = round(size["nve_starts"] * size["nve_duration"] * (1000 + 500 + 250))
             self.part(f"NVE, {name}", lambda name=name: self.constant_energy(name), steps=steps, **about)
         return self.records.table(), self.series.table()

@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+from arms import quiet
 from draws import labelled
 from duplication_theory import variances
 from licl import COULOMB, first_knot
@@ -88,6 +89,10 @@ class Division:
         order = np.random.default_rng([self.seed, self.number, number]).permutation(len(self.pool))
         return self.pool[np.sort(order[:n])]
 
+    def noise_seed(self, number):
+        """Seed of the noise (and networks) of a set."""
+        return self.seed + 1 + 100 * number + 10_000 * self.number
+
     def _reference(self, sigma):
         """The potential that the pool gives at sigma: no label noise, the penalty by cross-validation."""
         denoiser = train(self.pool, config(sigma, exact=2), progress=False)
@@ -102,8 +107,16 @@ class Division:
         return prior + (found - prior) / denoiser.header.held_out["pair_scale"]
 
 
-def reference_rows(division, sigma, count, draws):
-    """Error of the reference, and theory for the variances of frames and of labels."""
+@functools.lru_cache(maxsize=4)
+def divided(path, number, seed, pool, tested):
+    """`Division` of the frames of a file: a process that computes several parts of one fits its references once."""
+    return Division(ion_frames(path), number, seed, pool, tested)
+
+
+def reference_rows(at, sigma, count, draws):
+    """Error of the reference, and theory for the variances of frames and of labels; `at` as `divided` takes it."""
+    quiet()
+    division = divided(*at)
     denoiser, penalty = division.reference(sigma)
     total = np.mean((division.forces(denoiser, True) - division.test.forces) ** 2)
     about = {"system": "LiCl", "learner": "reference", "sigma / nm": sigma, "division": division.number}
@@ -115,31 +128,32 @@ def reference_rows(division, sigma, count, draws):
     return [{**about, "quantity": quantity, "unit": unit, "value": value} for quantity, unit, value in rows]
 
 
-def licl_rows(division, number, sigma, arms, seed):
+def licl_rows(at, number, sigma, arms):
     """Squared errors of one set of frames, divided in all ways.
 
     Parameters
     ----------
-    division : Division
+    at : tuple
+        Of the division, as `divided` takes it; its seed is that of the noise too.
     number : int
         Of the set of frames.
     sigma : float, nm
     arms : dict of str to list of (int, int)
         n and m of every learner; with antithetic draws m / 2 pairs, so that n m counts labels.
-    seed : int
-        Of the noise.
 
     Returns
     -------
     list of dict
         The learning error, against the reference of the pool, and the total error, against the exact mean force.
     """
+    quiet()
+    division = divided(*at)
     reference, penalty = division.reference(sigma)
     rows = []
-    for learner, divided in arms.items():
-        for n, m in divided:
+    for learner, kinds in arms.items():
+        for n, m in kinds:
             frames = division.chosen(n, number)
-            noise = seed + 1 + 100 * number + 10_000 * division.number
+            noise = division.noise_seed(number)
             if learner == EXACT:
                 chosen, denoiser = False, train(frames, config(sigma, penalty, exact=4), progress=False)
             else:

@@ -57,7 +57,7 @@ def tell(claims, path):
     claims : pandas.DataFrame
     path : Path
     """
-    claims.to_csv(path, index=False)
+    claims.to_csv(path, index=False, float_format="%.4g")
     with pandas.option_context("display.width", 250, "display.max_colwidth", 160):
         print(claims.to_string(index=False))
 

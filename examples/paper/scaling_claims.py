@@ -8,7 +8,7 @@ from verdicts import CONDITIONS, FAILS, HOLDS, by_states, states
 #: What must be known of a slope or a variance to confirm theory, two standard errors over it.
 KNOWN = 0.05
 #: Of slopes of networks, which are not linear: what they have not learnt is no statistical error.
-NETWORK, TRAININGS = 0.05, 3
+NETWORK, TRAININGS = 0.1, 3
 
 
 def agreement(rows):
