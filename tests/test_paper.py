@@ -111,6 +111,25 @@ def test_a_badly_known_slope_confirms_nothing(monkeypatch):
     ]  # fmt: skip
 
 
+def test_verdicts_of_another_seed_are_told():
+    """Of every script that was run with another seed: how many claims have the same verdict, and which have not."""
+    section = (PAPER / "README.md").read_text().split("## Another seed")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:2] == "| "]
+    told = {int(row[0].split()[-1]): row for row in rows if row[0].startswith("part ")}
+    others = sorted((PAPER / "results" / "seed-1").glob("*_claims.csv"))
+    assert len(others) == len(told) >= 3
+    for path in others:
+        first, other = (pandas.read_csv(name) for name in (PAPER / "results" / path.name, path))
+        pairs = first.merge(other, on=first.columns[0], how="right", validate="one_to_one")
+        same = pairs["verdict_x"] == pairs["verdict_y"]
+        _, claims, equal, differing = told[int(path.name[:2])]
+        assert (int(claims), int(equal)) == (len(other), same.sum())
+        assert differing.count(";") + bool(differing) == (~same).sum(), "one sentence for each that differs"
+        # No verdict is turned round: what differs was not decided, or its conditions are others.
+        turned = {"holds", "does not hold"}
+        assert not any(set(pair) == turned for pair in zip(pairs["verdict_x"], pairs["verdict_y"]))
+
+
 def test_records_compute_what_settings_ask_for(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(PAPER)
     from records import Records

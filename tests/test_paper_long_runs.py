@@ -203,6 +203,7 @@ def test_a_run_that_was_stopped_is_a_spike(monkeypatch):
     assert spikes(paired) == "holds"
     stopped = paired[paired["quantity"] == "survived"].iloc[:1].assign(quantity="stopped at a pair", value=0.16)
     assert spikes(pandas.concat([paired, stopped])) == "holds under conditions"
+    assert spikes(pandas.concat([paired, stopped.assign(value=0.26)])) == "holds", "a close pair of Cl is no spike"
 
 
 def test_committed_results_carry_their_verdicts(monkeypatch):

@@ -15,7 +15,7 @@ import torch
 from harmonic_well import WIDTH, spring
 from licl import BUNDLED
 from licl_levels import Levels, level_config
-from licl_runs import md
+from licl_runs import TIME_STEP, md
 from licl_smoothing import Smoothing
 from records import Records, parse, tell
 from sigma_claims import claims
@@ -26,7 +26,6 @@ from sigma_learners import EXACT, LEARNERS, SINGLE, TEMPERATURE
 from openmm_diffusion import Frames
 
 NAME = "02_error_against_sigma"
-TIME_STEP = 0.005  # ps
 #: Noise levels, nm: 0.01 to 0.5 Angstrom, with those of Harcombe & Duignan.
 SIGMAS = (0.001, 0.0014, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.0175, 0.0265, 0.05)
 FULL = {

@@ -40,7 +40,7 @@ from long_runs import (
     structure,
 )
 from long_runs_claims import claims
-from long_runs_energy import STRETCH, drifts, heating, loop_work, refusals
+from long_runs_energy import BEGINNING, drifts, heating, loop_work, refusals
 from long_runs_figure import draw
 from openmm import unit
 from records import Records, parse, tell
@@ -62,7 +62,7 @@ SETTINGS = {
             ("pair", 1.0): 4, ("pair", 20.0): 4,
         },
         duration=190.0, discard=10.0, segment=119, window=(2.0, 10.0), limit=20.0,
-        nve=("pair", "pair + network"), nve_starts=3, nve_duration=20.0, backend="compiled",
+        nve=("pair", "pair + network"), nve_starts=6, nve_duration=20.0, backend="compiled",
         heat={"pair + vector": 8, "pair + network": 4}, heat_duration=160.0, heat_steps=(0.002,),
         loops=20,
     ),
@@ -218,7 +218,7 @@ class Experiment:
                 self.part(f"heating, {name}, {1000 * step:g} fs", compute, steps=steps, **about)
         for name in size["nve"]:
             about = {key: size[key] for key in ("nve_starts", "nve_duration", "duration", "backend")}
-            about |= {"model": name, "stretch": STRETCH}
+            about |= {"model": name, "beginning": BEGINNING}
             steps = round(size["nve_starts"] * size["nve_duration"] * (1000 + 500 + 250))
             self.part(f"NVE, {name}", lambda name=name: self.constant_energy(name), steps=steps, **about)
         return self.records.table(), self.series.table()

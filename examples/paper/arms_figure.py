@@ -4,11 +4,12 @@ import matplotlib
 import numpy as np
 
 from openmm_diffusion import compute_rdf
+from openmm_diffusion.units import ANGSTROM
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen before pyplot is imported
 
-ANGSTROMS, PER_ANGSTROM = 10.0, 0.1  # nm to Angstrom; kJ/mol/nm to kJ/mol/Angstrom
+ANGSTROMS, PER_ANGSTROM = 1 / ANGSTROM, ANGSTROM  # nm to Angstrom; kJ/mol/nm to kJ/mol/Angstrom
 COLOURS = {
     "500-forces": "tab:orange", "500-diff": "tab:cyan", "500-aug-diff": "tab:blue", "1000-diff": "tab:purple",
     "3000-forces": "tab:red", "500-fresh-antithetic": "tab:green", "500-hybrid": "tab:olive",

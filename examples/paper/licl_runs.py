@@ -15,8 +15,8 @@ from openmm_diffusion.rdf import rmsd, smear, split_half_error
 from openmm_diffusion.sampling import SamplingConfig, sample_ensemble
 from openmm_diffusion.structure import rmsd_error
 
-#: Of every g(r), nm.
-R_RANGE = (0.2, 1.0)
+#: Of every g(r), nm; of every run, ps.
+R_RANGE, TIME_STEP = (0.2, 1.0), 0.005
 
 
 def md(levels, learner, sigma, n, wall, runs, duration, discard, seed):
@@ -47,7 +47,7 @@ def md(levels, learner, sigma, n, wall, runs, duration, discard, seed):
 
     def one(number):
         settings = SamplingConfig(
-            runs=1, duration=duration, discard=discard, seed=100 * seed + number + 1, platform="CPU"
+            runs=1, duration=duration, discard=discard, timestep=TIME_STEP, seed=100 * seed + number + 1, platform="CPU"
         )
         start = rest.positions[[number * len(rest) // runs]]
         try:

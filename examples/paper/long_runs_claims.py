@@ -11,7 +11,9 @@ from openmm_diffusion.units import DIFFUSION
 
 #: Of the reference, 1/ps, and the time step of MD, ps.
 FRICTION, STEP = 5.0, 0.004
-#: Of pairs of ions below 0.2 nm in a frame: the tail of the contact peak has one in a few hundred frames, and a false
+#: nm: below this no ions of the reference come.
+SPIKE = 0.2
+#: Of pairs of ions below it in a frame: the tail of the contact peak has one in a few hundred frames, and a false
 #: well there holds its ions for many.
 SPIKES = 0.01
 #: K, 3 %: what short runs can tell.
@@ -24,8 +26,8 @@ STRUCTURE = 0.1
 DRIFT, EXPONENT = 1e-3, 0.3
 #: Work around a loop over that along a side.
 LOOP = 1e-3
-#: K/ps: 16 K in the 160 ps of a run.
-HEATING = 0.1
+#: K/ps: as much in the 160 ps of a run.
+HEATING = TEMPERATURE / 160
 #: Fluctuations of an energy head that those of another energy may have at most: not tenfold.
 REPORTED = 10.0
 
@@ -69,15 +71,17 @@ def _survival(table, md):
 def _spikes(table, md):
     total = table[table["quantity"] == "ions below 0.2 nm"].groupby("model", sort=False)["value"].sum()
     frames = _of(table, quantity="frames with ions below 0.2 nm", pair="Li-Cl").groupby("model")["of"].sum()
-    # At a close pair, whose frame is not saved.
-    stopped = _of(md, quantity="stopped at a pair").groupby("model").size()
+    # Frames that stop a run are not saved.
+    stopped = _of(md, quantity="stopped at a pair")
+    stopped = stopped[stopped["value"] < SPIKE].groupby("model").size()
     texts, found = [], []
     for model in dict.fromkeys([*total.index, *md["model"]]):
         count, of, stops = (int(series.get(model, 0)) for series in (total, frames, stopped))
         texts.append(f"{model} {count} in {of} frames" + (f" and {stops} runs stopped at one" if stops else ""))
         if not model.startswith("reference"):
-            # A count of n is known to sqrt(n), and none is less than one or two.
-            found.append(-1 if stops else states(count / of, np.sqrt(count + 1) / of, 0, SPIKES)[0])
+            # A count of n is known to sqrt(n), and none is less than one or two; without a frame nothing is known.
+            share, error = (count / of, np.sqrt(count + 1) / of) if of else (0, np.inf)
+            found.append(-1 if stops else states(share, error, 0, SPIKES)[0])
     yield "no spikes of g(r) below 2 A: pairs of ions there", ", ".join(texts), by_states(found)
 
 

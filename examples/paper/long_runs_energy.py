@@ -9,8 +9,8 @@ from openmm_diffusion import DiffusionForce, create_system
 from openmm_diffusion.dynamics import energy_drift
 from openmm_diffusion.units import BOLTZMANN, thermal_energy
 
-#: Between samples, and length of the stretches that fluctuations are read from, ps.
-SAMPLING, STRETCH = 0.02, 0.4
+#: Between samples, and the beginning of a run that its fluctuation is read from, ps.
+SAMPLING, BEGINNING = 0.02, 0.8
 #: Displacement of every coordinate along each side of a loop, nm (rms), and points of Gauss's rule on a side.
 SIDE, POINTS = 0.01, 12
 
@@ -40,8 +40,8 @@ def constant_energy(denoiser, topology, start, duration, step, seed, backend="co
 def drifts(denoiser, topology, starts, duration, steps, seed, backend):
     """Rows: drift of the conserved energy at each time step (ps), and its fluctuation, of runs from each start.
 
-    The fluctuation is the median over short stretches: where ions come into the wall, whose force has a kink, the
-    energy jumps, and the jump is part of the drift.
+    The fluctuation is that of the beginning, where runs of all steps go the same way.  Later they part, and where ions
+    come into the wall, whose force has a kink, the energy jumps: that is part of the drift.
     """
     kT, degrees, rows = thermal_energy(denoiser.header.temperature), 3 * topology.getNumAtoms(), []
     sizes = []
@@ -50,8 +50,7 @@ def drifts(denoiser, topology, starts, duration, steps, seed, backend):
         for k, start in enumerate(starts):
             time, potential, kinetic = constant_energy(denoiser, topology, start, duration, step, seed + k, backend)
             found.append(energy_drift(time, potential + kinetic, degrees))
-            stretches = np.array_split(potential + kinetic, round(duration / STRETCH))
-            size.append(np.median([stretch.std() for stretch in stretches]))
+            size.append((potential + kinetic)[time <= BEGINNING].std())
             if k == 0:
                 energy = potential + kinetic
                 rows += [row("E - E(0)", "kJ/mol", e - energy[0], at=t, step=step) for t, e in zip(time, energy)][::10]

@@ -4,7 +4,10 @@ import matplotlib
 import numpy as np
 from double_well_dimer import COMPONENT, LOOK, WEIGHT, double_well, smoothed_force
 from harmonic_well import WIDTH, crossing_theory
+from licl_runs import TIME_STEP
 from sigma_learners import EXACT, FORCE, KT, LEARNERS, SINGLE, rms
+
+from openmm_diffusion.units import ANGSTROM
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen before pyplot is imported
@@ -14,7 +17,7 @@ from matplotlib.lines import Line2D  # noqa: E402
 SHOWN = (SINGLE, "labels, 1 antithetic pair", "labels, 4 antithetic pairs", EXACT)
 COLOURS = dict(zip(LEARNERS, ("tab:red", "tab:orange", "goldenrod", "tab:olive", "tab:blue")))
 #: kJ/mol/nm and nm of the table to kJ/mol/Angstrom and Angstrom of the picture.
-PER_ANGSTROM, ANGSTROMS = 0.1, 10.0
+PER_ANGSTROM, ANGSTROMS = ANGSTROM, 1 / ANGSTROM
 
 
 def draw(table, summary, path):
@@ -216,7 +219,7 @@ def _structure(ax, table):
 def _survival(ax, table):
     ax.set_title("LiCl: survival of molecular dynamics")
     rows = table[table["part"] == "md"]
-    place, whole = _places(ax, rows), rows["steps"].max() * 0.005
+    place, whole = _places(ax, rows), rows["steps"].max() * TIME_STEP
     kinds = {EXACT: (COLOURS[EXACT], -0.27, 1), f"{EXACT}, no wall": (COLOURS[EXACT], 0, 0.4),
              f"{SINGLE}, no wall": (COLOURS[SINGLE], 0.27, 0.4)}  # fmt: skip
     for learner, (colour, shift, alpha) in kinds.items():
