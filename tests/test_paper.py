@@ -1,11 +1,15 @@
 """The scripts of examples/paper: quick runs agree with closed forms, and say how their rows were made."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
+
+from openmm_diffusion import Frames
 
 PAPER = Path(__file__).parents[1] / "examples" / "paper"
 
@@ -128,6 +132,16 @@ def test_verdicts_of_another_seed_are_told():
         # No verdict is turned round: what differs was not decided, or its conditions are others.
         turned = {"holds", "does not hold"}
         assert not any(set(pair) == turned for pair in zip(pairs["verdict_x"], pairs["verdict_y"]))
+
+
+def test_frames_that_a_script_cannot_take_end_in_one_sentence(tmp_path):
+    frames = Frames.load(PAPER.parent / "licl" / "licl.npz")[:4]
+    Frames(frames.positions, [11] * 24 + [17] * 24, frames.box, 300.0, frames.forces).save(tmp_path / "nacl.npz")
+    command = [sys.executable, PAPER / "02_error_against_sigma.py", tmp_path / "nacl.npz", "--output", tmp_path]
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("error: ") and "has Cl and Na instead of Li and Cl" in result.stderr
+    assert not list(tmp_path.glob("*.csv")), "nothing is computed before"
 
 
 def test_records_compute_what_settings_ask_for(tmp_path, monkeypatch):

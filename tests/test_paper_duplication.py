@@ -259,4 +259,4 @@ def test_frames_that_lack_something_are_refused_before_anything_is_computed(tmp_
         script("04_duplication", monkeypatch).main([str(tmp_path / "some.npz"), "--quick", "--output", str(tmp_path)])
     assert not (tmp_path / "04_duplication.csv").exists()
     Frames(positions, temperature=300.0, **fields).save(tmp_path / "all.npz")
-    assert len(script("duplication_licl", monkeypatch).ion_frames(tmp_path / "all.npz")) == 4
+    assert len(script("licl", monkeypatch).ion_frames(tmp_path / "all.npz")) == 4

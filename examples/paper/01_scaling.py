@@ -13,7 +13,7 @@ the force of the clean and of the noised ensemble, the latter by quadrature.  Th
 import logging
 
 import torch
-from records import Records, parse, tell
+from records import Records, parse, run, tell
 from scaling_bonds import dimer_md_rows, dimer_rows
 from scaling_claims import claims
 from scaling_figure import draw
@@ -64,4 +64,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,17 +13,15 @@ import logging
 import double_well_dimer
 import torch
 from harmonic_well import WIDTH, spring
-from licl import BUNDLED
+from licl import BUNDLED, ion_frames
 from licl_levels import Levels, level_config
 from licl_runs import TIME_STEP, md
 from licl_smoothing import Smoothing
-from records import Records, parse, tell
+from records import Records, parse, run, tell
 from sigma_claims import claims
 from sigma_figure import draw
 from sigma_fits import fits
 from sigma_learners import EXACT, LEARNERS, SINGLE, TEMPERATURE
-
-from openmm_diffusion import Frames
 
 NAME = "02_error_against_sigma"
 #: Noise levels, nm: 0.01 to 0.5 Angstrom, with those of Harcombe & Duignan.
@@ -130,7 +128,7 @@ def main(arguments=None):
     logging.basicConfig(level=logging.ERROR)
     torch.set_num_threads(1)
     size, seed = QUICK if options.quick else FULL, options.seed
-    frames = Frames.load(options.frames)
+    frames = ion_frames(options.frames)
     data = dict(data=frames.digest(), temperature=TEMPERATURE)
     levels = Levels(frames, size["licl_frames"], size["test_frames"], seed)
     records = Records(options.output / f"{NAME}.csv")
@@ -148,4 +146,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -20,7 +20,7 @@ import pandas
 from arms import ARMS, LABEL_NOISE, NETWORK, OURS, PAPER, TRAINING, compute, frames_with_forces
 from arms_figure import draw_errors, draw_rdf
 from licl import BUNDLED
-from records import Records, parse, tell
+from records import Records, parse, run, tell
 from verdicts import below, verdict, where
 
 #: nm; 0.05, 0.10 and 0.265 Angstrom.
@@ -187,4 +187,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -19,11 +19,11 @@ from arms import NETWORK, TRAINING
 from duplication_claims import claims
 from duplication_figure import draw
 from duplication_law import laws
-from duplication_licl import EXACT, LEARNERS, divided, ion_frames, licl_rows, reference_rows
+from duplication_licl import EXACT, LEARNERS, divided, licl_rows, reference_rows
 from duplication_network import network_rows
 from duplication_wells import spring_rows, visits_rows, wells_rows
-from licl import BUNDLED
-from records import Records, parse, tell
+from licl import BUNDLED, ion_frames
+from records import Records, parse, run, tell
 
 NAME = "04_duplication"
 LABELS = ((500, 1), (250, 2), (125, 4), (62, 8), (31, 16))
@@ -126,4 +126,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

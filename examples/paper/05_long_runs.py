@@ -43,7 +43,7 @@ from long_runs_claims import claims
 from long_runs_energy import BEGINNING, drifts, heating, loop_work, refusals
 from long_runs_figure import draw
 from openmm import unit
-from records import Records, parse, tell
+from records import Records, parse, run, tell
 
 from openmm_diffusion import Frames
 from openmm_diffusion.dynamics import yeh_hummer_correction
@@ -257,4 +257,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

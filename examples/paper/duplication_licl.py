@@ -6,9 +6,9 @@ import numpy as np
 from arms import quiet
 from draws import labelled
 from duplication_theory import variances
-from licl import COULOMB, first_knot
+from licl import COULOMB, first_knot, ion_frames
 
-from openmm_diffusion import Frames, train
+from openmm_diffusion import train
 
 #: Learners: antithetic pairs or not, and whether the penalty is chosen by cross-validation or that of the reference.
 LEARNERS = {
@@ -21,33 +21,6 @@ LEARNERS = {
 #: small beside the width of wells; then its own noise over the draws, (sigma / w)^4 / 4 of that over frames, is small.
 EXACT = "all draws, fixed penalty"
 SQUARE = "(kJ/mol/nm)^2"
-
-
-def ion_frames(path):
-    """Frames of a file, if the whole of 04_duplication.py can be computed from them.
-
-    Raises
-    ------
-    ValueError
-        If they lack anything that it takes: said before hours of computing, not after.
-    """
-    frames = Frames.load(path)
-    lacking = []
-    if set(frames.symbols) != {"Li", "Cl"}:
-        lacking.append(f"has {' and '.join(sorted(set(frames.symbols)))} instead of Li and Cl alone")
-    if frames.box is None:
-        lacking.append("has no periodic box")
-    replicas = set(frames.replica)
-    if len(replicas) < 2:
-        lacking.append("has one replica alone")
-    if set(frames.replica[frames.labelled]) != replicas:
-        lacking.append("has no forces, or none in some replica")
-    if lacking:
-        raise ValueError(
-            f"{path} {', '.join(lacking)}: give a file of LiCl frames in a periodic box, of two replicas or more, with "
-            "exact mean forces in each of them, or leave the argument out to use the bundled frames"
-        )
-    return frames
 
 
 def config(sigma, penalty=None, exact=None):

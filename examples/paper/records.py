@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -47,6 +48,14 @@ def parse(description, arguments=None, frames=None):
             options.output /= f"seed-{options.seed}"
     options.output.mkdir(parents=True, exist_ok=True)
     return options
+
+
+def run(main):
+    """A script from the command line: of what it was given and cannot take, one sentence."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 def tell(claims, path):
