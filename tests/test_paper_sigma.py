@@ -43,7 +43,7 @@ def test_every_row_says_what_it_was_made_of(sigma):
 
 def test_a_second_call_measures_only_what_is_missing(sigma, capsys):
     module, table, output = sigma
-    missing = table["part"].eq("harmonic") & table["frames"].eq(125) & table["sigma_nm"].eq(0.005)
+    missing = table["part"].eq("harmonic") & table["frames"].eq(125) & table["sigma_nm"].eq(0.005) & table["seed"].eq(0)
     table[~missing].to_csv(output / f"{NAME}.csv", index=False)
     module.main(["examples/licl/licl.npz", "--quick", "--output", str(output)])
     printed = capsys.readouterr().out
@@ -110,8 +110,8 @@ def test_the_learnt_spring_is_that_of_the_closed_form(table):
 
 
 def test_variance_of_single_labels_grows_as_their_noise_and_that_of_antithetic_pairs_does_not(table):
-    rows = table[(table["part"] == "harmonic") & (table["frames"] == 2000)].set_index(["learner", "sigma_nm"])
-    scatter = rows["scatter_kJ/mol/nm"]
+    rows = table[(table["part"] == "harmonic") & (table["frames"] == 2000)]
+    scatter = rows.groupby(["learner", "sigma_nm"])["scatter_kJ/mol/nm"].mean()
     single, pair = (scatter[name] for name in ("labels, single draw", "labels, 1 antithetic pair"))
     assert single[0.001] / single[0.005] == pytest.approx(5, rel=0.3)
     assert pair[0.001] / pair[0.005] == pytest.approx(1, rel=0.15)
