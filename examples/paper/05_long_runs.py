@@ -20,6 +20,7 @@ import torch
 from licl import BUNDLED
 from long_runs import (
     CONTACT,
+    FRICTION,
     INTERVAL,
     SHIPPED,
     SPIKE,
@@ -51,8 +52,6 @@ from openmm_diffusion.structure import noised
 from openmm_diffusion.units import DIFFUSION, nanometers
 
 NAME = "05_long_runs"
-#: Of the reference, 1/ps.
-FRICTION = 5.0
 #: Of water at 300 K, mPa s (Kestin, Sokolov & Wakeham, J. Phys. Chem. Ref. Data 7, 941 (1978): 0.854 at 26.85 C).
 VISCOSITY = 0.85
 SETTINGS = {

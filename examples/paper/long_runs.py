@@ -21,6 +21,8 @@ from openmm_diffusion.structure import compare_rdf
 LENGTH, INTERVAL = 119, 0.5
 #: Time step, ps; below this distance no ions of the reference come, nm; Li-Cl contact, at the first minimum of g, nm.
 STEP, SPIKE, CONTACT = 0.004, 0.2, 0.30
+#: Of the reference, 1/ps.
+FRICTION = 5.0
 #: Models that are trained here; the others are shipped.
 TRAINED = {
     "pair": {

@@ -5,15 +5,12 @@ Values agree with what is expected, or disagree, by the tolerances that are stat
 
 import numpy as np
 import pandas
+from long_runs import FRICTION, SPIKE, STEP
 from verdicts import FAILS, HOLDS, below, by_states, states, verdict
 
 from openmm_diffusion.units import DIFFUSION
 
-#: Of the reference, 1/ps, and the time step of MD, ps.
-FRICTION, STEP = 5.0, 0.004
-#: nm: below this no ions of the reference come.
-SPIKE = 0.2
-#: Of pairs of ions below it in a frame: the tail of the contact peak has one in a few hundred frames, and a false
+#: Of pairs of ions below 0.2 nm in a frame: the tail of the contact peak has one in a few hundred frames, and a false
 #: well there holds its ions for many.
 SPIKES = 0.01
 #: K, 3 %: what short runs can tell.

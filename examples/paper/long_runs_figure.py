@@ -2,6 +2,8 @@
 
 import matplotlib
 import numpy as np
+from long_runs import FRICTION
+from openmm import app, unit
 
 from openmm_diffusion.units import DIFFUSION, thermal_energy
 
@@ -13,8 +15,6 @@ COLOURS = {
     "network alone": "tab:red",
 }  # fmt: skip
 FRICTIONS = {1.0: "tab:cyan", 5.0: "tab:blue", 20.0: "navy"}
-#: amu; of the reference, 1/ps.
-MASSES, FRICTION = {"Li": 6.94, "Cl": 35.45}, 5.0
 MARKERS = {"Li": "o", "Cl": "s"}
 
 
@@ -80,7 +80,8 @@ def _curves(ax, rows, colours, key):
 def _diffusion(ax, rows):
     """Diffusion coefficients against friction, beside those of free particles."""
     friction = np.geomspace(0.8, 25, 20)
-    for species, mass in MASSES.items():
+    for species in MARKERS:
+        mass = app.Element.getBySymbol(species).mass.value_in_unit(unit.dalton)
         style = dict(color="0.6", lw=1, ls="-" if species == "Li" else "--")
         ax.plot(
             friction, DIFFUSION * thermal_energy(300) / mass / friction, label=rf"free {species}, $kT/m\gamma$", **style
