@@ -21,7 +21,7 @@ from arms import ARMS, LABEL_NOISE, NETWORK, OURS, PAPER, TRAINING, compute, fra
 from arms_figure import draw_errors, draw_rdf
 from licl import BUNDLED
 from records import Records, parse, run, tell
-from verdicts import below, verdict, where
+from verdicts import below, mean_error, verdict, where
 
 #: nm; 0.05, 0.10 and 0.265 Angstrom.
 SETTINGS = {
@@ -93,14 +93,6 @@ def levels(table):
     # Parts are written as they are done.
     order = models["arm"].map({name: place for place, name in enumerate(ARMS)})
     return models.assign(order=order).sort_values(["order", "sigma / nm", "seed"]).drop(columns="order")
-
-
-def mean_error(values):
-    """Mean over seeds and its standard error."""
-    values = np.asarray(values, dtype=float)
-    values = values[np.isfinite(values)]
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return (values.mean() if len(values) else np.nan), error
 
 
 def ratios(models, quantity, first, second):

@@ -125,16 +125,11 @@ def replaced(table, law, judge):
     )  # fmt: skip
     for sigma in levels:
         chosen = rows[(rows["sigma / nm"] == sigma) & (rows["learner"] == SINGLE)]
-        kinds = sorted(set(zip(chosen["n"], chosen["m"])), reverse=True)
-        ratios = [ratio(chosen, kind, kinds[0]) for kind in kinds[1:]]
-        names = ", ".join(f"{n:.0f} x {m:.0f}" for n, m in kinds[1:])
+        kinds = divisions(chosen)
         lawful = predicted(*np.array(kinds).T, *single.loc[sigma, ["A", "B"]].astype(float), chosen["pool"].iloc[0])
-        judge(
-            f"LiCl, {10 * sigma:g} A, penalty chosen: draws replace frames: learning error of {names} over {most} x 1 "
-            f"at most {ALLOWED:g}",
-            pairs(*zip(*ratios)), listed(np.sqrt(lawful[1:] / lawful[0]), ".2f"),
-            *bounded(ratios, ALLOWED, [m for _, m in kinds[1:]], "draws", sets(rows)),
-        )  # fmt: skip
+        expected = listed(np.sqrt(lawful[1:] / lawful[0]), ".2f")
+        begun = f"LiCl, {10 * sigma:g} A, penalty chosen: draws replace frames: learning error"
+        judge_divisions(begun, chosen, expected, sets(rows), judge)
 
 
 def networks(table, judge):
@@ -151,14 +146,24 @@ def networks(table, judge):
     )  # fmt: skip
     for sigma in levels:
         same = level[sigma][level[sigma]["n"] * level[sigma]["m"] <= most]
-        kinds = sorted(set(zip(same["n"], same["m"])), reverse=True)
-        ratios = [ratio(same, kind, kinds[0]) for kind in kinds[1:]]
-        names = ", ".join(f"{n:.0f} x {m:.0f}" for n, m in kinds[1:])
-        judge(
-            f"LiCl, network, {10 * sigma:g} A: draws replace frames: total error of {names} over {most} x 1 at most "
-            f"{ALLOWED:g}",
-            pairs(*zip(*ratios)), "", *bounded(ratios, ALLOWED, [m for _, m in kinds[1:]], "draws", sets(rows)),
-        )  # fmt: skip
+        begun = f"LiCl, network, {10 * sigma:g} A: draws replace frames: total error"
+        judge_divisions(begun, same, "", sets(rows), judge)
+
+
+def divisions(rows):
+    """n and m of the divisions of the same number of labels, undivided frames first."""
+    return sorted(set(zip(rows["n"], rows["m"])), reverse=True)
+
+
+def judge_divisions(begun, rows, expected, samples, judge):
+    """Claim that the errors of divided frames are no more than `ALLOWED` times that of undivided ones."""
+    whole, *divided = divisions(rows)
+    found = [ratio(rows, kind, whole) for kind in divided]
+    names = ", ".join(f"{n:.0f} x {m:.0f}" for n, m in divided)
+    judge(
+        f"{begun} of {names} over {whole[0]:.0f} x 1 at most {ALLOWED:g}",
+        pairs(*zip(*found)), expected, *bounded(found, ALLOWED, [m for _, m in divided], "draws", samples),
+    )  # fmt: skip
 
 
 def sets(rows):

@@ -4,6 +4,7 @@ import numpy as np
 import openmm
 from long_runs import row
 from openmm import unit
+from verdicts import mean_error
 
 from openmm_diffusion import DiffusionForce, create_system
 from openmm_diffusion.dynamics import energy_drift
@@ -58,17 +59,11 @@ def drifts(denoiser, topology, starts, duration, steps, seed, backend):
         # Of one run alone the error is that of its line.
         error = slope.std(ddof=1) / len(slope) ** 0.5 if len(slope) > 1 else found[0].error / kT
         rows.append(row("drift of energy", "kT/ns/dof", slope.mean(), error, step=step, runs=len(slope)))
-        rows.append(row("fluctuation of energy", "kJ/mol", *_mean(size), step=step, runs=len(size)))
+        rows.append(row("fluctuation of energy", "kJ/mol", *mean_error(size), step=step, runs=len(size)))
         sizes.append(size)
     powers = np.polyfit(np.log(steps), np.log(sizes), 1)[0]
-    rows.append(row("exponent of fluctuation in time step", "1", *_mean(powers), runs=len(powers), expected=2.0))
+    rows.append(row("exponent of fluctuation in time step", "1", *mean_error(powers), runs=len(powers), expected=2.0))
     return rows
-
-
-def _mean(values):
-    """Mean and its standard error, which is not known of one value."""
-    values = np.asarray(values)
-    return values.mean(), values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
 
 
 def heating(denoiser, topology, starts, duration, step, seed):
@@ -85,7 +80,7 @@ def heating(denoiser, topology, starts, duration, step, seed):
         ("rate of kinetic temperature", "K/ps", rates),
         ("fluctuation of kinetic + reported energy", "kJ/mol", sizes),
     ):
-        rows.append(row(quantity, unit_name, *_mean(values), step=step, runs=len(values)))
+        rows.append(row(quantity, unit_name, *mean_error(values), step=step, runs=len(values)))
     return rows
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas
 from harmonic_well import WIDTH, crossing_theory
 from sigma_learners import EXACT, FORCE, KT, LEARNERS, SINGLE
+from verdicts import mean_error
 
 #: Levels that exponents are read from, nm: small beside the widths of the wells.
 SMALL = {"harmonic": 0.003, "dimer": 0.002, "licl": 0.003}
@@ -14,12 +15,6 @@ def exponent(sigmas, values):
     sigmas, values = np.asarray(sigmas), np.asarray(values)
     columns = [np.ones_like(sigmas), np.log(sigmas), sigmas**2][: min(3, len(sigmas))]
     return np.linalg.lstsq(np.stack(columns, 1), np.log(values), rcond=None)[0][1]
-
-
-def mean_error(values):
-    """Mean and its standard error."""
-    values = np.asarray(values, dtype=float)
-    return values.mean(), values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
 
 
 def loglog(x, xs, ys):

@@ -24,6 +24,14 @@ def verdict(good, bad=None):
     return HOLDS if good.all() else CONDITIONS if good.any() else FAILS if bad.any() else OPEN
 
 
+def mean_error(values):
+    """Mean of the finite values and its standard error, which is not known of one value."""
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values)]
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return (values.mean() if len(values) else np.nan), error
+
+
 def spare(samples=None):
     """Standard errors that a verdict wants to spare: two; of few samples as many as Student's t has at 95 %, one-sided.
 
