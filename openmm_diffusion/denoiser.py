@@ -101,6 +101,13 @@ class Denoiser:
             target.load_state_dict(source.state_dict())
         return other
 
+    def with_held_out(self, entries):
+        """This denoiser with more said in its header of how it did on frames kept apart (a dict)."""
+        held_out = {**self.header.held_out, **entries}
+        other = self.rebuilt(self.header.terms, self.modules())
+        other.header = other.header.model_copy(update={"held_out": held_out})
+        return other
+
     def subset(self, kinds):
         """A denoiser of only the terms of some kinds ("coulomb", "wall", "pair", "network"), same weights."""
         kept = [(term, module) for term, module in zip(self.header.terms, self.modules()) if term.kind in kinds]

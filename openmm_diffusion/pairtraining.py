@@ -5,13 +5,12 @@ import logging
 import numpy as np
 import torch
 
-from .denoiser import Denoiser
 from .forcematching import fit_labelled, labelled_moments
 from .header import PairTerm
 from .noise import draw_noise
 from .pair import LEVELS
 from .scorematching import fit, moments
-from .terms import energy_and_forces
+from .terms import energy_and_forces, term_module
 from .trainingset import blocks, tensors
 from .units import symbols, thermal_energy
 
@@ -19,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def fit_pair(denoiser, training, config):
-    """Add the pair potential, fitted in closed form on frames noised by `pair_sigma`, or as they are.
+    """A denoiser with a pair potential, fitted in closed form on frames noised by `pair_sigma`, or as they are.
 
     Over a range of noise levels, each level of the table is a fit of its own, of the same frames
     with the same noise, scaled: what the draws do by chance then changes slowly with the level.
@@ -27,9 +26,14 @@ def fit_pair(denoiser, training, config):
     Parameters
     ----------
     denoiser : Denoiser
-        Prior alone; changed in place.
+        Prior alone; stays as it is.
     training : Frames
     config : Config
+
+    Returns
+    -------
+    Denoiser
+        Its header says under `held_out` how the fit did.
     """
     prior, noise = denoiser.model, config.noise
     levels = None if noise.sigmas is None else np.geomspace(*noise.sigmas, LEVELS).tolist()
@@ -37,9 +41,8 @@ def fit_pair(denoiser, training, config):
         sigma=config.pair_sigma, sigmas=levels, cutoff=config.pair.cutoff, start=config.pair.start,
         spacing=config.pair.spacing,
     )  # fmt: skip
-    denoiser.header.terms.append(term)
-    denoiser.model = Denoiser(denoiser.header).model
-    pair, kT = denoiser.model.energies[-1], thermal_energy(training.temperature)
+    header = denoiser.header
+    pair, kT = term_module(term, header), thermal_energy(training.temperature)
     results = []
     for i, level in enumerate(levels or [term.sigma]):
         replicas = _replicas(pair, prior, denoiser, training, config, level)
@@ -51,15 +54,19 @@ def fit_pair(denoiser, training, config):
             pair.table[i] = pair.coefficients
     if levels:
         pair.set_level(term.sigma)
-        denoiser.header.held_out["pair_levels"] = [
+    # The first is the level that the model is evaluated at.
+    first = results[0]
+    held_out = {"pair_score": first["held_out_score"], "pair_scale": first["scale"]}
+    if levels:
+        held_out["pair_levels"] = [
             {"sigma": level, **{key: result[key] for key in ("penalty", "scale", "held_out_score")}}
             for level, result in zip(levels, results)
         ]
-    # The first is the level that the model is evaluated at.
-    term.penalty = results[0]["penalty"]
-    denoiser.header.held_out.update(pair_score=results[0]["held_out_score"], pair_scale=results[0]["scale"])
     if config.target == "hybrid":
-        report_weights(denoiser.header, "pair", results[0]["weights"], results[0]["textbook"])
+        held_out |= weights_report(header.species, "pair", first["weights"], first["textbook"])
+    fitted = term.model_copy(update={"penalty": first["penalty"]})
+    other = denoiser.rebuilt([*header.terms, fitted], [*denoiser.modules(), pair])
+    return other.with_held_out(held_out)
 
 
 def _replicas(pair, prior, denoiser, training, config, sigma):
@@ -86,13 +93,26 @@ def _replicas(pair, prior, denoiser, training, config, sigma):
     return replicas
 
 
-def report_weights(header, part, weights, textbook):
-    """Log the weight of force labels by species, beside the textbook's, and keep both in `header.held_out`."""
-    names = symbols(header.species)
+def weights_report(species, part, weights, textbook):
+    """Entries of `held_out` with the weight of force labels by species, beside the textbook's; logged too.
+
+    Parameters
+    ----------
+    species : list of int
+        Atomic numbers.
+    part : str
+        Name of the part of the model that was fitted with them.
+    weights, textbook : sequence of float, one per species
+
+    Returns
+    -------
+    dict
+    """
+    names = symbols(species)
     for name, w, t in zip(names, weights, textbook):
         log.info(
             "%s: weight of force labels on %s %.3f, of positions %.3f (textbook %.3f: single independent draws only)",
             part, name, w, 1 - w, t,
         )  # fmt: skip
-    for key, values in (("force_weights", weights), ("textbook_weights", textbook)):
-        header.held_out[f"{part}_{key}"] = {name: float(v) for name, v in zip(names, values)}
+    both = (("force_weights", weights), ("textbook_weights", textbook))
+    return {f"{part}_{key}": {name: float(v) for name, v in zip(names, values)} for key, values in both}

@@ -111,8 +111,8 @@ class WeightedSum(nn.Module):
         super().__init__()
         energies = [term for term in header.terms if has_energy(term)]
         vectors = [term for term in header.terms if not has_energy(term)]
-        self.energies = nn.ModuleList([_build(term, header) for term in energies])
-        self.vectors = nn.ModuleList([_build(term, header) for term in vectors])
+        self.energies = nn.ModuleList([term_module(term, header) for term in energies])
+        self.vectors = nn.ModuleList([term_module(term, header) for term in vectors])
         self.energy_weights = [term.weight for term in energies]
         self.vector_weights = [term.weight for term in vectors]
         self.cutoffs = [float(m.cutoff) for m in [*self.energies, *self.vectors]]
@@ -170,7 +170,8 @@ def has_energy(term):
     return not (isinstance(term, NetworkTerm) and term.network.head == "vector")
 
 
-def _build(term, header):
+def term_module(term, header):
+    """The torch module of a term, its weights not set."""
     names = symbols(header.species)
     if isinstance(term, CoulombTerm):
         box = None if header.box is None else np.array(header.box)

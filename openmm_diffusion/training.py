@@ -20,7 +20,7 @@ from .frames import Frames
 from .geometry import check_cutoff
 from .header import CoulombTerm, Header, NetworkTerm, WallTerm
 from .neighbours import neighbour_pairs
-from .pairtraining import fit_pair, report_weights
+from .pairtraining import fit_pair, weights_report
 from .processes import run_processes
 from .rdf import compute_rdf, rmsd, smear, split_half_error
 from .trainingset import check_devices, check_labels, divide, resampled, tensors
@@ -101,14 +101,12 @@ def _train_all(frames, config, output, resume, progress):
     training, _, _ = divide(frames, config.data)
     some = training[:: max(1, len(training) // 100)]
     values = spread(denoiser, some.positions, False if some.box is None else some.boxes, some.species)
-    denoiser.header.held_out.update(
-        spread_rms=float(np.sqrt(np.mean(values**2))), spread_largest=float(values.max()),
-        members=[member.header.held_out for member in found],
-    )  # fmt: skip
+    rms, largest = float(np.sqrt(np.mean(values**2))), float(values.max())
     log.info(
-        "spread of the members' forces on training frames: rms %.1f, largest %.1f kJ/mol/nm per particle",
-        denoiser.header.held_out["spread_rms"], values.max(),
-    )  # fmt: skip
+        "spread of the members' forces on training frames: rms %.1f, largest %.1f kJ/mol/nm per particle", rms, largest
+    )
+    members = [member.header.held_out for member in found]
+    denoiser = denoiser.with_held_out({"spread_rms": rms, "spread_largest": largest, "members": members})
     denoiser.save(output / "model.safetensors")
     return denoiser
 
@@ -134,7 +132,7 @@ def _train(frames, config, output, resume, progress, sample=None):
     else:
         denoiser = Denoiser(header)
         if config.pair is not None:
-            fit_pair(denoiser, training, config)
+            denoiser = fit_pair(denoiser, training, config)
         denoiser.save(fitted)
     if config.network is not None:
         denoiser = _add_network(denoiser, training, validation, config, output, resume, progress)
@@ -232,9 +230,11 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
         raise ModuleNotFoundError(
             f"training a network needs {error.name}: pip install 'openmm_diffusion[train]', or set network: null"
         ) from error
-    task, module, header = network_task(denoiser, training, validation, config)
+    task, term, module = network_task(denoiser, training, validation, config)
+    held_out = {}
     if config.target == "hybrid":
-        report_weights(header, "network", task.force_weights.tolist(), task.textbook_weights.tolist())
+        weights = task.force_weights.tolist(), task.textbook_weights.tolist()
+        held_out = weights_report(denoiser.header.species, "network", *weights)
     if config.training.devices == 1:
         result = train_network(task, output, resume, progress)
     else:
@@ -248,12 +248,13 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
             )
         log.warning("the network does not improve the held-out loss (%.4f): left out", result["held_out_loss"])
         return denoiser
-    header.held_out.update(network_loss=result["held_out_loss"], network_steps=result["steps"])
-    return denoiser.rebuilt(header.terms, [*denoiser.modules(), module])
+    held_out |= {"network_loss": result["held_out_loss"], "network_steps": result["steps"]}
+    other = denoiser.rebuilt([*denoiser.header.terms, term], [*denoiser.modules(), module])
+    return other.with_held_out(held_out)
 
 
 def network_task(denoiser, training, validation, config):
-    """A network not trained yet: its Lightning task, its module, and the header of the denoiser with it."""
+    """A network not trained yet: its Lightning task, its term, and its module, which the task trains."""
     from .forceloss import make_task
 
     torch.manual_seed(config.training.seed)
@@ -265,8 +266,7 @@ def network_task(denoiser, training, validation, config):
     term = NetworkTerm(
         sigma=config.sigma, sigmas=config.noise.sigmas, network=config.network, neighbours=max(neighbours, 1.0)
     )
-    header = denoiser.header.model_copy(update={"terms": [*denoiser.header.terms, term]})
-    alone = Denoiser(header.model_copy(update={"terms": [term]}))
+    alone = Denoiser(denoiser.header.model_copy(update={"terms": [term]}))
     # From zero: the pair potential is the starting point, and its held-out loss the one to beat.
     module = alone.modules()[0]
     torch.nn.init.zeros_(module.network.readout.weight)
@@ -274,7 +274,7 @@ def network_task(denoiser, training, validation, config):
         alone.model, denoiser.model, data, tensors(validation, denoiser, config, torch.float32), config,
         thermal_energy(training.temperature),
     )  # fmt: skip
-    return task, module, header
+    return task, term, module
 
 
 def train_in_processes(denoiser, training, validation, config, output, resume, progress):

@@ -54,7 +54,8 @@ def denoiser(*kinds, head="energy", sigma=0.005, seed=0):
     }
     header = Header(
         species=[3, 17], particles=[3] * 24 + [17] * 24, temperature=300.0, box=(2.526 * np.eye(3)).tolist(),
-        number_density=2.978, shortest_distances=[[0.3, 0.2], [0.2, 0.3]], terms=[terms[k] for k in terms if k in kinds],
+        number_density=2.978, shortest_distances=[[0.3, 0.2], [0.2, 0.3]],
+        terms=[terms[k] for k in terms if k in kinds],
     )  # fmt: skip
     torch.manual_seed(seed)
     made = Denoiser(header)
