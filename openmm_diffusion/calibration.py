@@ -49,9 +49,8 @@ def projections(denoiser, frames, sigma=None, draws=4, seed=1):
     x = torch.as_tensor(frames.positions, dtype=torch.float64)
     eps = draw_noise(x, NoiseConfig(sigma=sigma, draws=draws), torch.Generator().manual_seed(seed))
     products, squares = np.zeros(x.shape[:2]), np.zeros(x.shape[:2])
-    box = False if frames.box is None else frames.boxes
     for copy in eps:
-        force = denoiser.forces((x + sigma * copy).numpy(), box, frames.species)
+        _, force = denoiser.evaluated((x + sigma * copy).numpy(), frames.boxes, frames.species)
         products += (denoising_force(copy.numpy(), sigma, kT) * force).sum(-1) / len(eps)
         squares += (force * force).sum(-1) / len(eps)
     return products, squares

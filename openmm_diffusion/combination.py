@@ -120,12 +120,15 @@ def spread(denoiser, positions, box=None, species=None):
     parts = members(denoiser)
     if not parts:
         raise ValueError("the model is no ensemble: a spread needs members, see `ensemble` in the training's YAML")
-    return deviation([part.subset(["pair", "network"]) for part in parts], positions, box, species)
+    return deviation([part.subset(["pair", "network"]) for part in parts], positions, denoiser.box(box), species)
 
 
-def deviation(denoisers, positions, box=None, species=None):
-    """Standard deviation of several models' forces on each particle, shape (..., n_particles), kJ/mol/nm."""
-    forces = np.stack([denoiser.forces(positions, box, species) for denoiser in denoisers])
+def deviation(denoisers, positions, box, species=None):
+    """Standard deviation of several models' forces on each particle, shape (..., n_particles), kJ/mol/nm.
+
+    Arguments as `Denoiser.evaluated`: a box of None is no periodicity.
+    """
+    forces = np.stack([denoiser.evaluated(positions, box, species)[1] for denoiser in denoisers])
     return np.sqrt(forces.var(axis=0, ddof=1).sum(-1))
 
 

@@ -7,6 +7,7 @@ of the graph: a model that was trained anew is compiled already.
 """
 
 import hashlib
+import inspect
 import logging
 import os
 import platform
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 #: Names the directory that compiled forces are kept in; without it, the user's cache directory.
 CACHE = "OPENMM_DIFFUSION_CACHE"
+
+#: Source files, beside those of a model's terms, that energy and gradient are traced from.
+GRAPH = [f"{name}.py" for name in "compiled configuration geometry neighbours noise terms units".split()]
 
 #: From this number of pairs on, one core is slower than all: two cores need 20 us to share work.
 PAIRS_PER_THREAD = 4000
@@ -97,7 +101,7 @@ class CompiledForces:
         shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in weights.items()]
         text = [structure, shapes, species.tolist(), str(like.dtype), str(like.device), n_frames, sizes]
         text += [periodic, threads]
-        path = cache_directory() / f"{_digest(text)}.pt2"
+        path = cache_directory() / f"{_digest(text, sources(whole))}.pt2"
         with TRACING:
             if not _whole(path):
                 self._compile(path, whole, list(weights), n_frames, threads)
@@ -190,7 +194,22 @@ def _whole(path):
         return False
 
 
-def _digest(values):
+def sources(module):
+    """Source files that the graph of a module is made from, sorted: where one has changed, it is another graph.
+
+    Those of `GRAPH`, and those that the classes of the module's parts come from, wherever they are; libraries
+    are told by their versions.
+    """
+    package = Path(__file__).parent
+    files = {package / name for name in GRAPH}
+    for part in module.modules():
+        name = type(part).__module__
+        if name.partition(".")[0] not in ("torch", "e3nn"):
+            files.add(Path(inspect.getsourcefile(type(part))))
+    return sorted(files)
+
+
+def _digest(values, files):
     """Of everything that the compiled code depends on."""
     digest = hashlib.sha256()
     for value in values:
@@ -199,8 +218,8 @@ def _digest(values):
     if torch.cuda.is_available():
         machine.append(torch.cuda.get_device_name())
     digest.update(" ".join([torch.__version__, version("e3nn"), *machine]).encode())
-    for module in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(module.read_bytes())
+    for file in files:
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:32]
 
 

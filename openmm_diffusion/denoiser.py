@@ -157,7 +157,7 @@ class Denoiser:
         ValueError
             For shapes that disagree, NaN, unknown species, a cutoff over half the box.
         """
-        return self._evaluate(positions, box, species)[1]
+        return self.evaluated(positions, self.box(box), species)[1]
 
     def energy(self, positions, box=None, species=None):
         """Energy U_sigma, kJ/mol, shape (...); arguments as `forces`.
@@ -171,7 +171,7 @@ class Denoiser:
             raise TypeError(
                 "this model has a vector head, which predicts forces without any potential: there is no energy"
             )
-        return self._evaluate(positions, box, species)[0]
+        return self.evaluated(positions, self.box(box), species)[0]
 
     def denoised(self, positions, box=None, species=None):
         """D(y, sigma) = y + sigma^2 F(y) / kT: the mean clean configuration behind y, in the image of y (nm).
@@ -194,7 +194,15 @@ class Denoiser:
             )
         return torch.tensor([known[int(z)] for z in atomic_numbers], dtype=torch.int64)
 
-    def _evaluate(self, positions, box, species):
+    def box(self, given=None):
+        """The box (nm) that a user's argument `box` means: None is the training data's, False is no periodicity.
+
+        Below the functions that users call, a box has one meaning: None is no periodicity.
+        """
+        return self.header.box if given is None else None if given is False else given
+
+    def evaluated(self, positions, box, species=None):
+        """Energy (...) and forces (..., n_particles, 3): arguments as `forces`, but a box of None is no periodicity."""
         positions = np.asarray(bare(positions), dtype=np.float64)
         if positions.ndim < 2 or positions.shape[-1] != 3:
             raise ValueError(f"positions have shape {positions.shape}: give (..., n_particles, 3) in nm")
@@ -206,11 +214,9 @@ class Denoiser:
             raise ValueError(
                 f"species has {len(index)} entries for {positions.shape[-2]} particles: give one atomic number for each"
             )
-        if box is None:
-            box = self.header.box
         y = torch.as_tensor(positions.reshape(-1, *positions.shape[-2:]))
         boxes, model = None, self.model
-        if box is not None and box is not False:
+        if box is not None:
             boxes = torch.as_tensor(np.asarray(bare(box), dtype=np.float64))
             check_box(boxes)
             check_cutoff(self.cutoff, boxes, "the model's cutoff")

@@ -118,7 +118,7 @@ def learnt_forces(denoiser, frames):
     With noise, an antithetic pair of each frame; without, the frames as they are.
     """
     y = noised(frames, denoiser.sigma, draws=1) if denoiser.sigma > 0 else frames
-    forces = denoiser.subset(["pair", "network"]).forces(y.positions, False if y.box is None else y.boxes, y.species)
+    _, forces = denoiser.subset(["pair", "network"]).evaluated(y.positions, y.boxes, y.species)
     return Frames(y.positions, y.species, y.box, y.temperature, forces, y.replica)
 
 
@@ -179,8 +179,7 @@ def _correction(pair, labelled, denoiser, start):
         boxes = torch.as_tensor(labelled.boxes)
         positions = wrap(positions, boxes.unsqueeze(1))
     if start:
-        box = False if boxes is None else labelled.boxes
-        known = torch.as_tensor(start.forces(labelled.positions, box, labelled.species))
+        known = torch.as_tensor(start.evaluated(labelled.positions, labelled.boxes, labelled.species)[1])
     moments = labelled_moments(
         pair, positions, known, torch.as_tensor(labelled.forces), boxes, denoiser.species_index(labelled.species),
         thermal_energy(labelled.temperature),

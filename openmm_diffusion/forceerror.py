@@ -58,7 +58,7 @@ def compare_forces(denoiser, frames, distances):
     if not frames.labelled.any():
         return None
     frames = frames[frames.labelled]
-    forces = denoiser.forces(frames.positions, False if frames.box is None else frames.boxes, frames.species)
+    _, forces = denoiser.evaluated(frames.positions, frames.boxes, frames.species)
     everything = np.ones(frames.positions.shape[:2], dtype=bool)
     groups = {name: everything & mask for name, mask in species_groups(frames).items()}
     if contact_pairs(distances):

@@ -135,7 +135,7 @@ class SpreadWatch:
         return {"steps": steps, "periodic": False, "include": ["positions"]}
 
     def report(self, simulation, state):
-        box = False
+        box = None
         if simulation.system.usesPeriodicBoundaryConditions():
             box = state.getPeriodicBoxVectors(asNumpy=True)._value
         positions = state.getPositions(asNumpy=True)._value.reshape(-1, len(self.species), 3)

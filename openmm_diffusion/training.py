@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import yaml
 
-from .combination import ensemble, spread
+from .combination import deviation, ensemble, members
 from .config import read_config
 from .denoiser import Denoiser
 from .frames import Frames
@@ -100,13 +100,15 @@ def _train_all(frames, config, output, resume, progress):
     denoiser = ensemble(found)
     training, _, _ = divide(frames, config.data)
     some = training[:: max(1, len(training) // 100)]
-    values = spread(denoiser, some.positions, False if some.box is None else some.boxes, some.species)
+    values = deviation(
+        [part.subset(["pair", "network"]) for part in members(denoiser)], some.positions, some.boxes, some.species
+    )
     rms, largest = float(np.sqrt(np.mean(values**2))), float(values.max())
     log.info(
         "spread of the members' forces on training frames: rms %.1f, largest %.1f kJ/mol/nm per particle", rms, largest
     )
-    members = [member.header.held_out for member in found]
-    denoiser = denoiser.with_held_out({"spread_rms": rms, "spread_largest": largest, "members": members})
+    fits = [member.header.held_out for member in found]
+    denoiser = denoiser.with_held_out({"spread_rms": rms, "spread_largest": largest, "members": fits})
     denoiser.save(output / "model.safetensors")
     return denoiser
 

@@ -1,5 +1,6 @@
 """The compiled force: the same forces as without compiling, at every step, and no capacity that is silently passed."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -132,6 +133,22 @@ def test_two_threads_may_compile_at_once(tmp_path, monkeypatch):
         energies = list(pool.map(energy, range(2)))
     assert energies[0] == energies[1] == energy(0)
     assert len(list(tmp_path.glob("*.pt2"))) == 1
+
+
+def test_a_graph_is_known_by_the_sources_that_it_is_made_from(tmp_path, monkeypatch):
+    """An edit of an energy asks for another graph, an edit of a picture does not."""
+    (tmp_path / "softcore.py").write_text("import torch\n\n\nclass Softcore(torch.nn.Module):\n    power = 6\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    from softcore import Softcore
+
+    files = compiled.sources(torch.nn.ModuleList([licl_denoiser().model, Softcore()]))
+    names = {path.name for path in files}
+    assert {inspect.getsourcefile(type(part)) for part in licl_denoiser().modules()} <= set(map(str, files))
+    assert "figures.py" not in names and "softcore.py" in names
+    before = compiled._digest(["same"], files)
+    assert compiled._digest(["same"], files) == before
+    (tmp_path / "softcore.py").write_text("import torch\n\n\nclass Softcore(torch.nn.Module):\n    power = 9\n")
+    assert compiled._digest(["same"], files) != before
 
 
 @pytest.mark.parametrize("head", ["energy", "vector"])
