@@ -145,7 +145,7 @@ def work(connection, copies, args):
         from openmm import app, unit
 
         from openmm_diffusion import Denoiser, Frames
-        from openmm_diffusion.neighbours import neighbour_pairs
+        from openmm_diffusion.space.neighbours import neighbour_pairs
         from openmm_diffusion.systems import create_system
 
         torch.set_num_threads(args.threads)

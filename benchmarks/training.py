@@ -48,7 +48,8 @@ def pair_fits(frames):
 
 def network_task(frames, config):
     """The task that `train` would hand to Lightning."""
-    from openmm_diffusion import loop, train
+    from openmm_diffusion import train
+    from openmm_diffusion.learning.network import loop
 
     class Captured(Exception):
         pass
@@ -96,9 +97,9 @@ def step_parts(task, rounds):
     """Median CPU time of a step and of its parts, s."""
     import torch
 
-    from openmm_diffusion.configuration import configuration
+    from openmm_diffusion.model.sum import energy_and_forces
     from openmm_diffusion.noise import draw_noise, draw_sigmas
-    from openmm_diffusion.terms import energy_and_forces
+    from openmm_diffusion.space.batch import configuration
 
     noise, generator = task.config.noise, torch.Generator().manual_seed(0)
     frames = task.sets["training"].at(torch.arange(task.config.training.batch) * 7)
@@ -131,7 +132,7 @@ def step_parts(task, rounds):
 
 def lightning_times(task, twin):
     """CPU time of steps under Lightning and of checks of the held-out loss, s; a bare step of `twin` after each."""
-    from openmm_diffusion.loop import train_network
+    from openmm_diffusion.learning.network.loop import train_network
 
     bare, _ = bare_steps(twin)
     times, bare_times, checks, last = [], [], {}, [None]
@@ -165,7 +166,7 @@ def measure(config, rounds):
 
     torch.set_num_threads(1)
     from openmm_diffusion import Frames
-    from openmm_diffusion.config import read_config
+    from openmm_diffusion.learning.config import read_config
 
     for name in ("lightning.pytorch", "openmm_diffusion"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -2,13 +2,13 @@
 
 import torch  # noqa: F401 - before OpenMM: openmm-torch's plugins load only where torch's libraries are
 
-from .denoiser import Denoiser
-from .evaluate import evaluate
-from .force import DiffusionForce
-from .frames import Frames
-from .rdf import compute_rdf
-from .simulation import simulate
-from .systems import create_system
-from .training import train
+from .analysis.rdf import compute_rdf
+from .data.frames import Frames
+from .evaluation.report import evaluate
+from .forces.diffusionforce import DiffusionForce
+from .learning.training import train
+from .model.denoiser import Denoiser
+from .simulation.langevin import simulate
+from .systems.system import create_system
 
 __all__ = ["Denoiser", "DiffusionForce", "Frames", "compute_rdf", "create_system", "evaluate", "simulate", "train"]

@@ -25,10 +25,10 @@ def train(
     resume: Resume = False,
 ):
     """Learn a denoiser from configurations: writes model.safetensors, log and loss picture."""
-    from .config import read_config
+    from .data.frames import Frames
     from .figures import loss_figure
-    from .frames import Frames
-    from .training import train as run
+    from .learning.config import read_config
+    from .learning.training import train as run
 
     settings = read_config(config)
     given = None if frames is None else Frames.load(frames, settings.data.temperature)
@@ -59,9 +59,9 @@ def simulate(
     resume: Resume = False,
 ):
     """Run Langevin dynamics under a model, from random places."""
-    from .config import read_yaml, validated
-    from .simulation import SimulationConfig
-    from .simulation import simulate as run
+    from .learning.config import read_yaml, validated
+    from .simulation.langevin import SimulationConfig
+    from .simulation.langevin import simulate as run
 
     given = dict(
         duration=duration, timestep=timestep, interval=interval, temperature=temperature, edge=edge, molarity=molarity,
@@ -85,11 +85,11 @@ def evaluate(
     temperature: Annotated[Optional[float], typer.Option(help="K, of frames that do not say")] = None,
 ):
     """Compare a model with frames: structure, forces, calibration, held-out loss; evaluation.csv and evaluation.png."""
-    from .denoiser import Denoiser
-    from .evaluate import evaluate as run
-    from .evaluate import readable, write
+    from .data.frames import Frames
+    from .evaluation.report import evaluate as run
+    from .evaluation.report import readable, write
     from .figures import evaluation_figure, rdf_figure
-    from .frames import Frames
+    from .model.denoiser import Denoiser
 
     denoiser = Denoiser.load(model)
     result = run(denoiser, Frames.load(frames, temperature), trajectory or [], top, discard, interval)
@@ -112,10 +112,10 @@ def refine(
     resume: Resume = False,
 ):
     """Give the pair part the relative populations of the data: MD, then a step."""
-    from .config import read_yaml, validated
-    from .frames import Frames
-    from .refine import RefineConfig
-    from .refine import refine as run
+    from .data.frames import Frames
+    from .learning.config import read_yaml, validated
+    from .workflows.refine import RefineConfig
+    from .workflows.refine import refine as run
 
     settings = read_yaml(config) if config else {}
     if iterations is not None:
@@ -132,8 +132,8 @@ def combine(
     extrapolate: Annotated[bool, typer.Option(help="To no noise, from different noise levels.")] = False,
 ):
     """One model from several: the mean of an ensemble, or an extrapolation of noise levels to none (Richardson)."""
-    from .combination import ensemble, extrapolated
-    from .denoiser import Denoiser
+    from .model.combination import ensemble, extrapolated
+    from .model.denoiser import Denoiser
 
     if output.suffix != ".safetensors":
         raise ValueError(f"output is {output}: give a name that ends in .safetensors")
@@ -154,8 +154,8 @@ def export(
     format: Annotated[str, typer.Option(help="native (pair potentials) or torchscript")] = "native",
 ):
     """Write a model for scripts that do without this package: System XML, topology, and curves or TorchScript."""
-    from .export import export as run
-    from .export import read_pdb
+    from .workflows.export import export as run
+    from .workflows.export import read_pdb
 
     topology, positions = (None, None) if top is None else read_pdb(top)
     run(model, topology, output, format=format, positions=positions)
@@ -171,11 +171,11 @@ def distil(
     temperature: Annotated[Optional[float], typer.Option(help="K, of frames that do not say")] = None,
 ):
     """Fit the best pair potential to a model's learnt force, and say what is lost: model, table and picture."""
-    from .distillation import distil as run
-    from .distillation import write
-    from .evaluate import readable
+    from .data.frames import Frames
+    from .evaluation.report import readable
     from .figures import distillation_figure
-    from .frames import Frames
+    from .workflows.distillation import distil as run
+    from .workflows.distillation import write
 
     result = run(model, Frames.load(frames, temperature), cutoff=cutoff)
     write(result, output)
@@ -196,9 +196,9 @@ def rdf(
     bin_width: Annotated[float, typer.Option(help="nm")] = 0.01,
 ):
     """g(r) of every pair of species, with error bars: rdf.csv and rdf.png."""
+    from .analysis.rdf import compute_rdf
+    from .data.frames import Frames
     from .figures import simple_rdf_figure
-    from .frames import Frames
-    from .rdf import compute_rdf
 
     # The temperature of the ensemble plays no part in a g(r).
     frames = Frames.from_trajectory(list(trajectory), top=top, select=select, temperature=300)
@@ -216,9 +216,9 @@ def generate(
     resume: Resume = False,
 ):
     """Make LiCl data: all-atom runs in OpenMM, kept as frames of the ions with their forces."""
-    from .config import read_yaml, validated
-    from .generate import GenerateConfig
-    from .generate import generate as run
+    from .learning.config import read_yaml, validated
+    from .simulation.generation import GenerateConfig
+    from .simulation.generation import generate as run
 
     def progress(number, frames, ns_per_day):
         typer.echo(f"run {number}: {frames} frames, {ns_per_day:.1f} ns/day")
@@ -246,9 +246,9 @@ def benchmark(
     timestep: Annotated[Optional[float], typer.Option(help="ps [0.004]")] = None,
 ):
     """Measure speed, memory and accuracy of every way to run a model in OpenMM: benchmark.csv, .yaml and .png."""
-    from .benchmark import BenchmarkConfig
-    from .benchmark import benchmark as run
-    from .config import validated
+    from .learning.config import validated
+    from .workflows.benchmark.run import BenchmarkConfig
+    from .workflows.benchmark.run import benchmark as run
 
     given = dict(
         paths=paths or None, replicas=replicas or None, nequip=nequip, platform=platform, threads=threads,

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from openmm_diffusion.denoiser import Denoiser
-from openmm_diffusion.frames import Frames
-from openmm_diffusion.header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
-from openmm_diffusion.network import NetworkConfig
+from openmm_diffusion.data.frames import Frames
+from openmm_diffusion.energies.messagepassing import NetworkConfig
+from openmm_diffusion.model.denoiser import Denoiser
+from openmm_diffusion.model.header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
 
 LI, CL = 3, 17
 LICL = Path(__file__).parents[1] / "examples" / "licl" / "licl.npz"

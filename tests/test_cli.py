@@ -1,15 +1,8 @@
 """The command line, as a tired user types it: one sentence for every mistake, no traceback."""
 
-import subprocess
-import sys
-
 import pytest
 import yaml
-
-
-def run(*arguments):
-    command = [sys.executable, "-m", "openmm_diffusion", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+from commandline import run
 
 
 def config(tmp_path, **changes):

@@ -6,7 +6,7 @@ import pytest
 from test_paper import PAPER, script
 
 from openmm_diffusion import Denoiser, Frames
-from openmm_diffusion.guard import closest_allowed
+from openmm_diffusion.simulation.guard import closest_allowed
 
 BUNDLED = PAPER.parent / "licl" / "licl.npz"
 NAME = "03_five_arms"

@@ -122,7 +122,7 @@ def test_runs_that_the_guard_stops_are_results(monkeypatch, tmp_path):
     import long_runs
 
     from openmm_diffusion import Denoiser
-    from openmm_diffusion.guard import SimulationStopped
+    from openmm_diffusion.simulation.guard import SimulationStopped
 
     calls = []
 

@@ -18,12 +18,12 @@ import numpy as np
 import pandas
 
 from openmm_diffusion import Denoiser, Frames, compute_rdf, train
-from openmm_diffusion.combination import extrapolated, half_step
-from openmm_diffusion.evaluate import first_peak, kept_apart
-from openmm_diffusion.guard import SimulationStopped
-from openmm_diffusion.rdf import rebin, rmsd
-from openmm_diffusion.refine import RefineConfig, refine
-from openmm_diffusion.sampling import SamplingConfig, sample_ensemble
+from openmm_diffusion.analysis.rdf import rebin, rmsd
+from openmm_diffusion.evaluation.report import first_peak, kept_apart
+from openmm_diffusion.model.combination import extrapolated, half_step
+from openmm_diffusion.simulation.guard import SimulationStopped
+from openmm_diffusion.simulation.sampling import SamplingConfig, sample_ensemble
+from openmm_diffusion.workflows.refine import RefineConfig, refine
 
 SAMPLING = SamplingConfig(runs=8, duration=210, discard=10, interval=0.5)
 NETWORK = {"cutoff": 0.6, "lmax": 1, "features": 8, "layers": 2}

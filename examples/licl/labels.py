@@ -22,10 +22,16 @@ import pandas
 import torch
 
 from openmm_diffusion import Denoiser, Frames
-from openmm_diffusion.forcematching import fit_labelled, label_residual, labelled_moments, mixed, textbook_weights
-from openmm_diffusion.header import CoulombTerm, Header
-from openmm_diffusion.pair import PairConfig, SplinePair
-from openmm_diffusion.scorematching import fit
+from openmm_diffusion.energies.pair import PairConfig, SplinePair
+from openmm_diffusion.learning.linear.forcematching import (
+    fit_labelled,
+    label_residual,
+    labelled_moments,
+    mixed,
+    textbook_weights,
+)
+from openmm_diffusion.learning.linear.scorematching import fit
+from openmm_diffusion.model.header import CoulombTerm, Header
 from openmm_diffusion.units import ANGSTROM, ELECTRONVOLT, symbols, thermal_energy
 
 matplotlib.use("Agg")

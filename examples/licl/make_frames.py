@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openmm_diffusion.frames import Frames
+from openmm_diffusion.data.frames import Frames
 
 N_FRAMES, N_LABELLED = 2000, 400
 

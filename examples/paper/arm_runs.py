@@ -6,7 +6,7 @@ import torch
 from openmm import unit
 
 from openmm_diffusion import Frames, create_system
-from openmm_diffusion.neighbours import neighbour_pairs
+from openmm_diffusion.space.neighbours import neighbour_pairs
 from openmm_diffusion.systems import training_topology
 
 TIMESTEP, INTERVAL, FRICTION = 0.005, 0.5, 2.0  # ps, ps, 1/ps

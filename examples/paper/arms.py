@@ -9,11 +9,11 @@ from arm_runs import Copies, closer
 from licl import COULOMB
 
 from openmm_diffusion import Denoiser, Frames, compute_rdf, train
-from openmm_diffusion.guard import closest_allowed
-from openmm_diffusion.header import WallTerm
-from openmm_diffusion.prior import WallConfig
-from openmm_diffusion.rdf import rmsd, smear
-from openmm_diffusion.structure import rmsd_error
+from openmm_diffusion.analysis.rdf import rmsd, smear
+from openmm_diffusion.analysis.structure import rmsd_error
+from openmm_diffusion.energies.coulomb import WallConfig
+from openmm_diffusion.model.header import WallTerm
+from openmm_diffusion.simulation.guard import closest_allowed
 from openmm_diffusion.units import ANGSTROM, ELECTRONVOLT
 
 #: Published noise of force labels per component, kJ/mol/nm: 0.349 eV/Angstrom on Li, 0.249 on Cl.

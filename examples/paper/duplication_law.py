@@ -13,7 +13,7 @@ import pandas
 from scipy.optimize import nnls
 from scipy.stats import chi2
 
-from openmm_diffusion.resampling import jackknife
+from openmm_diffusion.analysis.resampling import jackknife
 
 #: Noise levels (nm) up to which exact score matching on a few draws stands for all draws of LiCl: at 0.265 Angstrom
 #: it is three times noisier, in squares, than what many labels tend to.

@@ -17,9 +17,9 @@ less where the potential is stiff, and only a part of that is between the draws 
 import numpy as np
 import torch
 
-from openmm_diffusion.configuration import configuration
+from openmm_diffusion.learning.linear.scorematching import design, moments, penalised
 from openmm_diffusion.noise import NoiseConfig, draw_noise
-from openmm_diffusion.scorematching import design, moments, penalised
+from openmm_diffusion.space.batch import configuration
 from openmm_diffusion.units import thermal_energy
 
 

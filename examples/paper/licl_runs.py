@@ -10,10 +10,10 @@ from licl_levels import level_config
 from sigma_learners import learn, rms
 
 from openmm_diffusion import Frames, compute_rdf
-from openmm_diffusion.guard import SimulationStopped
-from openmm_diffusion.rdf import rmsd, smear, split_half_error
-from openmm_diffusion.sampling import SamplingConfig, sample_ensemble
-from openmm_diffusion.structure import rmsd_error
+from openmm_diffusion.analysis.rdf import rmsd, smear, split_half_error
+from openmm_diffusion.analysis.structure import rmsd_error
+from openmm_diffusion.simulation.guard import SimulationStopped
+from openmm_diffusion.simulation.sampling import SamplingConfig, sample_ensemble
 
 #: Of every g(r), nm; of every run, ps.
 R_RANGE, TIME_STEP = (0.2, 1.0), 0.005

@@ -7,7 +7,7 @@ from openmm import unit
 from verdicts import mean_error
 
 from openmm_diffusion import DiffusionForce, create_system
-from openmm_diffusion.dynamics import energy_drift
+from openmm_diffusion.analysis.dynamics import energy_drift
 from openmm_diffusion.units import BOLTZMANN, thermal_energy
 
 #: Between samples, and the beginning of a run that its fluctuation is read from, ps.

@@ -6,9 +6,9 @@ import numpy as np
 import openmm
 from openmm import unit
 
+from openmm_diffusion.analysis.rdf import smear
+from openmm_diffusion.analysis.resampling import jackknife
 from openmm_diffusion.noise import force_from_denoised, scale
-from openmm_diffusion.rdf import smear
-from openmm_diffusion.resampling import jackknife
 from openmm_diffusion.units import thermal_energy
 
 DATA, WRONG = 300.0, 293.15  # K; 0.0252617 eV is kT at the second

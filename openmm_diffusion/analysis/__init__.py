@@ -1,0 +1,1 @@
+"""What configurations and trajectories say, with error bars."""

@@ -1,0 +1,1 @@
+"""Equilibrium configurations: what they are, and how they are read from files."""

@@ -1,0 +1,300 @@
+"""Equilibrium configurations of one system at one temperature: what a denoiser learns from."""
+
+import hashlib
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import torch
+from openmm import app, unit
+
+from ..space.boxes import minimum_image
+from ..units import kelvin
+from .checks import checked_box, checked_forces, checked_positions, checked_replica, checked_species
+from .readers import read_frames, read_trajectory
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Frames:
+    """Equilibrium configurations of one system at one temperature.
+
+    Parameters
+    ----------
+    positions : array or Quantity, shape (n_frames, n_particles, 3), nm
+        Wrapped into the box or not.  Kept as float32.
+    species : array, shape (n_particles,), dtype int
+        Atomic numbers.  Kept as int64.
+    box : array or Quantity, shape (3, 3) or (n_frames, 3, 3), nm, or None
+        Box vectors as rows, in OpenMM's reduced form; None: no periodicity.  Kept as float64.
+    temperature : float or Quantity, K
+    forces : array or Quantity, shape (n_frames, n_particles, 3), kJ/mol/nm, optional
+        Labels, where there are any: a frame without them is NaN throughout.  Kept as
+        float32, or as None if no frame has any.
+    replica : array, shape (n_frames,), dtype int, optional
+        Which independent run a frame comes from; all 0 if not given.  Frames of one
+        replica are taken to be in order of time.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit each other or describe no configuration.
+
+    Examples
+    --------
+    >>> frames = Frames(np.zeros((5, 2, 3)), [3, 17], 2.0 * np.eye(3), 300 * unit.kelvin)
+    >>> len(frames), frames.symbols, len(frames[1:3])
+    (5, ['Li', 'Cl'], 2)
+    """
+
+    positions: np.ndarray
+    species: np.ndarray
+    box: np.ndarray | None
+    temperature: float
+    forces: np.ndarray | None = None
+    replica: np.ndarray | None = None
+
+    def __post_init__(self):
+        positions = checked_positions(self.positions)
+        n_frames = len(positions)
+        fields = {
+            "positions": positions,
+            "species": checked_species(self.species, positions.shape[1]),
+            "box": None if self.box is None else checked_box(self.box, n_frames),
+            "temperature": kelvin(self.temperature),
+            "forces": None if self.forces is None else checked_forces(self.forces, positions.shape),
+            "replica": checked_replica(self.replica, n_frames),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def load(cls, path, temperature=None):
+        """Frames from a file: native npz, NequIP's npz or extended XYZ; see `readers.read_frames`.
+
+        Parameters
+        ----------
+        path : path-like
+        temperature : float or Quantity, K, optional
+            Needed where the file does not give one.
+        """
+        fields = read_frames(path)
+        stored = fields.pop("temperature")
+        stored = np.unique([] if stored is None else stored)
+        if temperature is None:
+            if len(stored) == 0:
+                raise ValueError(f"{path} gives no temperature: pass the temperature of its ensemble in K")
+            if len(stored) > 1:
+                raise ValueError(
+                    f"{path} gives temperatures from {stored[0]:g} to {stored[-1]:g} K: "
+                    "pass the one temperature of its ensemble in K"
+                )
+            temperature = stored[0]
+        elif len(stored) == 1 and abs(kelvin(temperature) - stored[0]) > 1e-4 * abs(stored[0]):
+            raise ValueError(
+                f"temperature is {kelvin(temperature):g} K, but {path} gives {stored[0]:g} K: "
+                "leave the argument out, or correct the file"
+            )
+        return cls(temperature=temperature, **fields)
+
+    @classmethod
+    def from_trajectory(cls, trajectory, top=None, select="all", temperature=None, stride=1, replica=0):
+        """Frames from a trajectory in any format that mdtraj reads.
+
+        Parameters
+        ----------
+        trajectory : path-like or list of path-like
+            Of a list, each file is taken as an independent run, with a replica number of its own.
+        top : path-like or mdtraj Topology, optional
+            What the atoms are; needed by formats that do not say.
+        select : str
+            Atoms to keep, in mdtraj's selection language: "name LI or name CL".
+        temperature : float or Quantity, K
+            Of the ensemble that was simulated; trajectories do not hold it.
+        stride : int
+            Keep every stride-th frame.
+        replica : int
+            Number of the (first) independent run.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+        """
+        if temperature is None:
+            raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
+        if stride < 1:
+            raise ValueError(f"stride is {stride} frames: give a positive whole number")
+        paths = [trajectory] if isinstance(trajectory, (str, os.PathLike)) else list(trajectory)
+        if not paths:
+            raise ValueError("trajectory is an empty list: give at least one file")
+        runs = [cls(temperature=temperature, **read_trajectory(path, top, select, stride)) for path in paths]
+        frames = cls.concatenate(runs) if len(runs) > 1 else runs[0]
+        return cls(frames.positions, frames.species, frames.box, temperature, None, frames.replica + replica)
+
+    @classmethod
+    def concatenate(cls, parts):
+        """The frames of several sets of one system, their replicas renumbered from 0 so that they stay distinct."""
+        parts = list(parts)
+        if not parts:
+            raise ValueError("parts is an empty list: give at least one set of frames")
+        first, replicas, offset = parts[0], [], 0
+        for number, part in enumerate(parts):
+            if not np.array_equal(part.species, first.species):
+                raise ValueError(f"parts[{number}] has other species than parts[0]: join frames of one system only")
+            if abs(part.temperature - first.temperature) > 1e-4 * first.temperature:
+                raise ValueError(
+                    f"parts[{number}] is at {part.temperature:g} K, parts[0] at {first.temperature:g} K: "
+                    "join frames of one ensemble only"
+                )
+            if (part.box is None) != (first.box is None):
+                raise ValueError(f"only one of parts[0] and parts[{number}] is periodic: give both a box, or neither")
+            values, inverse = np.unique(part.replica, return_inverse=True)
+            replicas.append(inverse + offset)
+            offset += len(values)
+        box, forces = first.box, None
+        if any(not np.array_equal(part.box, box) for part in parts) or np.ndim(box) == 3:
+            box = np.concatenate([part.boxes for part in parts])
+        if any(part.forces is not None for part in parts):
+            forces = np.concatenate(
+                [np.full_like(part.positions, np.nan) if part.forces is None else part.forces for part in parts]
+            )
+        positions = np.concatenate([part.positions for part in parts])
+        return cls(positions, first.species, box, first.temperature, forces, np.concatenate(replicas))
+
+    def save(self, path):
+        """Write the native npz file, compressed; an interrupted write leaves no half file under this name."""
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise ValueError(f"path is {path}: give a name that ends in .npz")
+        names = {"species": "atomic_numbers"}
+        arrays = {names.get(name, name): value for name, value in vars(self).items() if value is not None}
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                np.savez_compressed(file, **arrays)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def topology(self):
+        """OpenMM Topology: each particle a residue of its own, named by its element; box of the first frame."""
+        topology = app.Topology()
+        chain = topology.addChain()
+        for number in self.species:
+            element = app.Element.getByAtomicNumber(int(number))
+            residue = topology.addResidue(element.symbol.upper(), chain)
+            topology.addAtom(element.symbol.upper(), element, residue)
+        if self.box is not None:
+            topology.setPeriodicBoxVectors(self.boxes[0] * unit.nanometer)
+        return topology
+
+    def to_mdtraj(self):
+        """mdtraj Trajectory of all frames, in nm, with the box where there is one."""
+        trajectory = mdtraj.Trajectory(self.positions, mdtraj.Topology.from_openmm(self.topology()))
+        trajectory.unitcell_vectors = self.boxes
+        return trajectory
+
+    def split(self, fraction, seed=0):
+        """Two sets that are as independent as the data allow: (rest, held_out).
+
+        Neighbouring frames of a run are correlated, so a random choice of frames would
+        put near copies of the held-out ones into the rest.  With several replicas,
+        whole replicas are held out; with one, its last contiguous stretch.
+
+        Parameters
+        ----------
+        fraction : float
+            Of the frames that should be held out, 0 to 1; met as closely as whole replicas allow.
+        seed : int
+            Chooses the replicas; has no effect with one replica.
+
+        Returns
+        -------
+        rest, held_out : Frames
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction is {fraction:g}: give the held-out part as a number between 0 and 1")
+        if len(self) < 2:
+            raise ValueError("one frame cannot be split: give at least two frames")
+        replicas, counts = np.unique(self.replica, return_counts=True)
+        if len(replicas) == 1:
+            n_held_out = min(max(round(fraction * len(self)), 1), len(self) - 1)
+            return self[:-n_held_out], self[-n_held_out:]
+        order = np.random.default_rng(seed).permutation(len(replicas))
+        excess = np.cumsum(counts[order])[:-1] - fraction * len(self)
+        held_out = np.isin(self.replica, replicas[order[: np.abs(excess).argmin() + 1]])
+        return self[~held_out], self[held_out]
+
+    def shortest_distances(self):
+        """The shortest distance of each pair of species over all frames.
+
+        Returns
+        -------
+        dict of (int, int) to float
+            From a sorted pair of atomic numbers to nm.  In a triclinic box exact up to half its
+            smallest diagonal element; pairs of species that no two particles form are left out.
+        """
+        first, second = np.triu_indices(len(self.species), k=1)
+        nearest = torch.full((len(first),), torch.inf, dtype=torch.float64)
+        # About 50 MB of pair vectors at a time.
+        step = max(1, 2_000_000 // max(1, len(first)))
+        for start in range(0, len(self), step):
+            positions = torch.from_numpy(self.positions[start : start + step]).double()
+            box = self.box if self.box is None or self.box.ndim == 2 else self.box[start : start + step, None]
+            vectors = positions[:, second] - positions[:, first]
+            vectors = minimum_image(vectors, None if box is None else torch.from_numpy(box))
+            nearest = torch.minimum(nearest, vectors.norm(dim=-1).amin(0))
+        pairs = np.sort(np.stack([self.species[first], self.species[second]], axis=1), axis=1)
+        return {
+            (int(low), int(high)): float(nearest[(pairs == (low, high)).all(1)].min())
+            for low, high in np.unique(pairs, axis=0)
+        }
+
+    def digest(self):
+        """First 16 hexadecimal characters of the SHA-256 of positions, species, box and temperature."""
+        box = np.zeros(0) if self.box is None else self.box
+        arrays = (("<f4", self.positions), ("<i8", self.species), ("<f8", box), ("<f8", self.temperature))
+        digest = hashlib.sha256()
+        for dtype, array in arrays:
+            array = np.ascontiguousarray(array, dtype=dtype)
+            digest.update(f"{array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def symbols(self):
+        """Element symbols, list of str, one for each particle."""
+        return [app.Element.getByAtomicNumber(int(number)).symbol for number in self.species]
+
+    @property
+    def boxes(self):
+        """Box vectors of each frame, shape (n_frames, 3, 3), nm; None without periodicity."""
+        return None if self.box is None else np.array(np.broadcast_to(self.box, (len(self), 3, 3)))
+
+    @property
+    def labelled(self):
+        """Which frames have forces, shape (n_frames,), dtype bool."""
+        return np.zeros(len(self), dtype=bool) if self.forces is None else ~np.isnan(self.forces[:, 0, 0])
+
+    @property
+    def number_density(self):
+        """Particles per nm^3, mean over frames; None without a box."""
+        return None if self.box is None else float(np.mean(len(self.species) / np.linalg.det(self.boxes)))
+
+    def __len__(self):
+        return len(self.positions)
+
+    def __getitem__(self, index):
+        """The frames of an index, a slice, a mask or an array of indices, always as Frames."""
+        chosen = np.atleast_1d(np.arange(len(self))[index])
+        box = self.box[chosen] if self.box is not None and self.box.ndim == 3 else self.box
+        forces = None if self.forces is None else self.forces[chosen]
+        return Frames(self.positions[chosen], self.species, box, self.temperature, forces, self.replica[chosen])
+
+    def __repr__(self):
+        species = ", ".join(f"{count} {symbol}" for symbol, count in Counter(self.symbols).items())
+        return (
+            f"Frames({len(self)} frames of {species}, {self.temperature:g} K, "
+            f"{len(np.unique(self.replica))} replicas, {self.labelled.sum()} frames with forces)"
+        )

@@ -1,0 +1,1 @@
+"""The energies that a model can be a sum of, one file each."""

@@ -1,0 +1,1 @@
+"""A model against frames: what is right, what is not, by how much."""

@@ -1,0 +1,246 @@
+"""A model against frames: structure, forces, calibration and held-out loss, as one table."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+from ..analysis.structure import ERRORS, compare_rdf, first_minima, first_peak, noised, structure_rows
+from ..data.frames import Frames
+from ..model.denoiser import Denoiser
+from .calibration import DIVERGENCE_SIGMA, calibration, explained_variance, projections, slope
+from .forces import ForceComparison, compare_forces, contact_pairs, force_rows, noise_rows
+
+__all__ = ["Evaluation", "calibration", "compare_rdf", "evaluate", "first_peak", "kept_apart", "noised", "write"]
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ["quantity", "of", "curve", "unit", "value", "error"]
+#: Explained fraction of the labels below which their noise may be most of the force error.
+NOISY_LABELS = 0.5
+
+
+@dataclass
+class Evaluation:
+    """Tables of an evaluation; lengths in nm.
+
+    Attributes
+    ----------
+    errors : DataFrame
+        One row per pair, RMSD of g(r): `learning`, MD under the model from the noised frames;
+        `smoothing`, the noised from the clean frames; `reference`, one half of the reference
+        frames from the other; `total`, MD from the clean frames.  Standard errors in columns
+        `learning_error`, `smoothing_error` and `total_error`.
+    rdf : DataFrame
+        The curves: clean, noised and model, each with its error.
+    peaks : DataFrame
+        Position and height of the first and second peak of each curve.
+    table : DataFrame
+        Everything, one number per row: quantity, of, curve, unit, value, error.
+    calibration : tuple of float
+        Slope of denoising targets on forces, and its standard error; 1 for a right scale.
+    comparison : ForceComparison or None
+        Forces beside labels.
+    pair_scale : float or None
+        Factor by which training undid the shrinkage of the pair part, chosen on its own frames.
+    notes : list of str
+        Sentences without which the numbers would mislead.
+    """
+
+    errors: pandas.DataFrame
+    rdf: pandas.DataFrame
+    peaks: pandas.DataFrame
+    table: pandas.DataFrame
+    calibration: tuple | None
+    comparison: ForceComparison | None = None
+    pair_scale: float | None = None
+    notes: list = field(default_factory=list)
+
+    @property
+    def forces(self):
+        """Root mean square force error by group, and of the "labels" (kJ/mol/nm); None without labels."""
+        return None if self.comparison is None else self.comparison.rms()
+
+
+def evaluate(model, frames, trajectories=(), topology=None, discard=5.0, interval=None):
+    """Compare a model with frames, and the MD under it with their g(r).
+
+    Of the very frames that the model was trained on, only those that training kept
+    apart are used.
+
+    Parameters
+    ----------
+    model : path or Denoiser
+    frames : Frames
+    trajectories : list of path
+        Independent runs under the model; without any, only calibration and forces.
+    topology : path, optional
+        Of the trajectories (PDB).
+    discard : float, ps
+        Start of each run to leave out; needs `interval`.
+    interval : float, ps
+        Between saved frames.
+
+    Returns
+    -------
+    Evaluation
+    """
+    denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
+    denoiser.species_index(frames.species)
+    if abs(frames.temperature - denoiser.header.temperature) > 0.5:
+        log.warning(
+            "frames are at %g K, the model's data were at %g K: they describe different ensembles",
+            frames.temperature, denoiser.header.temperature,
+        )  # fmt: skip
+    reference = kept_apart(denoiser, frames)
+    minima = first_minima(reference)
+    errors = curves = peaks = pandas.DataFrame()
+    rows = []
+    if trajectories:
+        runs = read_runs(trajectories, topology, frames.temperature, discard, interval)
+        errors, curves, peaks = compare_rdf(reference, runs, denoiser.sigma)
+        rows += structure_rows(reference, runs, errors, peaks, minima)
+    comparison = compare_forces(denoiser, reference, minima)
+    rows += [] if comparison is None else force_rows(comparison)
+    fresh, scale = projections(denoiser, reference), denoiser.header.held_out.get("pair_scale")
+    if comparison is not None:
+        small = min(denoiser.sigma, DIVERGENCE_SIGMA)
+        rows += noise_rows(reference, *(projections(denoiser, reference, small, draws=2) if small > 0 else fresh))
+    calibrated = slope(*fresh, reference.replica)
+    rows += _held_out_rows(reference, fresh, calibrated, scale)
+    table = pandas.DataFrame(rows, columns=COLUMNS)
+    notes = _notes(table, denoiser.sigma, curves, contact_pairs(minima))
+    return Evaluation(errors, curves, peaks, table, calibrated, comparison, scale, notes)
+
+
+def _held_out_rows(reference, fresh, calibrated, scale):
+    """Rows of calibration and held-out loss, from `projections` of the reference frames."""
+    rows = [("calibration slope", "", "", "1", *calibrated)]
+    if scale is not None:
+        rows.append(("scale of the pair part, chosen in training", "", "", "1", scale, float("nan")))
+    squared = "(kJ/mol/nm)^2"
+    rows.append(("explained variance of targets", "", "", squared, *explained_variance(*fresh, reference.replica)))
+    known = reference.labelled
+    if known.any():
+        share = explained_variance(*(v[known] for v in fresh), reference.replica[known], reference.forces[known])
+        rows.append(("explained variance / <labels^2>", "", "", "1", *share))
+    return rows
+
+
+def _notes(table, sigma, curves, contacts):
+    """What has to be read beside the table."""
+    notes = []
+    if len(curves):
+        half = 0.5 * (curves["r_nm"][1] - curves["r_nm"][0])
+        notes.append(
+            f"g(r) RMSD over {curves['r_nm'].iloc[0] - half:.2g}-{curves['r_nm'].iloc[-1] + half:.3g} nm: learning = "
+            "MD - noised frames, smoothing = noised - clean frames, total = MD - clean frames, reference = one half "
+            "of the reference frames - the other."
+        )
+    numbers = table[table["curve"] == ""].set_index(["quantity", "of"])["value"]
+    if ("force RMSE", "all") in numbers:
+        if ("force RMSE", "contact") in numbers:
+            listed = ", ".join(f"{distance:.3f} nm of {pair}" for pair, distance in contacts.items())
+            notes.append(f"contact: a partner of another element within the first minimum of g(r), {listed}.")
+        rmse, explained = numbers["force RMSE", "all"], numbers["explained fraction", "all"]
+        if explained < NOISY_LABELS:
+            notes.append(
+                f"The force RMSE of {rmse:.1f} kJ/mol/nm must not be read as the model's error: only "
+                f"{100 * explained:.1f} % of the labels' square is explained, and noise of the labels may be up to "
+                f"{numbers['label noise, at most', 'all']:.1f} kJ/mol/nm of it; labels alone cannot tell the two apart."
+            )
+        smoothed = " (and then falls short of 1 by the smoothing too)" if sigma > 0 else ""
+        notes.append(f"explained variance / <labels^2> means something for labels without noise only{smoothed}.")
+    if sigma == 0:
+        notes.append(
+            f"The model is of clean frames (sigma = 0): slope and explained variance are measured with noise of "
+            f"{DIVERGENCE_SIGMA:g} nm, which is Hutchinson's estimate of the divergence of its forces."
+        )
+    return notes
+
+
+def kept_apart(denoiser, frames):
+    """The frames that training left out as test set, if these are the frames it saw; else all of them."""
+    data = denoiser.header.data
+    if data.get("digest") != frames.digest():
+        return frames
+    if not data["test_fraction"]:
+        log.warning("the model was trained on these frames and kept none apart: errors will look smaller than they are")
+        return frames
+    _, test = frames.split(data["test_fraction"], data["seed"])
+    log.info("reference: the %d of %d frames that training kept apart", len(test), len(frames))
+    return test
+
+
+def read_runs(trajectories, topology, temperature, discard, interval):
+    """Independent runs as one set of Frames, one replica each, the first `discard` ps of each left out."""
+    if discard > 0 and interval is None:
+        raise ValueError(
+            f"interval is missing: to discard {discard:g} ps of each run, give the ps between saved frames"
+        )
+    skip = round(discard / interval) if discard > 0 else 0
+    parts = []
+    for path in trajectories:
+        run = Frames.from_trajectory(path, top=topology, temperature=temperature)
+        if len(run) <= skip:
+            raise ValueError(f"{path} has {len(run)} frames and {skip} are discarded: run longer, or discard less")
+        parts.append(run[skip:])
+    return Frames.concatenate(parts)
+
+
+def readable(table):
+    """The long table for people: curves side by side, errors behind their values.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `Evaluation.table`.
+
+    Returns
+    -------
+    str
+    """
+    cells, curves = {}, [curve for curve in ("", "clean", "noised", "model") if curve in set(table["curve"])]
+    for row in table.itertuples():
+        key = (row.quantity, row.of, "" if row.unit == "1" else row.unit)
+        cells.setdefault(key, {})[row.curve] = _number(row.value, row.error)
+    lines = [[*key, *(values.get(curve, "") for curve in curves)] for key, values in cells.items()]
+    previous = None
+    for line in lines:
+        previous, line[0] = line[0], "" if line[0] == previous else line[0]
+    lines.insert(0, ["quantity", "of", "unit", *(curve or "value" for curve in curves)])
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def _number(value, error):
+    """A value with its error, to the second digit of the error."""
+    if not np.isfinite(error) or error <= 0:
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+    digits = max(0, 1 - int(np.floor(np.log10(error))))
+    return f"{value:.{digits}f} +- {error:.{digits}f}"
+
+
+def write(evaluation, directory):
+    """Write evaluation.csv, and of it errors.csv, rdf.csv, peaks.csv (first peaks) and summary.csv."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    evaluation.table.round(5).to_csv(directory / "evaluation.csv", index=False)
+    if len(evaluation.errors):
+        evaluation.errors[ERRORS].round(4).to_csv(directory / "errors.csv", index=False)
+        evaluation.rdf.round(5).to_csv(directory / "rdf.csv", index=False)
+        first = evaluation.peaks[evaluation.peaks["number"] == 1].drop(columns="number")
+        first.round(4).to_csv(directory / "peaks.csv", index=False)
+    rows = []
+    if evaluation.calibration:
+        rows.append(("calibration slope", "1", *evaluation.calibration))
+    if evaluation.pair_scale is not None:
+        rows.append(("scale of the pair part, chosen in training", "1", evaluation.pair_scale, np.nan))
+    for name, value in (evaluation.forces or {}).items():
+        rows.append(
+            (f"force rms error, {name}" if name != "labels" else "force rms, labels", "kJ/mol/nm", value, np.nan)
+        )
+    columns = ["quantity", "unit", "value", "error"]
+    pandas.DataFrame(rows, columns=columns).round(4).to_csv(directory / "summary.csv", index=False)

@@ -1,0 +1,1 @@
+"""A denoiser as an OpenMM Force."""

@@ -1,0 +1,232 @@
+"""A model's energy and forces as one compiled graph of fixed shape, kept on disk for the next start.
+
+Energy and gradient are traced together, so that nothing is left of automatic
+differentiation at run time, and compiled ahead of time by torch's inductor.  Shapes are
+fixed: pairs come as a list with room for some more than there are.  Weights are arguments
+of the graph: a model that was trained anew is compiled already.
+"""
+
+import hashlib
+import inspect
+import logging
+import os
+import platform
+import tempfile
+import time
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from ..model.sum import TRACING
+from ..space.batch import cast, listed_configuration
+from ..space.boxes import wrap
+
+log = logging.getLogger(__name__)
+
+#: Names the directory that compiled forces are kept in; without it, the user's cache directory.
+CACHE = "OPENMM_DIFFUSION_CACHE"
+
+#: Source files, beside those of a model's terms, that energy and gradient are traced from.
+GRAPH = ("forces/compiled.py", "model/sum.py", "space/*.py", "energies/*.py", "noise.py", "units.py")
+
+#: From this number of pairs on, one core is slower than all: two cores need 20 us to share work.
+PAIRS_PER_THREAD = 4000
+
+
+def cache_directory():
+    """Where compiled forces are kept: $OPENMM_DIFFUSION_CACHE, or openmm_diffusion in the user's cache directory."""
+    if os.environ.get(CACHE):
+        return Path(os.environ[CACHE])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openmm_diffusion"
+
+
+def compiler_failure():
+    """Why nothing can be compiled here, in one sentence; None where there is a C++ compiler."""
+    from torch._inductor import cpp_builder
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except (InvalidCxxCompiler, RuntimeError):
+        return "there is no C++ compiler: install g++, or name yours in the environment variable CXX"
+    return None
+
+
+def room(count):
+    """Places for a list that holds `count` pairs now: a fifth more at least, in steps of a quarter.
+
+    Steps, so that systems much alike share one compiled graph.
+    """
+    places = 16
+    while places < 1.2 * count:
+        places = places * 5 // 4
+    return places
+
+
+class CompiledForces:
+    """Energy and forces of one model, one list of particles and one capacity, compiled.
+
+    Parameters
+    ----------
+    model : WeightedSum
+        In the precision and on the device it shall run in.
+    structure : str
+        Of the model, all but its weights: tells compiled graphs on disk apart.
+    species : Tensor, shape (n_particles,), dtype int64
+        Of one frame.
+    like : Tensor
+        Whose precision the terms are evaluated in.
+    n_frames : int
+        Independent copies, evaluated together.
+    sizes : dict of float to int
+        Places for the pairs within each cutoff (nm): see `Configuration.sizes`.
+    periodic : bool
+
+    Raises
+    ------
+    RuntimeError
+        If compiling fails.
+    """
+
+    def __init__(self, model, structure, species, like, n_frames, sizes, periodic):
+        self.sizes, self.capacity = sizes, max(sizes.values())
+        self.periodic = periodic
+        threads = min(torch.get_num_threads(), 1 + self.capacity // PAIRS_PER_THREAD)
+        whole = Listed(model, species, sizes, like)
+        tensors = [*whole.named_parameters(), *whole.named_buffers()]
+        weights = {name: tensor.detach() for name, tensor in tensors if tensor.is_floating_point() and tensor.numel()}
+        self.weights = list(weights.values())
+        shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in weights.items()]
+        text = [structure, shapes, species.tolist(), str(like.dtype), str(like.device), n_frames, sizes]
+        text += [periodic, threads]
+        path = cache_directory() / f"{_digest(text, sources(whole))}.pt2"
+        with TRACING:
+            if not _whole(path):
+                self._compile(path, whole, list(weights), n_frames, threads)
+        self._run = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
+
+    def __call__(self, positions, box, first, second):
+        """Energy of each frame (n_frames,) and forces (n_frames, n_particles, 3) in double precision.
+
+        Parameters
+        ----------
+        positions : Tensor, shape (n_frames, n_particles, 3), dtype float64, nm
+            Wrapped or not.
+        box : Tensor, shape (3, 3), dtype float64, nm, or None
+        first, second : Tensor, shape (capacity,), dtype int64
+        """
+        box = [box] if self.periodic else []
+        return self._run(self.weights, positions, *box, first, second)
+
+    def _compile(self, path, whole, names, n_frames, threads):
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        # It warns where there is no CUDA, whatever is compiled.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+        started = time.perf_counter()
+        log.info("compiling the force for up to %d pairs: once, it is kept for the next start", self.capacity)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            directory = tempfile.TemporaryDirectory(dir=path.parent)
+        except OSError as error:
+            raise OSError(f"{path.parent} cannot be written to ({error.strerror}): name another in {CACHE}") from error
+
+        def evaluate(weights, positions, box, first, second):
+            arguments = positions, box, first, second
+            return torch.func.functional_call(whole, dict(zip(names, weights)), arguments)
+
+        def evaluate_open(weights, positions, first, second):
+            return evaluate(weights, positions, None, first, second)
+
+        # Values do not matter for tracing, but must not divide by zero: particles on a line, far apart.
+        device = whole.like.device
+        positions = torch.arange(len(whole.species), dtype=torch.float64, device=device)[:, None]
+        positions = positions.expand(n_frames, -1, 3).contiguous()
+        box = [torch.eye(3, dtype=torch.float64, device=device)] if self.periodic else []
+        pairs = torch.zeros(2, self.capacity, dtype=torch.int64, device=device)
+        example = (self.weights, positions, *box, pairs[0], pairs[1])
+        graph = make_fx(evaluate if self.periodic else evaluate_open)(*example)
+        # Elsewhere first: a call that was stopped leaves nothing that looks whole.
+        with directory as name:
+            package = Path(name, "force.pt2")
+            torch._inductor.aoti_compile_and_package(
+                torch.export.export(graph, example),
+                package_path=str(package),
+                inductor_configs={"cpp.threads": threads},
+            )
+            package.replace(path)
+        log.info("compiled in %.0f s; kept as %s", time.perf_counter() - started, path)
+
+
+class Listed(torch.nn.Module):
+    """Energy and forces for a list of pairs, in double precision; arguments as `listed_configuration`."""
+
+    def __init__(self, model, species, sizes, like):
+        super().__init__()
+        self.model, self.species, self.sizes, self.like = model, species, sizes, like
+
+    def forward(self, positions, box, first, second):
+        y = positions.detach().requires_grad_(True)
+        c = listed_configuration(y if box is None else wrap(y, box), box, self.species, first, second, self.sizes)
+        return differentiated(self.model, y, c, self.like)
+
+
+def differentiated(model, y, c, like):
+    """Energy and forces of a configuration that was made from positions y, in double precision.
+
+    The terms are evaluated in the precision of `like`; differences of positions, and sums of forces, are not.
+    """
+    energy, direct = model.total(cast(c, like))
+    forces = direct.double()
+    if energy.requires_grad:
+        forces = forces - torch.autograd.grad(energy.sum(), y)[0]
+    return energy.detach().double(), forces.detach()
+
+
+def _whole(path):
+    """Whether there is a compiled graph, and not a part of one: a damaged library would end the process."""
+    try:
+        with zipfile.ZipFile(path) as package:
+            return bool(package.namelist()) and package.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def sources(module):
+    """Source files that the graph of a module is made from, sorted: where one has changed, it is another graph.
+
+    Those of `GRAPH`, and those that the classes of the module's parts come from, wherever they are; libraries
+    are told by their versions.
+    """
+    package = Path(__file__).parents[1]
+    files = {path for pattern in GRAPH for path in package.glob(pattern)}
+    for part in module.modules():
+        name = type(part).__module__
+        if name.partition(".")[0] not in ("torch", "e3nn"):
+            files.add(Path(inspect.getsourcefile(type(part))))
+    return sorted(files)
+
+
+def _digest(values, files):
+    """Of everything that the compiled code depends on."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(value if isinstance(value, bytes) else repr(value).encode())
+    machine = [platform.platform(), _processor(), os.environ.get("CXX", "")]
+    if torch.cuda.is_available():
+        machine.append(torch.cuda.get_device_name())
+    digest.update(" ".join([torch.__version__, version("e3nn"), *machine]).encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _processor():
+    """The processor's instruction sets: code compiled for another may not run."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() + torch.backends.cpu.get_cpu_capability()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())

@@ -1,0 +1,245 @@
+"""DiffusionForce: a denoiser as an OpenMM Force, through TorchForce, PythonForce or OpenMM's own pair forces."""
+
+import logging
+import numbers
+import warnings
+
+import numpy as np
+import openmm
+import torch
+from openmm import unit
+
+from ..energies.pair import pair_force
+from ..model.combination import merged
+from ..model.denoiser import Denoiser
+from ..space.boxes import check_cutoff
+from .pythonforce import SKIN, Evaluator
+from .torchscript import scripted_module, torchscript_failure
+
+log = logging.getLogger(__name__)
+
+#: A force is named by these, one after the other, so that a System shows what it contains.
+NAME, WITH_COULOMB, WITHOUT_ENERGY, COPIES = "DiffusionForce", "+Coulomb", " without energy", " copies"
+
+BACKENDS = ("auto", "torchscript", "python", "compiled", "native")
+
+
+def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
+    model,
+    topology,
+    *,
+    backend="auto",
+    include_prior=True,
+    outputs_forces=True,
+    precision="single",
+    replicas=1,
+    cuda_graphs=False,
+    system=None,
+):
+    """A denoiser as an OpenMM Force.
+
+    The force is that of the noised ensemble at the temperature of the training data,
+    F = kT (D(y) - y) / sigma^2, whatever the thermostat is set to.  A model with an
+    energy head is conservative; one with a vector head is not: its "energy" is the
+    accumulator E = -sum_i F_i . r_i with F_i held constant, whose gradient is right
+    and whose value means nothing, so that barostats, minimisers and energy reports
+    must not be used with it.
+
+    Parameters
+    ----------
+    model : path or Denoiser
+        Model file, "licl" or "licl_vector" (shipped), or a denoiser in memory.
+    topology : openmm.app.Topology
+        Every atom must be of a species the model knows.  With periodic box vectors the
+        force is periodic.
+    backend : "auto", "torchscript", "python", "compiled" or "native"
+        "torchscript" is openmm-torch's TorchForce; "python" is OpenMM's PythonForce.
+        "auto" takes the first of the two, in this order, that passes a self-test, and
+        says in the log which and why.  "compiled" is a PythonForce whose energy and gradient
+        are compiled into one graph: many times faster, after some seconds of compiling at the
+        first force of a new model (see `openmm_diffusion.compiled`).  "native" is a tabulated
+        CustomNonbondedForce, for models whose learnt terms are all pair potentials: no torch at
+        run time.  It can carry the wall, but not Coulomb.
+    include_prior : bool
+        Carry the prior (Coulomb, wall) inside.  False leaves it out, for Systems that
+        have it as native forces: see `openmm_diffusion.systems.create_system`.
+    outputs_forces : bool
+        TorchForce only: compute the forces inside the module (True) or let TorchForce
+        differentiate the energy (False).  The forces are the same.
+    precision : "single" or "double"
+        Of the terms; positions come in the precision of the platform.
+    replicas : int
+        Independent copies of the topology in one System: atoms of the first, of the second, and so
+        on.  No copy feels another, each has its own periodic images, and one evaluation serves all.
+        For the backends "python" ("auto" takes it) and "compiled".  The box is one for all, so
+        there is no barostat.
+    cuda_graphs : bool
+        TorchForce only: shapes that depend on no positions, so that the CUDA platform can replay the
+        evaluation as one graph.  All pairs are evaluated, which serves up to some hundred particles.
+    system : openmm.System, optional
+        The System the force will join, to be warned of charges counted twice and of
+        barostats that need an energy.
+
+    Returns
+    -------
+    openmmtorch.TorchForce, openmm.PythonForce or openmm.CustomNonbondedForce
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        For unknown species, a cutoff above half the box, a broken model file.
+    ImportError
+        If `backend` is "torchscript" and TorchForce does not work here.
+    """
+    denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}: choose one of {', '.join(BACKENDS)}")
+    if precision not in ("single", "double"):
+        raise ValueError(f"precision is {precision!r}: choose single or double")
+    if not isinstance(replicas, numbers.Integral) or replicas < 1:
+        raise ValueError(f"replicas is {replicas!r}: give the number of copies, a whole number from 1 on")
+    if replicas > 1 and backend == "auto":
+        log.info("DiffusionForce runs through PythonForce, which holds %d replicas", replicas)
+        backend = "python"
+    if replicas > 1 and backend not in ("python", "compiled"):
+        raise ValueError(
+            f'backend is "{backend}", which holds one replica: for {replicas} replicas use "compiled" or "python"'
+        )
+    prior = [t for t in denoiser.header.terms if t not in denoiser.header.learnt]
+    if prior and not include_prior:
+        denoiser = denoiser.subset(["pair", "network"])
+    denoiser = merged(denoiser)
+    species = _species(denoiser, topology)
+    box = topology.getPeriodicBoxVectors()
+    if box is not None:
+        vectors = torch.tensor(np.array(box.value_in_unit(unit.nanometer), dtype=float))
+        check_cutoff(denoiser.cutoff, vectors, "the model's cutoff")
+        denoiser = denoiser.in_box(vectors.numpy())
+    name = NAME
+    if any(term.kind == "coulomb" for term in denoiser.header.terms):
+        name += WITH_COULOMB
+    if not denoiser.conservative:
+        name += WITHOUT_ENERGY
+    if replicas > 1:
+        name += f" x {replicas}{COPIES}"
+    if not denoiser.conservative:
+        log.warning(
+            "this model has a vector head: its forces have no potential, and the energy of this force is a "
+            "surrogate without meaning; use no barostat, minimiser, energy report or NVE with it"
+        )
+    if system is not None:
+        check_system(system, name)
+    if backend == "auto":
+        backend = choose_backend()
+    if cuda_graphs and backend != "torchscript":
+        raise ValueError(f'cuda_graphs is True, but backend is "{backend}": only "torchscript" has CUDA graphs')
+    periodic = box is not None
+    if backend == "torchscript":
+        force = _torch_force(denoiser, species, periodic, outputs_forces, precision, cuda_graphs)
+    elif backend == "native":
+        force = _native_force(denoiser, species, periodic)
+    else:
+        force = _python_force(denoiser, species, periodic, precision, backend == "compiled", int(replicas))
+    force.setName(name)
+    if backend != "native":  # a CustomNonbondedForce takes it from its cutoff method
+        force.setUsesPeriodicBoundaryConditions(periodic)
+    return force
+
+
+def check_system(system, name=None):
+    """Warn of Coulomb counted twice, refuse a barostat over a force without energy.
+
+    Parameters
+    ----------
+    system : openmm.System
+    name : str, optional
+        Name of a DiffusionForce about to be added; None: those already in the System.
+
+    Raises
+    ------
+    ValueError
+    """
+    forces = system.getForces()
+    names = [force.getName() for force in forces] if name is None else [name]
+    charged = any(
+        isinstance(force, openmm.NonbondedForce)
+        and any(force.getParticleParameters(i)[0]._value != 0 for i in range(force.getNumParticles()))
+        for force in forces
+    )
+    if charged and any(n.startswith(NAME + WITH_COULOMB) for n in names):
+        warnings.warn(
+            "Coulomb is counted twice: the DiffusionForce has its prior inside, and the System a NonbondedForce "
+            "with charges; use include_prior=False, or leave the charges out",
+            stacklevel=2,
+        )
+    barostat = next((force.getName() for force in forces if "Barostat" in type(force).__name__), None)
+    if barostat and any(n.startswith(NAME) and n.endswith(COPIES) for n in names):
+        raise ValueError(
+            f"{barostat} would set one pressure for all replicas together, and so a wrong volume: simulate one replica"
+        )
+    if barostat and any(n.startswith(NAME) and WITHOUT_ENERGY in n for n in names):
+        raise ValueError(
+            f"{barostat} needs an energy, but the model has a vector head, which has none: use an energy head"
+        )
+
+
+def _torch_force(denoiser, species, periodic, outputs_forces, precision, cuda_graphs):
+    reason = torchscript_failure()
+    if reason:
+        raise ImportError(reason)
+    import openmmtorch
+
+    module = scripted_module(denoiser, species, periodic, outputs_forces, precision, all_pairs=cuda_graphs)
+    force = openmmtorch.TorchForce(module, {"useCUDAGraphs": "true" if cuda_graphs else "false"})
+    force.setOutputsForces(outputs_forces)
+    return force
+
+
+def _python_force(denoiser, species, periodic, precision, compiled, replicas):
+    if compiled and periodic:
+        # A list with a skin needs a cutoff well below half the box.
+        half = 0.5 * float(np.diagonal(np.array(denoiser.header.box)).min())
+        denoiser = denoiser.with_ewald(cutoff=max(denoiser.cutoff, min(1.0, half - SKIN)))
+    evaluator = Evaluator(denoiser.to_bytes(), species.tolist(), periodic, precision, compiled, replicas)
+    return openmm.PythonForce(evaluator)
+
+
+def _native_force(denoiser, species, periodic):
+    parts = dict(zip([term.kind for term in denoiser.header.terms], denoiser.modules()))
+    if "coulomb" in parts:
+        raise ValueError(
+            'backend is "native", which holds no Coulomb: give include_prior=False, or use create_system, which adds it'
+        )
+    kinds = [term.kind for term in denoiser.header.learnt]
+    if kinds != ["pair"]:
+        raise ValueError(
+            f'backend is "native", but the model has the terms {" + ".join(kinds) or "none"}: it needs pair potentials '
+            'of one set of knots and no network; use "torchscript" or "python"'
+        )
+    box = denoiser.header.box if periodic else None
+    return pair_force(parts["pair"], species.numpy(), box, parts.get("wall"))
+
+
+def choose_backend():
+    """The backend that "auto" takes here: torchscript if its self-test passes, else python."""
+    reason = torchscript_failure()
+    if reason is None:
+        log.info("DiffusionForce runs through TorchForce (openmm-torch): its self-test passed")
+        return "torchscript"
+    log.warning("DiffusionForce runs through PythonForce: %s", reason)
+    return "python"
+
+
+def _species(denoiser, topology):
+    """Index of the species of every atom of a topology."""
+    atoms = list(topology.atoms())
+    if not atoms:
+        raise ValueError(
+            "topology has no atoms: build one with openmm_diffusion.systems.electrolyte, or read a PDB file"
+        )
+    bare = [atom.index for atom in atoms if atom.element is None]
+    if bare:
+        raise ValueError(
+            f"topology has {len(bare)} atoms without an element (first: atom {bare[0]}): give every atom its element"
+        )
+    return denoiser.species_index([atom.element.atomic_number for atom in atoms])

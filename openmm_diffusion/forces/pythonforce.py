@@ -1,0 +1,136 @@
+"""A denoiser as the callable that OpenMM's PythonForce runs: any torch, no openmm-torch."""
+
+import logging
+import threading
+
+import torch
+
+from ..model.denoiser import Denoiser
+from ..model.sum import TRACING
+from ..space.batch import configuration
+from ..space.boxes import check_cutoff, wrap
+from ..space.verlet import VerletList
+from .compiled import CompiledForces, compiler_failure, differentiated, room
+
+log = logging.getLogger(__name__)
+
+#: nm; a smaller skin means fewer idle pairs, but more searches.
+SKIN = 0.06
+
+#: Lists one after the other with more pairs than the graph has places, before a larger one is compiled.
+PATIENCE = 20
+
+
+class Evaluator:
+    """What PythonForce calls; pickled as the bytes of a model file, never as code.
+
+    Parameters
+    ----------
+    data : bytes
+        Model file.
+    species : list of int
+        Of one replica.
+    periodic : bool
+    precision : "single" or "double"
+    compiled : bool
+    replicas : int
+        Independent copies: particles of the first, of the second, and so on.
+    """
+
+    def __init__(self, data, species, periodic, precision, compiled=False, replicas=1):
+        self.arguments = data, species, periodic, precision, compiled, replicas
+        self.periodic, self.replicas = periodic, replicas
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.like = torch.zeros(1, dtype=torch.float32 if precision == "single" else torch.float64, device=self.device)
+        denoiser = Denoiser.from_bytes(data)
+        self.cutoff, self.structure = denoiser.cutoff, denoiser.header.structure
+        self.model = denoiser.model.to(self.like).eval().requires_grad_(False)
+        self.index = torch.tensor(species, device=self.device)
+        self.compiled = compiled and bool(self.model.cutoffs)
+        self.graph = self.pairs = self.first = self.second = None
+        self.overflows, self.box = 0, None
+        # Contexts in several threads may share a force, but not its list of pairs.
+        self.lock = threading.Lock()
+
+    def __reduce__(self):
+        return Evaluator, self.arguments
+
+    def __call__(self, state):
+        """Energy (kJ/mol) and forces (n_particles, 3), kJ/mol/nm, of an OpenMM State."""
+        positions = torch.from_numpy(state.getPositions(asNumpy=True)._value)
+        box = torch.from_numpy(state.getPeriodicBoxVectors(asNumpy=True)._value) if self.periodic else None
+        energy, forces = self.evaluate(positions, box)
+        return float(energy), forces.cpu().numpy()
+
+    def evaluate(self, positions, box):
+        """Energy and forces (n_particles, 3) in double precision, of positions (n_particles, 3) and box (3, 3), nm."""
+        if len(positions) != self.replicas * len(self.index):
+            raise ValueError(
+                f"the System has {len(positions)} particles, but the DiffusionForce was made for {self.replicas} x "
+                f"{len(self.index)}: make it from the topology of the System"
+            )
+        # Compiled graphs trust the precision and the layout that they are given.
+        positions = positions.to(self.device, torch.float64).reshape(self.replicas, -1, 3).contiguous()
+        box = None if box is None else box.to(self.device, torch.float64).contiguous()
+        with self.lock:
+            if box is not None and (self.box is None or not torch.equal(box, self.box)):
+                check_cutoff(self.cutoff, box, "the model's cutoff")
+                self.box, self.pairs = box.clone(), None
+            energy, forces = self._compiled(positions, box) if self.compiled else self._eager(positions, box)
+        return energy.sum(), forces.view(-1, 3)
+
+    def _eager(self, positions, box):
+        with TRACING, torch.enable_grad():
+            y = positions.detach().requires_grad_(True)
+            c = configuration(y if box is None else wrap(y, box), box, self.index, self.model.cutoff)
+            return differentiated(self.model, y, c, self.like)
+
+    def _compiled(self, positions, box):
+        if self.pairs is None:
+            self.pairs = VerletList(self.model.cutoffs, self._skin(box))
+        if self.pairs.update(positions, box):
+            self._fit(self.pairs.counts)
+        if self.graph is None or self.first is None:
+            return self._eager(positions, box)
+        return self.graph(positions, box, self.first, self.second)
+
+    def _skin(self, box):
+        """Skin (nm) that a box leaves: a pair beyond half of it has no one nearest image to be listed by."""
+        if box is None:
+            return SKIN
+        spare = 0.5 * float(box.diagonal().min()) - self.model.cutoff
+        return SKIN if spare >= SKIN else 0.0
+
+    def _fit(self, counts):
+        """Bring a new list of pairs into the fixed shape, or find a larger one for it."""
+        sizes = self.graph.sizes if self.graph else {}
+        if self.graph is None or any(counts[cutoff] > sizes[cutoff] for cutoff in counts):
+            self.overflows += 1
+            self.first = self.second = None
+            if self.graph is not None and self.overflows < PATIENCE:
+                return  # too many pairs for the graph: without it, until this proves to be no exception
+            for cutoff, n in counts.items():  # of growing cutoff: no size less than the one before
+                fits = n <= sizes.get(cutoff, -1)
+                larger = max([size for c, size in sizes.items() if c < cutoff], default=0)
+                sizes = {**sizes, cutoff: max(sizes[cutoff] if fits else room(n), larger)}
+            self._compile(sizes)
+        if self.graph is None:
+            return
+        self.overflows = 0
+        missing = self.graph.capacity - len(self.pairs.first)
+        idle = self.pairs.first.new_zeros(missing)
+        self.first = torch.cat([self.pairs.first, idle])
+        self.second = torch.cat([self.pairs.second, idle])
+
+    def _compile(self, sizes):
+        reason = compiler_failure()
+        if reason is None:
+            try:
+                self.graph = CompiledForces(
+                    self.model, self.structure, self.index, self.like, self.replicas, sizes, self.periodic
+                )
+            except Exception as error:  # whatever the compiler stumbled over, the force is the same without it
+                reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+        if reason is not None:
+            log.warning("the force is not compiled, and runs several times slower: %s", reason)
+            self.compiled, self.graph = False, None

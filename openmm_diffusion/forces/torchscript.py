@@ -1,0 +1,185 @@
+"""A denoiser as the TorchScript module that openmm-torch's TorchForce runs, and whether TorchForce works here."""
+
+import contextlib
+import functools
+import logging
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+from typing import Dict
+
+import openmm
+import torch
+from torch import Tensor, nn
+
+from ..model.denoiser import Denoiser
+from ..space.batch import cast, configuration, listed_configuration
+from ..space.boxes import wrap
+
+
+def constant_negative(direct: Tensor) -> Tensor:
+    """-F without its graph: by no_grad, because freezing the module, as TorchForce does, drops every detach."""
+    with torch.no_grad():
+        negative = -direct
+    return negative
+
+
+class ScriptedDenoiser(nn.Module):
+    """What TorchForce runs: positions (nm) and box (nm) in, energy and forces (kJ/mol, kJ/mol/nm) out.
+
+    Parameters
+    ----------
+    model : WeightedSum
+    species : Tensor, shape (n_particles,), dtype int64
+    outputs_forces : bool
+        Return forces beside the energy; otherwise the energy alone, for autograd.
+    precision : torch.dtype
+    all_pairs : bool
+        Evaluate every pair, those beyond the cutoffs to zero: shapes depend on no positions then, as
+        CUDA graphs need.
+    """
+
+    sizes: Dict[float, int]
+
+    def __init__(self, model, species, outputs_forces, precision, all_pairs):
+        super().__init__()
+        self.model = model
+        self.outputs_forces = outputs_forces
+        self.all_pairs = all_pairs
+        self.register_buffer("species", species)
+        self.register_buffer("dtype_like", torch.zeros(1, dtype=precision))
+        n = len(species) if all_pairs else 0
+        pairs = torch.triu_indices(n, n, offset=1)
+        self.register_buffer("first", pairs[0].contiguous())
+        self.register_buffer("second", pairs[1].contiguous())
+        self.sizes = dict.fromkeys(model.cutoffs, pairs.shape[1])
+
+    def evaluate(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Energy (scalar) and direct forces (n_particles, 3) in the precision of the model."""
+        # Wrapped in the platform's precision, cast after that: far images lose no digits.
+        inside = (positions if box is None else wrap(positions, box)).unsqueeze(0)
+        if self.all_pairs:
+            c = listed_configuration(inside, box, self.species, self.first, self.second, self.sizes)
+        else:
+            c = configuration(inside, box, self.species, self.model.cutoff)
+        energy, direct = self.model.total(cast(c, self.dtype_like))
+        return energy[0], direct[0]
+
+    def result(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Energy and total forces; with autograd outside, the energy's gradient carries the direct forces too."""
+        if self.outputs_forces:
+            y = positions.detach().requires_grad_(True)
+            energy, direct = self.evaluate(y, box)
+            gradient = torch.zeros_like(positions)
+            if energy.requires_grad:
+                slope = torch.autograd.grad([energy], [y])[0]
+                if slope is not None:
+                    gradient = slope
+            # The accumulator: -sum F . r with F held constant.
+            surrogate = energy.detach() - (direct.detach() * y.detach()).sum()
+            return surrogate, direct.detach().to(positions.dtype) - gradient
+        energy, direct = self.evaluate(positions, box)
+        return energy + (constant_negative(direct) * positions).sum(), torch.zeros_like(positions)
+
+
+class PeriodicEnergyForces(ScriptedDenoiser):
+    """Periodic, forces computed inside."""
+
+    def forward(self, positions: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        return self.result(positions, box)
+
+
+class PeriodicEnergy(ScriptedDenoiser):
+    """Periodic, differentiated by TorchForce."""
+
+    def forward(self, positions: Tensor, box: Tensor) -> Tensor:
+        return self.result(positions, box)[0]
+
+
+class OpenEnergyForces(ScriptedDenoiser):
+    """Without periodicity, forces computed inside."""
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        return self.result(positions, None)
+
+
+class OpenEnergy(ScriptedDenoiser):
+    """Without periodicity, differentiated by TorchForce."""
+
+    def forward(self, positions: Tensor) -> Tensor:
+        return self.result(positions, None)[0]
+
+
+def scripted_module(denoiser, species, periodic, outputs_forces, precision, all_pairs=False):
+    """The TorchScript module that TorchForce runs."""
+    from e3nn.util.jit import script
+
+    classes = {
+        (True, True): PeriodicEnergyForces,
+        (True, False): PeriodicEnergy,
+        (False, True): OpenEnergyForces,
+        (False, False): OpenEnergy,
+    }
+    dtype = torch.float32 if precision == "single" else torch.float64
+    model = Denoiser.from_bytes(denoiser.to_bytes()).model.to(dtype)
+    module = classes[periodic, outputs_forces](model, species, outputs_forces, dtype, all_pairs).eval()
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return script(module)
+
+
+class _Spring(nn.Module):
+    """Self-test: one particle on a spring of 1 kJ/mol/nm^2."""
+
+    def forward(self, positions: Tensor) -> Tensor:
+        return 0.5 * (positions * positions).sum()
+
+
+def _load_plugins():
+    """Load the plugins of openmm-torch that failed when OpenMM was imported before torch had brought its libraries."""
+    for failure in openmm.Platform.getPluginLoadFailures():
+        for library in Path(openmm.version.openmm_library_path, "plugins").glob("*OpenMMTorch*"):
+            if str(library) in failure:
+                with contextlib.suppress(openmm.OpenMMException):  # a platform this machine does not have
+                    openmm.Platform.loadPluginLibrary(str(library))
+
+
+@functools.cache
+def torchscript_failure():
+    """Why TorchForce cannot be used here, in one sentence; None where one particle on a spring gets its force."""
+    remedy = (
+        "pip install 'openmm_diffusion[torchforce]', which brings openmm-torch with the torch and OpenMM it works with"
+    )
+    muted = logging.root.manager.disable
+    try:
+        # The wheel imports OpenMM by its former name, which warns through the root logger and so configures it.
+        logging.disable(logging.WARNING)
+        import openmmtorch
+
+        # A conda build is matched to its OpenMM.
+        installer = (distribution("openmmtorch").read_text("INSTALLER") or "").strip()
+        wheel = version("openmmtorch") if installer != "conda" else None
+    except PackageNotFoundError:
+        wheel = None  # a conda build, matched to its OpenMM
+    except ImportError as error:
+        return f"openmm-torch cannot be imported ({error}): {remedy}"
+    finally:
+        logging.disable(muted)
+    if wheel == "1.5" and not openmm.__version__.startswith("8.5"):
+        # Found by trial: evaluation works with 8.6, but deserialising a TorchForce ends the process.
+        return f"openmm-torch 1.5 from the package index does not fit OpenMM {openmm.__version__} (needs 8.5): {remedy}"
+    _load_plugins()
+    try:
+        force = openmmtorch.TorchForce(torch.jit.script(_Spring()))
+        system = openmm.System()
+        system.addParticle(1.0)
+        system.addForce(force)
+        integrator = openmm.VerletIntegrator(0.001)
+        context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+        context.setPositions([openmm.Vec3(0.5, 0, 0)])
+        value = context.getState(getForces=True).getForces(asNumpy=True)._value[0, 0]
+    except (openmm.OpenMMException, RuntimeError, AttributeError) as error:
+        first_line = str(error).strip().splitlines()[0][:160]
+        return f"openmm-torch does not work with torch {torch.__version__} ({first_line}): {remedy}"
+    if abs(value + 0.5) > 1e-5:
+        return f"openmm-torch gives a wrong force with torch {torch.__version__} ({value:g} instead of -0.5): {remedy}"
+    return None

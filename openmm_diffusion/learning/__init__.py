@@ -1,0 +1,1 @@
+"""Learning: frames and a configuration in, a denoiser out."""

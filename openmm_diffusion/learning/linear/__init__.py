@@ -1,0 +1,1 @@
+"""Fits in closed form of energies that are linear in their coefficients."""

@@ -1,0 +1,232 @@
+"""Force labels for what is linear in its parameters: alone, or together with exact score matching.
+
+With labels F_label, the force F = F_prior + G c of `scorematching` can be fitted by least
+squares, A c = <G^T (F_label - F_prior)>.  Labels and positions are two witnesses of the
+same mean force: for the forces F_s on the particles of species s alone,
+
+    Q_s^score(c) = sum over all frames of       |F_s|^2 / 2 + kT div_s F        (integrated by parts)
+    Q_s^force(c) = sum over labelled frames of  |F_s|^2 / 2 - F_s . F_label,s
+
+have the same expectation per frame up to a constant, so that every weighted sum
+
+    Q(c) = sum_s (1 - w_s) Q_s^score(c) + w_s Q_s^force(c)
+
+is unbiased.  As sums over frames, not means, few labels count for little by themselves, and the
+best w_s = v_score / (v_score + v_force) depends on the noise per frame v of the two gradients
+alone, not on how many frames have labels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...space.batch import configuration
+from .scorematching import Moments, design, fit, mean_moments, penalised
+
+
+@dataclass
+class LabelledMoments:
+    """`Moments` of one replica, apart by species and by witness.
+
+    Attributes
+    ----------
+    score : list of Moments, one per species
+        Of the positions of all frames: b = -<G_s^T F_prior,s + kT div_s G>.
+    force : list of Moments, one per species
+        Of the labels of labelled frames: b = <G_s^T (F_label - F_prior)_s>; weight 0 without labels.
+    power : Tensor, shape (n_species,), (kJ/mol/nm)^2
+        <|(F_label - F_prior)_s|^2> of labelled frames, all components together.
+    components : Tensor, shape (n_species,)
+        Coordinates of each species.
+    """
+
+    score: list
+    force: list
+    power: torch.Tensor
+    components: torch.Tensor
+
+
+def labelled_moments(pair, positions, prior_forces, labels, box, species, kT, frames_per_chunk=32):
+    """`LabelledMoments` of a set of configurations.
+
+    Parameters
+    ----------
+    pair : SplinePair
+    positions, prior_forces : Tensor, shape (n_frames, n_particles, 3), nm and kJ/mol/nm
+    labels : Tensor, shape (n_frames, n_particles, 3), kJ/mol/nm
+        Total forces, prior included; NaN in frames without.  Of frames noised by sigma, the
+        labels of the clean ones: their mean given the noised frame is its force, too.
+    box : Tensor, shape (n_frames, 3, 3), nm, or None
+    species : Tensor, shape (n_particles,)
+    kT : float, kJ/mol
+    """
+    size, n_species = pair.coefficients.numel(), len(pair.kinds)
+    shape = (2, n_species, size)
+    A, b = torch.zeros(*shape, size, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
+    power, components = torch.zeros(n_species, dtype=torch.float64), 3 * torch.bincount(species, minlength=n_species)
+    share = _divergence_share(pair)
+    labelled = ~torch.isnan(labels[:, 0, 0])
+    for witness, rows in enumerate((torch.nonzero(~labelled).flatten(), torch.nonzero(labelled).flatten())):
+        for chunk in rows.split(frames_per_chunk):
+            c = configuration(positions[chunk].double(), None if box is None else box[chunk], species, pair.cutoff)
+            G, divergence = design(pair, c)
+            G = G.view(len(chunk), len(species), 3, size)
+            for s in range(n_species):
+                G_s = G[:, species == s].flatten(0, 2)
+                prior = prior_forces[chunk][:, species == s].double().flatten()
+                A[witness, s] += G_s.T @ G_s
+                b[0, s] -= G_s.T @ prior + kT * share[s] * divergence
+                if witness:
+                    rest = labels[chunk][:, species == s].double().flatten() - prior
+                    b[1, s] += G_s.T @ rest
+                    power[s] += rest @ rest
+    A[0] += A[1]
+    counts = len(positions), int(labelled.sum())
+    score, force = (
+        [Moments(A[k, s] / max(n, 1), b[k, s] / max(n, 1), float(n)) for s in range(n_species)]
+        for k, n in enumerate(counts)
+    )
+    return LabelledMoments(score, force, power / max(counts[1], 1), components)
+
+
+def _divergence_share(pair):
+    """Part of div G that is by coordinates of each species: half a pair's belongs to either end.
+
+    Shape (n_species, n_coefficients).
+    """
+    n_species = len(pair.kinds)
+    share = torch.zeros(n_species, len(pair.coefficients), dtype=torch.float64)
+    for a, b in zip(*np.triu_indices(n_species)):
+        share[a, pair.kinds[a, b]] += 0.5
+        share[b, pair.kinds[a, b]] += 0.5
+    return share.repeat_interleave(pair.n_basis, dim=1)
+
+
+def mixed(replicas, weights):
+    """Replicas as plain `Moments` of Q(c), for `scorematching.fit`.
+
+    Parameters
+    ----------
+    replicas : list of LabelledMoments
+    weights : sequence of float, one per species
+        w_s: 0 takes the positions alone, 1 the labels alone.
+
+    Returns
+    -------
+    list of Moments
+        Replicas without any frame that counts are left out.
+    """
+    result = []
+    for replica in replicas:
+        parts = [
+            (m, factor * m.weight)
+            for w, score, force in zip(weights, replica.score, replica.force)
+            for m, factor in ((score, 1 - w), (force, w))
+        ]
+        weight = sum(f for _, f in parts) / len(replica.score)
+        if weight > 0:
+            A, b = sum(f * m.A for m, f in parts) / weight, sum(f * m.b for m, f in parts) / weight
+            result.append(Moments(A, b, weight))
+    return result
+
+
+def balance(pair, replicas, penalty):
+    """Weights w_s that leave the least error, from the scatter of both gradients over replicas.
+
+    Near the solution c, replica r pulls with g_r = sum over its frames of A c - b.  What these
+    pulls scatter, in the metric (A + penalty R)^-1 that turns them into a squared force error, is
+    the noise per frame v of a witness.  Correlations between frames, which no variance of single
+    labels knows of, are in it.
+
+    Parameters
+    ----------
+    pair : SplinePair
+        Fitted: c is its coefficients.
+    replicas : list of LabelledMoments
+    penalty : float
+
+    Returns
+    -------
+    array, shape (n_species,)
+        v_score / (v_score + v_force).
+    """
+    c = pair.coefficients.flatten()
+    A, _ = mean_moments(mixed(replicas, np.zeros(len(pair.kinds))))
+    metric, free = penalised(pair, A, penalty)
+
+    def scatter(parts):
+        parts = [m for m in parts if m.weight > 0]
+        frames = sum(m.weight for m in parts)
+        A, b = mean_moments(parts)
+        pull = torch.stack([m.weight * ((m.A - A) @ c - (m.b - b)) for m in parts])[:, free]
+        unbiased = len(parts) / (len(parts) - 1) if len(parts) > 1 else torch.inf
+        return unbiased * float((pull.T * torch.linalg.solve(metric, pull.T)).sum()) / frames
+
+    v_score = np.array([scatter([r.score[s] for r in replicas]) for s in range(len(pair.kinds))])
+    v_force = np.array([scatter([r.force[s] for r in replicas]) for s in range(len(pair.kinds))])
+    return v_score / (v_score + v_force)
+
+
+def label_residual(pair, replicas):
+    """Mean square of F_label - F_prior - G c per component, by species: array, shape (n_species,), (kJ/mol/nm)^2."""
+    c = pair.coefficients.flatten()
+    parts = [r for r in replicas if r.force[0].weight > 0]
+    frames = sum(r.force[0].weight for r in parts)
+    squares = []
+    for s in range(len(pair.kinds)):
+        A, b = mean_moments([r.force[s] for r in parts])
+        power = sum(r.force[s].weight * r.power[s] for r in parts) / frames
+        squares.append(float((power - 2 * b @ c + c @ A @ c) / parts[0].components[s]))
+    return np.maximum(squares, 0)
+
+
+def textbook_weights(pair, replicas, sigma, kT):
+    """v_D / (v_D + v_F) by species: right for single independent draws of noise only, and here for comparison.
+
+    v_D = (kT / sigma)^2 is the variance of one denoising label per component, v_F that of a force
+    label: its `label_residual`.
+    """
+    v_force = label_residual(pair, replicas)
+    v_denoise = (kT / sigma) ** 2
+    return v_denoise / (v_denoise + v_force)
+
+
+def fit_labelled(pair, replicas, config, target, sigma, kT, passes=4):
+    """Fit `pair` in place with force labels.
+
+    Weights and fit depend on each other: from the fit to positions alone, a few passes
+    settle both (the third changes w by less than 0.01 on a known potential).
+
+    Parameters
+    ----------
+    pair : SplinePair
+    replicas : list of LabelledMoments
+        At least two with labels.
+    config : PairConfig
+    target : "force" or "hybrid"
+        Labels alone, or labels and positions.
+    sigma : float, nm
+        Noise level that the textbook weights are stated for.
+    kT : float, kJ/mol
+    passes : int
+
+    Returns
+    -------
+    dict
+        As `scorematching.fit`, with `weights` and `textbook`, arrays of shape (n_species,).
+    """
+    with_labels = sum(r.force[0].weight > 0 for r in replicas)
+    if with_labels < 2:
+        raise ValueError(
+            f"{with_labels} of {len(replicas)} replicas has force labels: cross-validation needs labelled frames in "
+            "two at least"
+        )
+    n_species = len(pair.kinds)
+    weights = np.ones(n_species) if target == "force" else np.zeros(n_species)
+    result = fit(pair, mixed(replicas, weights), config)
+    if target == "hybrid":
+        for _ in range(passes):
+            weights = balance(pair, replicas, result["penalty"])
+            result = fit(pair, mixed(replicas, weights), config)
+    return {**result, "weights": weights, "textbook": textbook_weights(pair, replicas, sigma, kT)}

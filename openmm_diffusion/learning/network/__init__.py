@@ -1,0 +1,1 @@
+"""Training of a network by descent on its loss."""

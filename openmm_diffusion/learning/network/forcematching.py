@@ -1,0 +1,155 @@
+"""Losses of a network where frames have force labels: force matching, and the two targets mixed.
+
+At y = x + sigma eps both -kT eps / sigma and F_label(x) have the mean F_sigma(y), given y, and so has
+every mixture c (-kT eps / sigma) + (1 - c) F_label(x).  Force matching proper has no noise at all.
+
+References
+----------
+De Bortoli et al., arXiv:2402.08667 (target score matching).
+"""
+
+import torch
+
+from ...model.sum import energy_and_forces
+from ...noise import draw_noise
+from .loop import DenoisingTask
+
+
+def make_task(network, fixed, training, validation, config, kT):
+    """The task that `config.target` names; arguments as `DenoisingTask`."""
+    kind = {"denoise": DenoisingTask, "force": ForceTask, "hybrid": HybridTask}[config.target]
+    return kind(network, fixed, training, validation, config, kT)
+
+
+class ForceTask(DenoisingTask):
+    """Force matching: the labels are the target, at clean positions of labelled frames alone."""
+
+    def __init__(self, network, fixed, training, validation, config, kT):
+        once = config.noise.model_copy(update={"draws": 1, "antithetic": False, "fresh": True})
+        config = config.model_copy(update={"noise": once})
+        training, validation = (frames.at(frames.labelled) for frames in (training, validation))
+        super().__init__(network, fixed, training, validation, config, kT)
+        # Clean positions stay where they are, and so do the fixed terms' forces there: labels are kept less these.
+        for frames in self.sets.values():
+            frames.forces = clean_residual(self, frames)
+
+    def draw_levels(self, eps, generator):
+        return eps.new_zeros(eps.shape[:2])
+
+    def weight(self, sigma):
+        return torch.ones_like(sigma)
+
+    def residual(self, frames, eps, sigma):
+        return frames.forces.repeat(len(eps), 1, 1)
+
+    def validation_step(self, batch, _):
+        # Without noise, one look is enough.
+        batch, whole = batch.cpu(), self.sets["validation"]
+        frames = whole.at(batch[batch % self.processes == self.process]).to(self.device)
+        if len(frames.positions):
+            eps = torch.zeros_like(frames.positions).unsqueeze(0)
+            losses = self.score_losses(frames, eps, eps.new_zeros(eps.shape[:2]))
+            self.log_held_out("held_out_loss", losses.sum() / len(whole.positions))
+
+
+class HybridTask(DenoisingTask):
+    """Denoising, with force labels mixed in where frames have them; the held-out loss stays free of labels.
+
+    Attributes
+    ----------
+    force_weights : Tensor, shape (n_species,)
+        1 - c: the weight of force labels, chosen by `measured_weights`.
+    textbook_weights : Tensor, shape (n_species,)
+        v_D / (v_D + v_F), with v_D = (kT / sigma)^2 and v_F the mean square of labels off the fixed
+        terms: right for single independent draws only.
+    """
+
+    def __init__(self, network, fixed, training, validation, config, kT):
+        super().__init__(network, fixed, training, validation, config, kT)
+        self.register_buffer("force_weights", measured_weights(self), persistent=False)
+        off = clean_residual(self, training.at(training.labelled))
+        v_force = torch.stack([off[:, training.species == s].square().mean() for s in range(len(self.force_weights))])
+        v_denoise = (kT / config.noise.sigma) ** 2
+        self.textbook_weights = v_denoise / (v_denoise + v_force)
+
+    def target(self, frames, eps, sigma):
+        denoising = super().target(frames, eps, sigma)
+        if not self.training or frames.forces is None:
+            return denoising
+        labels = frames.forces.repeat(len(eps), 1, 1)
+        weight = self.force_weights[frames.species].unsqueeze(-1)
+        return torch.where(torch.isnan(labels), denoising, (1 - weight) * denoising + weight * labels)
+
+
+def clean_residual(task, frames):
+    """F_label - F_fixed at clean positions, shape (n_frames, n_particles, 3), kJ/mol/nm."""
+    rest = []
+    for rows in torch.arange(len(frames.positions)).split(64):
+        part = frames.at(rows)
+        rest.append(part.forces - energy_and_forces(task.fixed[0], part.positions, part.box, part.species)[1])
+    return torch.cat(rest)
+
+
+def measured_weights(task, groups=16, draws=4):
+    """Weights of force labels that leave the gradient of the loss the least variance.
+
+    Training starts from a readout of zero, where the gradient is that of the readout alone and
+    linear in the target.  g_D and g_F, of the two targets on the particles of one species, are
+    taken on the same frames and the same noise, antithetic as in training (which cancels the
+    O(1/sigma) part of g_D); their (co)variances V over groups of frames give::
+
+        c = (V_FF - V_DF) / (V_DD + V_FF - 2 V_DF)
+
+    Noise drawn afresh averages out over the visits that training pays a frame; the noise of
+    its label is the same at every visit.  So the part of V between draws is divided by the visits.
+
+    Parameters
+    ----------
+    task : HybridTask
+        Its network not trained yet.
+    groups, draws : int
+        Batches of labelled frames, and draws of noise for each.
+
+    Returns
+    -------
+    Tensor, shape (n_species,)
+        1 - c, between 0 and 1.
+    """
+    frames, config = task.sets["training"], task.config
+    generator = torch.Generator().manual_seed(config.training.seed + 31)
+    # Stretches of a run are as independent as frames can be.
+    stretches = torch.nonzero(frames.labelled).flatten().tensor_split(groups)
+    size = min(config.training.batch, min(len(rows) for rows in stretches if len(rows)))
+    pulls = []
+    for rows in stretches:
+        if len(rows):
+            part = frames.at(rows[torch.linspace(0, len(rows) - 1, size).round().long()])
+            pulls.append(torch.stack([_pulls(task, part, generator) for _ in range(draws)]))
+    pulls = torch.stack(pulls).double()  # (groups, draws, species, 2 targets, weights)
+    mean = pulls.mean(1)
+    within = torch.einsum("gnsip,gnsjp->sij", pulls - mean[:, None], pulls - mean[:, None])
+    within = within / (len(pulls) * (draws - 1))
+    between = torch.einsum("gsip,gsjp->sij", mean - mean.mean(0), mean - mean.mean(0)) / (len(pulls) - 1)
+    visits = max(1.0, config.training.steps * config.training.batch / len(frames.positions))
+    V = between + within * ((1 / visits if config.noise.fresh else 1) - 1 / draws)
+    difference = V[:, 0, 0] + V[:, 1, 1] - 2 * V[:, 0, 1]
+    c = (V[:, 1, 1] - V[:, 0, 1]) / difference.clamp(min=1e-30)
+    return (1 - c.clamp(0, 1)).float()
+
+
+def _pulls(task, frames, generator):
+    """Gradient of F . T by the readout, shape (n_species, 2, n_weights), for T of noise and of labels; one draw."""
+    eps = draw_noise(frames.positions, task.config.noise, generator, frames.mask)
+    sigma = eps.new_full(eps.shape[:2], task.config.noise.sigma)
+    y, boxes = frames.noised(sigma, eps)
+    _, fixed = energy_and_forces(task.fixed[0], y, boxes, frames.species)
+    _, force = energy_and_forces(task.network, y, boxes, frames.species, differentiable=True)
+    labels = frames.forces.repeat(len(eps), 1, 1)
+    (readout,) = [p for name, p in task.network.named_parameters() if name.endswith("readout.weight")]
+    rows = []
+    for s in range(int(frames.species.max()) + 1):
+        of_species = frames.mask * (frames.species == s).unsqueeze(-1)
+        for target in (DenoisingTask.target(task, frames, eps, sigma), labels):
+            product = (force * (target - fixed) * of_species).sum()
+            rows.append(torch.autograd.grad(product, readout, retain_graph=True)[0])
+    return torch.stack(rows).view(-1, 2, readout.numel())

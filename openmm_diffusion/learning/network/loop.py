@@ -1,0 +1,293 @@
+"""The training loop of a network, on Lightning: denoising loss, checkpoints, early stopping, resume.
+
+In several processes each takes its share of every batch, of the same draws as one process would make: the
+gradient, averaged over the processes by Lightning's DDP, is that of one process up to rounding.
+"""
+
+import logging
+import math
+import signal
+import warnings
+
+import lightning.pytorch as pl
+import numpy as np
+import pandas
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
+from torch.utils.data import DataLoader
+
+from ...model.sum import energy_and_forces
+from ...noise import denoising_force, draw_noise, draw_sigmas
+
+log = logging.getLogger(__name__)
+
+#: Noise levels of a range that the held-out loss is measured at, evenly on a logarithmic scale.
+VALIDATION_LEVELS = 4
+
+
+class DenoisingTask(pl.LightningModule):
+    """Denoising score matching of what the fixed terms leave over.
+
+    With target T = -kT eps / sigma - F_fixed(y) and the network's force F, the loss is
+    <|F|^2 - 2 F . T>: the squared error less its constant <|T|^2>, so that zero means
+    "no better than no network" and float32 need not resolve a large constant.  In
+    units of (kT / 0.1 nm)^2, per noised Cartesian component.
+
+    Over a range of noise levels every frame and draw has its own, log-uniform, and the
+    losses are weighted by sigma (`level_weight`), so that no level drowns the others.
+
+    Parameters
+    ----------
+    network : WeightedSum
+        The trainable term alone.
+    fixed : WeightedSum
+        Prior and pair potential; not trained.
+    training, validation : TrainingSet
+    config : Config
+    kT : float, kJ/mol
+    """
+
+    def __init__(self, network, fixed, training, validation, config, kT):
+        super().__init__()
+        self.network = network
+        self.sets = {"training": training, "validation": validation}
+        self.config, self.kT = config, kT
+        self.fixed = (fixed.requires_grad_(False),)  # in a tuple, Lightning neither saves nor trains it
+        noise = config.noise
+        one, several = [noise.smallest], np.geomspace(noise.smallest, noise.largest, VALIDATION_LEVELS).tolist()
+        self.levels = one if noise.sigmas is None else several
+        # Drawn once: "data duplication" as in Harcombe & Duignan.
+        generator = torch.Generator().manual_seed(config.training.seed + 17)
+        fresh = config.noise.fresh
+        self.fixed_noise = None if fresh else draw_noise(training.positions, config.noise, generator, training.mask)
+        self.fixed_sigmas = None if fresh else draw_sigmas(self.fixed_noise, config.noise, generator)
+        self.process, self.processes = 0, 1
+        self.held_out_residuals = {}
+
+    def setup(self, stage):
+        self.process, self.processes = self.global_rank, self.trainer.world_size
+
+    def draw_levels(self, eps, generator):
+        """Noise level (nm) of every copy, shape (n_copies, n_frames)."""
+        return draw_sigmas(eps, self.config.noise, generator)
+
+    def weight(self, sigma):
+        """Weight in the loss of each noise level (nm)."""
+        return level_weight(sigma, self.config.noise)
+
+    def target(self, frames, eps, sigma):
+        """Unbiased estimate of the total force at every copy (n_copies n_frames, n_particles, 3), kJ/mol/nm."""
+        return denoising_force(eps.flatten(0, 1), sigma.flatten()[:, None, None], self.kT)
+
+    def residual(self, frames, eps, sigma):
+        """What is left for the network to learn: the target less the forces of the fixed terms, kJ/mol/nm."""
+        y, boxes = frames.noised(sigma, eps)
+        _, fixed = energy_and_forces(self.fixed[0].to(self.device), y, boxes, frames.species, sigma=sigma.flatten())
+        return self.target(frames, eps, sigma) - fixed
+
+    def score_losses(self, frames, eps, sigma, residual=None):
+        """The loss of every copy, shape (n_copies, n_frames).
+
+        Parameters
+        ----------
+        frames : TrainingSet
+        eps : Tensor, shape (n_copies, n_frames, n_particles, 3)
+        sigma : Tensor, shape (n_copies, n_frames), nm
+        residual : Tensor, shape (n_copies n_frames, n_particles, 3), kJ/mol/nm, optional
+            Where it is known from an earlier visit.
+        """
+        y, boxes = frames.noised(sigma, eps)
+        residual = self.residual(frames, eps, sigma) if residual is None else residual
+        _, force = energy_and_forces(self.network, y, boxes, frames.species, self.training, sigma.flatten())
+        unit = self.kT / 0.1
+        losses = ((force * force - 2 * force * residual) * frames.mask).sum((1, 2)) / (unit**2 * frames.mask.sum())
+        return losses.view_as(sigma)
+
+    def training_step(self, batch, _):
+        # Frames and noise follow from the step's number: a resumed run goes on as the killed one would have, and
+        # all processes draw the same batch, of which each takes its share.
+        frames, settings = self.sets["training"], self.config.training
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + int(batch))
+        chosen = torch.randint(len(frames.positions), (settings.batch,), generator=generator)
+        if self.config.noise.fresh:
+            eps = draw_noise(frames.positions[chosen], self.config.noise, generator, frames.mask)
+            sigma = self.draw_levels(eps, generator)
+        else:
+            eps, sigma = self.fixed_noise[:, chosen], self.fixed_sigmas[:, chosen]
+        mine = slice(self.process, None, self.processes)
+        frames, eps, sigma = (part.to(self.device) for part in (frames.at(chosen[mine]), eps[:, mine], sigma[:, mine]))
+        loss = (self.weight(sigma) * self.score_losses(frames, eps, sigma)).mean()
+        self.log("training_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+        return loss
+
+    def validation_step(self, batch, _):
+        # The same draws at every check, never used in training: differences between checks are the network's.
+        frames, settings = self.sets["validation"].at(batch.cpu()), self.config.training
+        noise = self.config.noise.model_copy(update={"draws": 1, "antithetic": True})
+        generator = torch.Generator().manual_seed(settings.seed + 1_000_000_007 + int(batch[0]))
+        mine = torch.nonzero(batch.cpu() % self.processes == self.process).flatten()
+        if not len(mine):
+            return
+        share = frames.at(mine).to(self.device)
+        part = len(mine) / (len(self.sets["validation"].positions) * settings.validation_draws)
+        for draw in range(settings.validation_draws):
+            eps = draw_noise(frames.positions, noise, generator, frames.mask)[:, mine].to(self.device)
+            total = 0.0
+            for level in self.levels:
+                loss = self.held_out_losses(share, eps, level, (int(batch[0]), draw, level)).mean()
+                if len(self.levels) > 1:
+                    self.log_held_out(f"held_out_loss_{level:.4g}_nm", part * loss)
+                total = total + level_weight(level, noise) * loss / len(self.levels)
+            self.log_held_out("held_out_loss", part * total)
+
+    def held_out_losses(self, frames, eps, level, key):
+        """`score_losses` at one noise level (nm); the same noise comes back at every check, by the name `key`."""
+        sigma = eps.new_full(eps.shape[:2], level)
+        if key not in self.held_out_residuals:
+            self.held_out_residuals[key] = self.residual(frames, eps, sigma)
+        return self.score_losses(frames, eps, sigma, self.held_out_residuals[key])
+
+    def log_held_out(self, name, part):
+        """Log a loss of which this is a part: the parts are added up, over the processes too.
+
+        Lightning's own mean over processes (2.6) rounds the number of frames that each has seen.
+        """
+        bar = name == "held_out_loss"
+        self.log(name, part, prog_bar=bar, on_epoch=True, batch_size=1, reduce_fx="sum", sync_dist=True)
+
+    def configure_optimizers(self):
+        settings = self.config.training
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def train_dataloader(self):
+        # One epoch is the stretch between two checks; it yields the numbers of its steps.
+        every = self.config.training.check_every
+        first = self.current_epoch * every
+        return DataLoader(range(first, first + every), batch_size=1, shuffle=False)
+
+    def val_dataloader(self):
+        return DataLoader(range(len(self.sets["validation"].positions)), batch_size=32, shuffle=False)
+
+
+def level_weight(sigma, config):
+    """Weight of a noise level (nm) in the loss: sigma over its mean, so that one level has weight 1.
+
+    Unweighted, the smallest levels would fill the gradient with noise: per component its variance
+    is that of the labels, V, times <F^2>.  Independent labels have V = (kT/sigma)^2.  Antithetic
+    pairs cancel the leading part of it only where forces are straight over a distance of sigma, and
+    those of ions in contact are not: their V rises from 0.12 of that at 0.003 nm to 0.66 of it at
+    0.05 nm (pair potential of 2.4 M LiCl).  <F^2> falls as 1/(sigma^2 + (0.02 nm)^2).  Together,
+    sqrt(V <F^2>) falls as 1/sigma, within a factor of 1.6 over the range: weighted by sigma, all
+    levels bring about the same noise into the gradient.  What there is to learn, <F^2> times the
+    weight, then grows at most threefold over the range, instead of falling sixfold.
+    """
+    if config.sigmas is None:
+        return sigma / config.sigma
+    return sigma * math.log(config.largest / config.smallest) / (config.largest - config.smallest)
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's, without a second bar for every validation."""
+
+    def init_validation_tqdm(self):
+        bar = super().init_validation_tqdm()
+        bar.disable = True
+        return bar
+
+
+def csv_log(directory, steps):
+    """Lightning's CSV log, going on after the rows of the first `steps` steps instead of deleting what it finds."""
+    logger, path = CSVLogger(directory, name="", version="log"), directory / "log" / "metrics.csv"
+    rows = pandas.read_csv(path) if path.exists() else pandas.DataFrame({"step": []})
+    writer = logger.experiment  # deletes the file
+    rows = rows[rows["step"] < steps]
+    if len(rows):
+        rows.to_csv(path, index=False)
+        writer.metrics_keys = list(rows.columns)
+    return logger
+
+
+def train_network(task, directory, resume, progress=True):
+    """Run the loop; the weights of the best held-out loss are left in `task.network`.
+
+    Parameters
+    ----------
+    task : DenoisingTask
+    directory : Path
+        Receives checkpoints/ and the CSV log.
+    resume : bool
+        Go on from the last checkpoint, where there is one.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    dict
+        `held_out_loss` of the best check, `steps` taken, `best`: path of the weights.
+    """
+    settings = task.config.training
+    # Checked and saved within the epoch, where a resumed run can take it up; the best and the last are two files.
+    best = ModelCheckpoint(
+        directory / "checkpoints", "best", "held_out_loss", save_on_train_epoch_end=False, enable_version_counter=False
+    )
+    latest = ModelCheckpoint(
+        directory / "checkpoints", "last", save_on_train_epoch_end=False, enable_version_counter=False
+    )
+    callbacks = [
+        EMAWeightAveraging(decay=settings.ema_decay),
+        EarlyStopping("held_out_loss", patience=settings.patience, check_on_train_epoch_end=False),
+        best,
+        latest,
+    ]
+    if progress:
+        callbacks.append(ProgressBar(refresh_rate=10))
+    last = directory / "checkpoints" / "last.ckpt"
+    resume = resume and last.exists()
+    steps = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if resume else 0
+    several = settings.devices > 1
+    with warnings.catch_warnings():
+        # Data and logs are small and in memory: Lightning's advice on workers and intervals is not for us.
+        warnings.filterwarnings("ignore", ".*(does not have many workers|log_every_n_steps|exists and is not empty).*")
+        trainer = pl.Trainer(
+            max_steps=settings.steps,
+            accelerator="cuda" if torch.cuda.is_available() else "cpu",
+            devices=settings.devices,
+            # `processes` has started them: this is one.  Buffers are constants, the same in all.
+            strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
+            plugins=[LightningEnvironment()] if several else None,
+            use_distributed_sampler=False,  # the task shares batches out itself
+            logger=csv_log(directory, steps) if rank_zero_only.rank == 0 else False,
+            callbacks=callbacks,
+            gradient_clip_val=settings.gradient_clip,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+            log_every_n_steps=settings.check_every,
+            inference_mode=False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+        )
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(task, ckpt_path=str(last) if resume else None, weights_only=True)
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit and ignores the next ones: neither is a library's business.
+            signal.signal(signal.SIGINT, on_interrupt)
+            raise KeyboardInterrupt from None
+    task.fixed[0].cpu()
+    load_weights(task, best.best_model_path)
+    return {
+        "held_out_loss": float(best.best_model_score), "steps": int(trainer.global_step), "best": best.best_model_path,
+    }  # fmt: skip
+
+
+def load_weights(task, path):
+    """Give a task's network the (averaged) weights of a checkpoint."""
+    task.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])

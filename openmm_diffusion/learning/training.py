@@ -1,0 +1,292 @@
+"""Training: frames and a configuration in, a denoiser out.
+
+First the prior is set up, then the pair potential fitted in closed form, then the
+network trained on what they leave over.
+"""
+
+import json
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from ..analysis.rdf import compute_rdf, rmsd, smear, split_half_error
+from ..data.frames import Frames
+from ..model.combination import deviation, ensemble, members
+from ..model.denoiser import Denoiser
+from ..model.header import CoulombTerm, Header, NetworkTerm, WallTerm
+from ..space.boxes import check_cutoff
+from ..space.neighbours import neighbour_pairs
+from ..units import thermal_energy
+from .config import read_config
+from .linear.fit import fit_pair, weights_report
+from .network.processes import run_processes
+from .trainingset import check_devices, check_labels, divide, resampled, tensors
+
+log = logging.getLogger(__name__)
+
+#: RMSD of a g(r) above which the smoothing by the noise is warned of.
+SMOOTHING_WARNING = 0.05
+
+
+def train(frames, config, output=None, resume=False, progress=True):
+    """Learn a denoiser from configurations.
+
+    Parameters
+    ----------
+    frames : Frames or None
+        None: those that `data.frames` of the configuration names.
+    config : path, dict or Config
+    output : path, optional
+        Directory of the run: config.yaml, pair.safetensors (the model before the
+        network), checkpoints/, log/metrics.csv and model.safetensors.  Without one,
+        nothing is kept but the result.
+    resume : bool
+        Go on with the run in `output`.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Denoiser
+
+    Raises
+    ------
+    ValueError
+        For configurations, frames and directories that do not fit.
+    """
+    config = read_config(config)
+    if frames is None:
+        if config.data.frames is None:
+            raise ValueError("data.frames is missing: name a file of frames in the configuration, or pass frames")
+        frames = Frames.load(config.data.frames, config.data.temperature)
+    if output is None:
+        with tempfile.TemporaryDirectory() as directory:
+            check_training(frames, config)
+            return _train_all(frames, config, Path(directory), False, progress)
+    output = Path(output)
+    settings = output / "config.yaml"
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    fitted = [part / "pair.safetensors" for part in (output, output / "member-0")]
+    begun = next((path for path in fitted if path.exists()), None)
+    if begun and not resume:
+        raise ValueError(f"output {output} holds a run already: resume it (--resume), or name another directory")
+    if begun and settings.read_text() != text:
+        raise ValueError(f"output {output} was begun with another configuration ({settings}): resume with that one")
+    if begun and Denoiser.load(begun).header.data["digest"] != frames.digest():
+        raise ValueError(f"output {output} was begun with other frames: resume with those, or name another directory")
+    check_training(frames, config)
+    output.mkdir(parents=True, exist_ok=True)
+    settings.write_text(text)
+    return _train_all(frames, config, output, resume, progress)
+
+
+def _train_all(frames, config, output, resume, progress):
+    """One model, or the members of an ensemble one after the other, each in a directory of its own."""
+    if config.ensemble is None:
+        return _train(frames, config, output, resume, progress)
+    found = []
+    for number in range(config.ensemble.members):
+        log.info("member %d of %d", number + 1, config.ensemble.members)
+        seed = config.training.seed + number
+        one = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
+        directory = output / f"member-{number}"
+        directory.mkdir(parents=True, exist_ok=True)
+        sample = seed if config.ensemble.bootstrap else None
+        found.append(_train(frames, one, directory, resume, progress, sample))
+    denoiser = ensemble(found)
+    training, _, _ = divide(frames, config.data)
+    some = training[:: max(1, len(training) // 100)]
+    values = deviation(
+        [part.subset(["pair", "network"]) for part in members(denoiser)], some.positions, some.boxes, some.species
+    )
+    rms, largest = float(np.sqrt(np.mean(values**2))), float(values.max())
+    log.info(
+        "spread of the members' forces on training frames: rms %.1f, largest %.1f kJ/mol/nm per particle", rms, largest
+    )
+    fits = [member.header.held_out for member in found]
+    denoiser = denoiser.with_held_out({"spread_rms": rms, "spread_largest": largest, "members": fits})
+    denoiser.save(output / "model.safetensors")
+    return denoiser
+
+
+def _train(frames, config, output, resume, progress, sample=None):
+    """Train one model; `sample` seeds a bootstrap sample of its training frames."""
+    training, validation, test = divide(frames, config.data)
+    log.info(
+        "%d frames to train on, %d to validate, %d kept apart",
+        *(0 if part is None else len(part) for part in (training, validation, test)),
+    )
+    check_labels(training, validation, config)
+    check_devices(validation, config)
+    header = _header(frames, training, validation, test, config)
+    if sample is not None:
+        training = resampled(training, sample)
+    finished, fitted = output / "model.safetensors", output / "pair.safetensors"
+    if resume and finished.exists():
+        log.info("%s is finished", finished)
+        return Denoiser.load(finished)
+    if resume and fitted.exists():
+        denoiser = Denoiser.load(fitted)
+    else:
+        denoiser = Denoiser(header)
+        if config.pair is not None:
+            denoiser = fit_pair(denoiser, training, config)
+        denoiser.save(fitted)
+    if config.network is not None:
+        denoiser = _add_network(denoiser, training, validation, config, output, resume, progress)
+    denoiser.save(finished)
+    return denoiser
+
+
+def check_training(frames, config):
+    """Refuse what cannot work with these frames, warn of what will hurt: cutoffs, charges, smoothing."""
+    names = set(frames.symbols)
+    coulomb = config.prior.coulomb
+    if coulomb is not None:
+        missing = sorted(names - set(coulomb.charges))
+        if missing:
+            raise ValueError(f"prior.coulomb.charges has no charge of {', '.join(missing)}: give one in e")
+        net = sum(coulomb.charges[s] for s in frames.symbols)
+        if frames.box is not None and abs(net) > 1e-6:
+            raise ValueError(
+                f"prior.coulomb.charges add up to {net:g} e over all particles: a periodic system must be neutral"
+            )
+    if frames.box is not None:
+        for name, part in (("pair.cutoff", config.pair), ("network.cutoff", config.network)):
+            if part is not None:
+                check_cutoff(part.cutoff, torch.as_tensor(frames.boxes), name)
+    if config.noise.species is not None or config.noise.axes != "xyz":
+        if config.pair is not None:
+            raise ValueError(
+                "noise.species and noise.axes leave coordinates clean, which the pair fit cannot: set pair: null"
+            )
+        unknown = sorted(set(config.noise.species or []) - names)
+        if unknown:
+            raise ValueError(f"noise.species is {unknown}, but the frames hold {sorted(names)}")
+    by_pair = config.network is None and config.pair is not None and config.pair.sigma is not None
+    warn_of_smoothing(frames, config.sigma, "pair.sigma" if by_pair else "noise.sigma")
+
+
+def warn_of_smoothing(frames, sigma, name="noise.sigma"):
+    """Log a warning where the noise will change the g(r) of these frames by more than `SMOOTHING_WARNING`."""
+    if frames.box is None:
+        return
+    half = 0.5 * float(np.diagonal(frames.boxes, axis1=1, axis2=2).min())
+    rdf = compute_rdf(frames[:: max(1, len(frames) // 500)], r_range=(0.1, min(1.0, half)), bin_width=0.005)
+    # Of few frames, g(r) is rough, and smoothing takes the roughness: no reason for a warning.
+    rough = split_half_error(rdf)
+    for pair, g in rdf.g.items():
+        smoothed = smear(rdf.r, g, sigma)
+        error = rmsd(g, smoothed)
+        if error > SMOOTHING_WARNING and error > rough[pair]:
+            log.warning(
+                "%s = %g nm smooths g(r) of %s by %.3f (RMSD; highest peak %.2f -> %.2f): 0.005 nm is usual "
+                "for ions in water; is the value meant in Angstrom?",
+                name, sigma, pair, error, g.max(), smoothed.max(),
+            )  # fmt: skip
+
+
+def _header(frames, training, validation, test, config):
+    species = sorted(set(frames.species.tolist()))
+    shortest = training.shortest_distances()
+    distances = [[shortest.get((min(a, b), max(a, b))) for b in species] for a in species]
+    terms = []
+    if config.prior.coulomb is not None:
+        terms.append(CoulombTerm(**config.prior.coulomb.model_dump()))
+    if config.prior.wall is not None:
+        # Noise moves both ends of a pair: the wall must not stand where noised pairs of the data are.
+        margin = config.prior.wall.margin + 2 * config.sigma
+        radii = [[0.0 if d is None else max(d - margin, 0.0) for d in row] for row in distances]
+        level = None if config.noise.sigmas is None else config.sigma
+        terms.append(WallTerm(radii=radii, stiffness=config.prior.wall.stiffness, sigma=level))
+    parts = {"training": training, "validation": validation, "test": test}
+    return Header(
+        species=species,
+        particles=frames.species.tolist(),
+        temperature=frames.temperature,
+        box=None if frames.box is None else frames.boxes.mean(0).tolist(),
+        number_density=frames.number_density,
+        shortest_distances=distances,
+        terms=terms,
+        noised={"species": config.noise.species, "axes": config.noise.axes},
+        data={
+            "digest": frames.digest(),
+            "n_frames": len(frames),
+            **config.data.model_dump(include={"test_fraction", "validation_fraction", "limit", "seed"}),
+            **{f"{k}_frames": 0 if v is None else len(v) for k, v in parts.items()},
+            "target": config.target,
+            "labelled_training_frames": int(training.labelled.sum()),
+        },
+    )
+
+
+def _add_network(denoiser, training, validation, config, output, resume, progress):
+    """The denoiser with a network trained on what its other terms leave over."""
+    try:
+        from .network.loop import load_weights, train_network  # Lightning, an extra
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"training a network needs {error.name}: pip install 'openmm_diffusion[train]', or set network: null"
+        ) from error
+    task, term, module = network_task(denoiser, training, validation, config)
+    held_out = {}
+    if config.target == "hybrid":
+        weights = task.force_weights.tolist(), task.textbook_weights.tolist()
+        held_out = weights_report(denoiser.header.species, "network", *weights)
+    if config.training.devices == 1:
+        result = train_network(task, output, resume, progress)
+    else:
+        result = train_in_processes(denoiser, training, validation, config, output, resume, progress)
+        load_weights(task, result["best"])
+    if not result["held_out_loss"] < 0:
+        if config.pair is None:
+            raise ValueError(
+                f"the network learnt nothing: its held-out loss is {result['held_out_loss']:.4f}, and 0 without it; "
+                "lower training.learning_rate, or give more frames"
+            )
+        log.warning("the network does not improve the held-out loss (%.4f): left out", result["held_out_loss"])
+        return denoiser
+    held_out |= {"network_loss": result["held_out_loss"], "network_steps": result["steps"]}
+    other = denoiser.rebuilt([*denoiser.header.terms, term], [*denoiser.modules(), module])
+    return other.with_held_out(held_out)
+
+
+def network_task(denoiser, training, validation, config):
+    """A network not trained yet: its Lightning task, its term, and its module, which the task trains."""
+    from .network.forcematching import make_task
+
+    torch.manual_seed(config.training.seed)
+    data = tensors(training, denoiser, config, torch.float32)
+    some = torch.arange(0, len(training), max(1, len(training) // 100))
+    sample = data.at(some)
+    first, _, _ = neighbour_pairs(sample.positions, sample.box, config.network.cutoff)
+    neighbours = 2 * len(first) / (len(some) * len(data.species))
+    term = NetworkTerm(
+        sigma=config.sigma, sigmas=config.noise.sigmas, network=config.network, neighbours=max(neighbours, 1.0)
+    )
+    alone = Denoiser(denoiser.header.model_copy(update={"terms": [term]}))
+    # From zero: the pair potential is the starting point, and its held-out loss the one to beat.
+    module = alone.modules()[0]
+    torch.nn.init.zeros_(module.network.readout.weight)
+    task = make_task(
+        alone.model, denoiser.model, data, tensors(validation, denoiser, config, torch.float32), config,
+        thermal_energy(training.temperature),
+    )  # fmt: skip
+    return task, term, module
+
+
+def train_in_processes(denoiser, training, validation, config, output, resume, progress):
+    """`train_network` in `training.devices` processes, which find in files what they need; its result."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        training.save(directory / "training.npz")
+        validation.save(directory / "validation.npz")
+        denoiser.save(directory / "denoiser.safetensors")
+        settings = {"output": str(output.resolve()), "resume": resume, "progress": progress}
+        (directory / "run.json").write_text(json.dumps(settings | {"config": config.model_dump(mode="json")}))
+        run_processes(["-m", "openmm_diffusion.learning.network.worker", name], config.training.devices)
+        return json.loads((directory / "result.json").read_text())

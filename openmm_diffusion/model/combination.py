@@ -1,0 +1,237 @@
+"""Sums of models: noise levels extrapolated to none, members of an ensemble, pair terms joined into one."""
+
+import logging
+
+import numpy as np
+
+from ..units import thermal_energy
+
+log = logging.getLogger(__name__)
+
+
+def extrapolated(denoisers):
+    """Models at several noise levels as one whose leading smoothing cancels (Richardson).
+
+    The force at noise level sigma is that of U_sigma = U + sigma^2 U_1 + sigma^4 U_2 + ...
+    with U_1 = (lap U - |grad U|^2/kT)/2, so with weights that solve
+
+        sum_k w_k = 1,   sum_k w_k sigma_k^(2 j) = 0   for j = 1 ... n - 1
+
+    the sum over n levels, sum_k w_k U_sigma_k, is U up to order sigma^(2 n).  For two
+    levels, w = (sigma_2^2, -sigma_1^2) / (sigma_2^2 - sigma_1^2).  The sum of
+    conservative models is conservative.  Weights exceed one and amplify the statistical
+    errors of the models: far apart levels, trained on the same frames, do best.
+
+    Parameters
+    ----------
+    denoisers : list of Denoiser
+        At least two, at different positive noise levels, trained on the same data.
+
+    Returns
+    -------
+    Denoiser
+        Its `sigma` is 0: what it aims at.
+
+    Raises
+    ------
+    ValueError
+        For equal or missing noise levels, or models of different systems.
+
+    References
+    ----------
+    Richardson, Phil. Trans. R. Soc. A 210, 307 (1911).
+    """
+    sigmas = [denoiser.sigma for denoiser in denoisers]
+    if len(set(sigmas)) < max(2, len(sigmas)) or min(sigmas) <= 0:
+        raise ValueError(
+            f"the models are at sigma = {', '.join(f'{s:g}' for s in sigmas)} nm: an extrapolation to zero needs at "
+            "least two different positive noise levels"
+        )
+    levels = np.array(sigmas) ** 2 / max(sigmas) ** 2
+    right = np.zeros(len(levels))
+    right[0] = 1
+    weights = np.linalg.solve(np.vander(levels, increasing=True).T, right)
+    return _sum(denoisers, weights.tolist(), "level")
+
+
+def ensemble(denoisers):
+    """Models of the same system as one: their mean force, and a spread (`spread`).
+
+    Parameters
+    ----------
+    denoisers : list of Denoiser
+        Trained with different seeds, or on bootstrap samples of the frames.
+
+    Returns
+    -------
+    Denoiser
+    """
+    if len(denoisers) < 2:
+        raise ValueError(f"an ensemble needs at least two models, not {len(denoisers)}")
+    sigmas = sorted({denoiser.sigma for denoiser in denoisers})
+    if len(sigmas) > 1:
+        raise ValueError(
+            f"the models are at sigma = {', '.join(f'{s:g}' for s in sigmas)} nm: an ensemble has one noise level; "
+            "combine several by extrapolation (--extrapolate)"
+        )
+    if len({denoiser.conservative for denoiser in denoisers}) > 1:
+        raise ValueError("some models have an energy head and some a vector head: an ensemble has one kind")
+    return _sum(denoisers, [1 / len(denoisers)] * len(denoisers), "member")
+
+
+def members(denoiser):
+    """The models that an ensemble is the mean of, prior included; an empty list for any other model."""
+    numbers = sorted({term.member for term in denoiser.header.terms} - {None})
+    found = []
+    for number in numbers:
+        pairs = [(t, m) for t, m in zip(denoiser.header.terms, denoiser.modules()) if t.member in (None, number)]
+        terms = [
+            t if t.member is None else t.model_copy(update={"member": None, "weight": t.weight * len(numbers)})
+            for t, _ in pairs
+        ]
+        found.append(denoiser.rebuilt(terms, [module for _, module in pairs]))
+    return found
+
+
+def spread(denoiser, positions, box=None, species=None):
+    """Standard deviation of the members' forces on each particle.
+
+    Members differ by what the data leave open: the spread says where the mean is not to
+    be trusted.  It says nothing of what all members get wrong alike.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        An ensemble.
+    positions, box, species
+        As `Denoiser.forces`.
+
+    Returns
+    -------
+    array, shape (..., n_particles), kJ/mol/nm
+        Root of the variance summed over the three components; of one member's force, not
+        of the mean's.
+
+    Raises
+    ------
+    ValueError
+        For a model that is no ensemble.
+    """
+    parts = members(denoiser)
+    if not parts:
+        raise ValueError("the model is no ensemble: a spread needs members, see `ensemble` in the training's YAML")
+    return deviation([part.subset(["pair", "network"]) for part in parts], positions, denoiser.box(box), species)
+
+
+def deviation(denoisers, positions, box, species=None):
+    """Standard deviation of several models' forces on each particle, shape (..., n_particles), kJ/mol/nm.
+
+    Arguments as `Denoiser.evaluated`: a box of None is no periodicity.
+    """
+    forces = np.stack([denoiser.evaluated(positions, box, species)[1] for denoiser in denoisers])
+    return np.sqrt(forces.var(axis=0, ddof=1).sum(-1))
+
+
+def half_step(denoiser, positions, box=None, species=None):
+    """Saved frames with the smoothing of their structure removed to O(sigma^4): y + (sigma^2/2) s(y).
+
+    For frames of MD under a model at noise level sigma; a correction of structure, not
+    of dynamics.  Half the denoising jump: the whole, D(y), over-sharpens by as much as
+    the noise had smoothed.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        At the noise level of the frames.
+    positions, box, species
+        As `Denoiser.forces`.
+
+    Returns
+    -------
+    array, shape (..., n_particles, 3), nm
+        In the periodic image of `positions`.
+
+    Examples
+    --------
+    In a harmonic well of width w, frames y of the noised ensemble have the variance
+    w^2 + sigma^2; after the half step, w^2 + O(sigma^4)::
+
+        y (1 - sigma^2 / (2 (w^2 + sigma^2)))
+    """
+    kT = thermal_energy(denoiser.header.temperature)
+    noised = denoiser.header.was_noised(denoiser.header.particles if species is None else species)
+    return np.asarray(positions) + 0.5 * denoiser.sigma**2 / kT * noised * denoiser.forces(positions, box, species)
+
+
+def merged(denoiser):
+    """The same energy with all learnt terms in one, where they are pair potentials of the same knots.
+
+    The joined term stands at the noise level of the sum, and knows no range any more.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+
+    Returns
+    -------
+    Denoiser
+        The very one, where there is nothing to join.
+    """
+    pairs = [(term, module) for term, module in zip(denoiser.header.terms, denoiser.modules()) if term.kind == "pair"]
+    knots = {(term.cutoff, term.start, term.spacing) for term, _ in pairs}
+    if len(knots) != 1 or len(pairs) != len(denoiser.header.learnt) or (len(pairs) == 1 and pairs[0][0].weight == 1):
+        return denoiser
+    first, module = pairs[0]
+    one = first.model_copy(
+        update={"weight": 1.0, "sigma": denoiser.sigma, "sigmas": None, "member": None, "level": None}
+    )
+    prior = denoiser.subset(["coulomb", "wall"])
+    other = denoiser.rebuilt([*prior.header.terms, one], [*prior.modules(), module.single()])
+    other.modules()[-1].coefficients.copy_(sum(term.weight * part.coefficients for term, part in pairs))
+    return other
+
+
+def _sum(denoisers, weights, role):
+    """Weighted sum; the prior, which all must share, is taken once, from the first."""
+    first = denoisers[0]
+    for number, other in enumerate(denoisers[1:], start=1):
+        for key in ("species", "particles", "temperature", "box", "noised"):
+            ours, theirs = getattr(first.header, key), getattr(other.header, key)
+            if ours != theirs:
+                raise ValueError(f"model {number} has {key} {theirs}, model 0 {ours}: combine models of one system")
+        if _coulomb(other) != _coulomb(first):
+            raise ValueError(f"model {number} has another Coulomb prior than model 0: combine models with one prior")
+    for other_role in ("member", "level"):
+        kinds = {frozenset(getattr(term, other_role) for term in d.header.learnt) for d in denoisers}
+        if len(kinds) > 1:
+            raise ValueError("the models are sums of different kinds or numbers of models: combine sums made alike")
+    # The wall stands where no data are; walls of different noise levels differ, and the first is as good as any.
+    prior = first.subset(["coulomb", "wall"])
+    terms, modules = list(prior.header.terms), prior.modules()
+    for number, (denoiser, weight) in enumerate(zip(denoisers, weights)):
+        for term, module in zip(denoiser.header.terms, denoiser.modules()):
+            if term.kind not in ("coulomb", "wall"):
+                if getattr(term, role) is not None:
+                    raise ValueError(f"model {number} is such a sum already: combine its parts instead")
+                terms.append(term.model_copy(update={"weight": weight * term.weight, role: number}))
+                modules.append(module)
+    combined = first.rebuilt(terms, modules)
+    combined.header = combined.header.model_copy(update={"data": _common_data(denoisers), "held_out": {}})
+    return combined
+
+
+def _common_data(denoisers):
+    """What the models say of their data, if they had the same frames divided alike; else nothing."""
+    keys = ("digest", "test_fraction", "validation_fraction", "limit", "seed")
+    divisions = {tuple(denoiser.header.data.get(key) for key in keys) for denoiser in denoisers}
+    if len(divisions) == 1:
+        return denoisers[0].header.data
+    log.warning(
+        "the models were trained on different frames, or on differently divided ones: an evaluation cannot know "
+        "which frames all of them kept apart"
+    )
+    return {}
+
+
+def _coulomb(denoiser):
+    return [term for term in denoiser.header.terms if term.kind == "coulomb"]

@@ -1,0 +1,313 @@
+"""The denoiser: numpy in, numpy out, and its file.  What training writes and simulation reads.
+
+F(y) = -grad U(y),   D(y) = y + sigma^2 F(y) / kT
+"""
+
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from ..noise import denoised_from_force
+from ..space.boxes import check_box, check_cutoff, wrap
+from ..units import bare, symbols, thermal_energy
+from .header import Header
+from .sum import WeightedSum, energy_and_forces, has_energy
+
+MODELS = Path(__file__).parents[1] / "models"
+
+
+class Denoiser:
+    """A trained denoiser: energies, forces and denoised configurations of coarse-grained particles.
+
+    Usually made by `train` or `Denoiser.load`.
+
+    Parameters
+    ----------
+    header : Header
+        Everything but the weights.
+
+    Attributes
+    ----------
+    header : Header
+    model : WeightedSum
+        The torch module.
+    """
+
+    def __init__(self, header):
+        self.header = header
+        self.model = WeightedSum(header)
+
+    @property
+    def conservative(self):
+        """Whether every force is minus the gradient of an energy."""
+        return all(has_energy(term) for term in self.header.terms)
+
+    @property
+    def sigma(self):
+        """Noise level (nm) of the ensemble that the forces belong to: see `Header.sigma`."""
+        return self.header.sigma
+
+    @property
+    def dtype(self):
+        """Precision of evaluation: that of the network's weights, float64 without a network."""
+        return next((p.dtype for p in self.model.parameters()), torch.float64)
+
+    @property
+    def cutoff(self):
+        """Longest range of the learnt terms, nm: at most half of any box."""
+        return max([t.cutoff if t.kind == "pair" else t.network.cutoff for t in self.header.learnt], default=0.0)
+
+    def in_box(self, box):
+        """This denoiser with its Ewald sum set up for another box (3, 3), nm, or None: same physics, same weights."""
+        old, new = self.header.box, None if box is None else np.asarray(box, dtype=float)
+        if old is None and new is None:
+            return self
+        if old is not None and new is not None and np.allclose(new, old, atol=0.01 * np.diagonal(new).min()):
+            return self  # splitting parameter and wave vectors serve boxes within 1 %
+        box = None if new is None else new.tolist()
+        other = self._with(box=box)
+        other.model.load_state_dict(self.model.state_dict())
+        return other
+
+    def _with(self, **changes):
+        """A denoiser of this precision with another header, its weights not set."""
+        other = Denoiser(self.header.model_copy(update=changes))
+        if self.dtype == torch.float64:
+            other.model.double()
+        return other
+
+    def with_ewald(self, tolerance=None, cutoff=None):
+        """This denoiser with another tolerance or real-space cutoff (nm) of its Ewald sum; None: as it is."""
+        changes = {k: v for k, v in (("tolerance", tolerance), ("cutoff", cutoff)) if v is not None}
+        terms = [t.model_copy(update=changes) if t.kind == "coulomb" else t for t in self.header.terms]
+        return self.rebuilt(terms, self.modules())
+
+    def modules(self):
+        """The torch module of each term, in the order of `header.terms`."""
+        energies, vectors = iter(self.model.energies), iter(self.model.vectors)
+        return [next(energies if has_energy(term) else vectors) for term in self.header.terms]
+
+    def rebuilt(self, terms, modules):
+        """A denoiser of other terms, each with the weights of the module given for it."""
+        other = self._with(terms=terms)
+        for source, target in zip(modules, other.modules(), strict=True):
+            target.load_state_dict(source.state_dict())
+        return other
+
+    def with_held_out(self, entries):
+        """This denoiser with more said in its header of how it did on frames kept apart (a dict)."""
+        held_out = {**self.header.held_out, **entries}
+        other = self.rebuilt(self.header.terms, self.modules())
+        other.header = other.header.model_copy(update={"held_out": held_out})
+        return other
+
+    def subset(self, kinds):
+        """A denoiser of only the terms of some kinds ("coulomb", "wall", "pair", "network"), same weights."""
+        kept = [(term, module) for term, module in zip(self.header.terms, self.modules()) if term.kind in kinds]
+        return self.rebuilt([term for term, _ in kept], [module for _, module in kept])
+
+    def at(self, sigma):
+        """This denoiser evaluated at another noise level, for models trained over a range of them.
+
+        Parameters
+        ----------
+        sigma : float, nm
+            Within the range: `noise.sigma: [smallest, largest]` of the training.
+
+        Returns
+        -------
+        Denoiser
+            Same weights; forces, files and OpenMM forces of it are those of this level.
+        """
+        sigma = float(sigma)
+        if not self.header.learnt:
+            raise ValueError(f"sigma is {sigma:g} nm, but the model has no learnt terms: a prior has no noise level")
+        other = self.rebuilt([term.at(sigma) for term in self.header.terms], self.modules())
+        for term, module in zip(other.header.terms, other.modules()):
+            if term.kind == "pair" and term.sigmas is not None:
+                module.set_level(sigma)
+        return other
+
+    # -- numpy in, numpy out ---------------------------------------------------------
+
+    def forces(self, positions, box=None, species=None):
+        """Total force, prior included.
+
+        Parameters
+        ----------
+        positions : array, shape (..., n_particles, 3), nm
+        box : array, shape (3, 3) or (..., 3, 3), nm, None or False
+            None: the box of the training data.  False: no periodicity.
+        species : array, shape (n_particles,), optional
+            Atomic numbers; None: those of the training data.
+
+        Returns
+        -------
+        array, shape (..., n_particles, 3), kJ/mol/nm
+
+        Raises
+        ------
+        ValueError
+            For shapes that disagree, NaN, unknown species, a cutoff over half the box.
+        """
+        return self.evaluated(positions, self.box(box), species)[1]
+
+    def energy(self, positions, box=None, species=None):
+        """Energy U_sigma, kJ/mol, shape (...); arguments as `forces`.
+
+        Raises
+        ------
+        TypeError
+            For a model with a vector head, which has no energy.
+        """
+        if not self.conservative:
+            raise TypeError(
+                "this model has a vector head, which predicts forces without any potential: there is no energy"
+            )
+        return self.evaluated(positions, self.box(box), species)[0]
+
+    def denoised(self, positions, box=None, species=None):
+        """D(y, sigma) = y + sigma^2 F(y) / kT: the mean clean configuration behind y, in the image of y (nm).
+
+        Coordinates that were not noised in training are clean, and stay.
+        """
+        positions = np.asarray(bare(positions))
+        noised = self.header.was_noised(self.header.particles if species is None else species)
+        forces = noised * self.forces(positions, box, species)
+        return denoised_from_force(forces, positions, self.sigma, thermal_energy(self.header.temperature))
+
+    def species_index(self, atomic_numbers):
+        """Index into `header.species` of each atomic number, or a ValueError that names the unknown ones."""
+        known = {z: i for i, z in enumerate(self.header.species)}
+        unknown = sorted({int(z) for z in atomic_numbers} - set(known))
+        if unknown:
+            raise ValueError(
+                f"species {', '.join(symbols(unknown))} unknown to the model, which was trained on "
+                f"{', '.join(symbols(self.header.species))}: use a model trained on them, or leave them out"
+            )
+        return torch.tensor([known[int(z)] for z in atomic_numbers], dtype=torch.int64)
+
+    def box(self, given=None):
+        """The box (nm) that a user's argument `box` means: None is the training data's, False is no periodicity.
+
+        Below the functions that users call, a box has one meaning: None is no periodicity.
+        """
+        return self.header.box if given is None else None if given is False else given
+
+    def evaluated(self, positions, box, species=None):
+        """Energy (...) and forces (..., n_particles, 3): arguments as `forces`, but a box of None is no periodicity."""
+        positions = np.asarray(bare(positions), dtype=np.float64)
+        if positions.ndim < 2 or positions.shape[-1] != 3:
+            raise ValueError(f"positions have shape {positions.shape}: give (..., n_particles, 3) in nm")
+        if not np.isfinite(positions).all():
+            raise ValueError("positions hold NaN or Inf: give finite coordinates in nm")
+        species = self.header.particles if species is None else species
+        index = self.species_index(species)
+        if len(index) != positions.shape[-2]:
+            raise ValueError(
+                f"species has {len(index)} entries for {positions.shape[-2]} particles: give one atomic number for each"
+            )
+        y = torch.as_tensor(positions.reshape(-1, *positions.shape[-2:]))
+        boxes, model = None, self.model
+        if box is not None:
+            boxes = torch.as_tensor(np.asarray(bare(box), dtype=np.float64))
+            check_box(boxes)
+            check_cutoff(self.cutoff, boxes, "the model's cutoff")
+            model = self.in_box(boxes.reshape(-1, 3, 3).mean(0).numpy()).model
+            boxes = boxes.expand(*positions.shape[:-2], 3, 3).reshape(-1, 3, 3)
+            y = wrap(y, boxes.unsqueeze(1))
+        energies, forces = [], []
+        dtype = self.dtype
+        # Up to 64 frames at a time, and some 16,000 particles: 150 MB with the shipped model.
+        frames_per_chunk = max(1, min(64, 16384 // max(1, y.shape[1])))
+        for start in range(0, len(y), frames_per_chunk):
+            chunk = slice(start, start + frames_per_chunk)
+            box_chunk = None if boxes is None else boxes[chunk].to(dtype)
+            energy, force = energy_and_forces(model, y[chunk].to(dtype), box_chunk, index)
+            energies.append(energy.double())
+            forces.append(force.double())
+        energy = torch.cat(energies).numpy().reshape(positions.shape[:-2])
+        return energy, torch.cat(forces).numpy().reshape(positions.shape)
+
+    # -- file ------------------------------------------------------------------------
+
+    def save(self, path):
+        """Write weights and header as one safetensors file; nothing in it executes on loading."""
+        path = Path(path)
+        data = self.to_bytes()
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(data)
+        partial.replace(path)
+
+    def to_bytes(self):
+        """The model file as bytes."""
+        tensors = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        versions = {name: version(name) for name in ("openmm_diffusion", "torch", "e3nn", "openmm")}
+        header = self.header.model_copy(update={"versions": {"python": platform.python_version(), **versions}})
+        return safetensors.torch.save(tensors, {"openmm_diffusion": header.model_dump_json()})
+
+    def digest(self):
+        """First 16 hexadecimal characters of the SHA-256 of weights and terms: the same for the same model."""
+        text = "".join(term.model_dump_json(exclude_none=True) for term in self.header.terms)
+        digest = hashlib.sha256(text.encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @classmethod
+    def load(cls, path):
+        """Read a model file.
+
+        Parameters
+        ----------
+        path : str or path
+            A safetensors file written by `save`, or "licl" or "licl_vector": the shipped models.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If there is no such file, or it is truncated or not a model.
+        """
+        path = find_model(path)
+        return cls.from_bytes(path.read_bytes(), str(path))
+
+    @classmethod
+    def from_bytes(cls, data, name="model"):
+        """Read what `to_bytes` wrote; `name` is used in error messages."""
+        try:
+            tensors = safetensors.torch.load(data)
+            length = int.from_bytes(data[:8], "little")
+            text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("openmm_diffusion")
+        except (safetensors.SafetensorError, ValueError) as error:
+            raise ValueError(f"{name} is truncated or not a model file ({error}): save or copy it again") from error
+        if text is None:
+            raise ValueError(
+                f"{name} is a safetensors file without an openmm_diffusion header: give one that `train` wrote"
+            )
+        denoiser = cls(Header.parse(text, name))
+        try:
+            denoiser.model.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(f"{name} holds weights that do not fit its header: save or copy it again") from error
+        return denoiser
+
+
+def find_model(path):
+    """Path of a model file, or of a shipped model by its bare name."""
+    path = Path(path)
+    shipped = MODELS / f"{path.name}.safetensors"
+    if path.is_dir():
+        raise FileNotFoundError(f"{path} is a directory: give the file in it, {path / 'model.safetensors'}")
+    if path.exists():
+        return path
+    if path.suffix == "" and path.parent == Path(".") and shipped.exists():
+        return shipped
+    names = ", ".join(sorted(p.stem for p in MODELS.glob("*.safetensors"))) or "none"
+    raise FileNotFoundError(f"there is no model file {path}: give a .safetensors file, or a shipped model ({names})")

@@ -1,0 +1,208 @@
+"""What a model file says of itself: everything but the weights, as validated JSON."""
+
+import math
+from typing import Annotated, Literal, Union
+
+import numpy as np
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..energies.coulomb import WALL_SIGMAS
+from ..energies.messagepassing import NetworkConfig
+from ..units import symbols
+
+FORMAT = 1
+
+
+class _Written(BaseModel):
+    """The format number alone: a newer header may hold keys that this version does not know."""
+
+    format: int = FORMAT
+
+
+class Term(BaseModel):
+    """One energy of the weighted sum.
+
+    `member` numbers the models of an ensemble, `level` the noise levels of an extrapolation;
+    None: part of every one.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    weight: float = 1.0
+    member: int | None = None
+    level: int | None = None
+
+    def at(self, sigma):
+        """This term at another noise level (nm): itself, where it has none."""
+        return self
+
+
+class LearntTerm(Term):
+    """A term learnt at the noise level `sigma` (nm), or over those of `sigmas`, of which `sigma` is evaluated."""
+
+    def at(self, sigma):
+        """This term evaluated at another noise level (nm), or a ValueError where it was not trained."""
+        low, high = (self.sigma, self.sigma) if self.sigmas is None else (self.sigmas[0], self.sigmas[-1])
+        if not low * (1 - 1e-9) <= sigma <= high * (1 + 1e-9):
+            known = f"at {low:g} nm alone" if low == high else f"over {low:g} to {high:g} nm"
+            raise ValueError(
+                f"sigma is {sigma:g} nm, but the {self.kind} term was trained {known}: give a level it knows, "
+                "or train with noise.sigma: [smallest, largest] (nm) around it"
+            )
+        return self.model_copy(update={"sigma": sigma})
+
+
+class CoulombTerm(Term):
+    """Coulomb in a dielectric: charges (e) by element.
+
+    How the Ewald sum is done, not what it is of: `tolerance` is the relative error aimed at, `cutoff` (nm)
+    that of the sum in real space.  None: as `Coulomb` chooses.
+    """
+
+    kind: Literal["coulomb"] = "coulomb"
+    charges: dict[str, float]
+    relative_permittivity: float
+    tolerance: float | None = None
+    cutoff: float | None = None
+
+
+class WallTerm(Term):
+    """Harmonic wall: radii (nm) as a matrix over species, stiffness in kJ/mol/nm^2.
+
+    With a noise level `sigma` (nm), the radii are those of this level, and others at other levels.
+    """
+
+    kind: Literal["wall"] = "wall"
+    radii: list[list[float]]
+    stiffness: float
+    sigma: float | None = None
+
+    def at(self, sigma):
+        """This wall at another noise level (nm): it retreats as the noise grows."""
+        if self.sigma is None:
+            return self
+        shift = WALL_SIGMAS * (sigma - self.sigma)
+        return self.model_copy(update={"radii": [[r - shift for r in row] for row in self.radii], "sigma": sigma})
+
+
+class PairTerm(LearntTerm):
+    """Spline pair potential at noise level sigma (nm, 0: clean frames); knots in nm.
+
+    `sigmas` are the levels (nm) that it was fitted at and is interpolated between; None: sigma alone.
+    """
+
+    kind: Literal["pair"] = "pair"
+    sigma: float
+    sigmas: list[float] | None = None
+    cutoff: float
+    start: float
+    spacing: float
+    penalty: float | None = None
+
+
+class NetworkTerm(LearntTerm):
+    """Network at noise level sigma (nm, 0: from force labels of clean frames).
+
+    `neighbours` is the mean number of neighbours it was scaled to.  `sigmas` are the smallest and
+    the largest level (nm) that it was trained at; None: sigma alone.
+    """
+
+    kind: Literal["network"] = "network"
+    sigma: float
+    sigmas: tuple[float, float] | None = None
+    network: NetworkConfig
+    neighbours: float
+
+
+class Header(BaseModel):
+    """Header of a model file.
+
+    Attributes
+    ----------
+    format : int
+    species : list of int
+        Atomic numbers the model knows, in the order of its weights.
+    particles : list of int
+        Atomic number of every particle of the training frames.
+    temperature : float, K
+        Of the training data: the kT in every force is this one.
+    box : list, shape (3, 3), nm, or None
+        (Mean) box of the training data.
+    number_density : float or None, 1/nm^3
+    shortest_distances : list, shape (n_species, n_species), nm
+        Shortest distance of each pair of species in the training data; None where there is none.
+    terms : list of Term
+    noised : dict
+        Which elements ("species", None: all) and which "axes" were noised: others have no learnt force.
+    data, held_out : dict
+        What the model was trained on and how it did on frames kept apart; for people to read.
+    units, versions : dict
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    species: list[int]
+    particles: list[int]
+    temperature: float
+    box: list[list[float]] | None
+    number_density: float | None
+    shortest_distances: list[list[float | None]]
+    terms: list[Annotated[Union[CoulombTerm, WallTerm, PairTerm, NetworkTerm], Field(discriminator="kind")]]
+    noised: dict = {"species": None, "axes": "xyz"}
+    data: dict = {}
+    held_out: dict = {}
+    units: dict = {"length": "nm", "energy": "kJ/mol", "temperature": "K", "charge": "e"}
+    versions: dict = {}
+
+    @classmethod
+    def parse(cls, text, name):
+        """Header from JSON text; `name` of the file is used in error messages."""
+        try:
+            written = _Written.model_validate_json(text).format
+            if written > FORMAT:
+                raise ValueError(f"{name} has format {written}, newer than {FORMAT}: upgrade openmm_diffusion")
+            return cls.model_validate_json(text)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(k) for k in first["loc"])
+            raise ValueError(
+                f"{name} has a header that cannot be read ({key}: {first['msg']}): save it again"
+            ) from error
+
+    def was_noised(self, atomic_numbers):
+        """1 for each coordinate that carries noise, 0 for those that stay clean: shape (n_particles, 3)."""
+        elements, axes = self.noised["species"], self.noised["axes"]
+        particles = [elements is None or name in elements for name in symbols(atomic_numbers)]
+        return np.outer(particles, [axis in axes for axis in "xyz"]).astype(float)
+
+    @property
+    def sigma(self):
+        """Noise level (nm) of the ensemble that the forces belong to; 0 for a model without learnt terms.
+
+        Of a pair potential and a network on its residual, the network's.  Of a weighted sum of
+        models, the root of the mean of sigma^2, to which the leading smoothing is proportional: 0 for
+        models extrapolated to no noise.
+        """
+        levels, weights = {}, {}
+        for term in self.learnt:
+            key = term.member, term.level
+            levels[key] = term.sigma  # the last term saw all before it as fixed
+            weights[key] = term.weight
+        if len(levels) == 1:
+            return next(iter(levels.values()))
+        total = sum(weights.values())
+        square = sum(weights[key] * levels[key] ** 2 for key in levels) / total if total else 0.0
+        largest = max(levels.values(), default=0.0)
+        return math.sqrt(square) if square > 1e-9 * largest**2 else 0.0
+
+    @property
+    def structure(self):
+        """All that two models must share for the code of one to do for the other, weights aside: JSON."""
+        return self.model_dump_json(exclude={"data", "held_out", "versions"})
+
+    @property
+    def learnt(self):
+        """The learnt terms."""
+        return [t for t in self.terms if t.kind in ("pair", "network")]

@@ -1,0 +1,1 @@
+"""Molecular dynamics under a model, and of the solutions that data come from."""

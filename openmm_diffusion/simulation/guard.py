@@ -1,0 +1,169 @@
+"""The guards of a run: one stops it before its frames are worthless, one says where an ensemble disagrees."""
+
+import csv
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from openmm import app, unit
+
+from ..model.combination import deviation, members
+from ..space.neighbours import neighbour_pairs
+
+log = logging.getLogger(__name__)
+
+#: How far below the data's shortest distance a pair may come (nm): no model knows its forces there.
+GUARD_MARGIN = 0.04
+#: The same in noise levels, where that is more: the noised ensemble itself comes closer than the data.
+GUARD_SIGMAS = 6
+
+
+class SimulationStopped(RuntimeError):
+    """A run that left the region its model was trained on.
+
+    Attributes
+    ----------
+    time : float or None, ps
+        Since its beginning; None where it was not known.
+    distance : float or None, nm
+        Of the pair that came too close; None where positions became NaN.
+    """
+
+    def __init__(self, message, time=None, distance=None):
+        super().__init__(message)
+        self.time, self.distance = time, distance
+
+
+class Guard:
+    """OpenMM reporter that stops a run before its frames are worthless.
+
+    Parameters
+    ----------
+    path : path
+        The last frame that passed is kept here, as PDB.
+    every : int
+        Steps between looks.
+    denoiser : Denoiser
+        A pair closer than `closest_allowed` of it stops the run.
+    topology : openmm.app.Topology
+        Of one replica.
+    """
+
+    def __init__(self, path, every, denoiser, topology):
+        self.path, self.every, self.topology = Path(path), every, topology
+        self.allowed = closest_allowed(denoiser)
+        self.species = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
+        self.names = [atom.element.symbol for atom in topology.atoms()]
+        self.last_good = None
+
+    def describeNextReport(self, simulation):  # noqa: N802 - OpenMM's reporter interface
+        steps = self.every - simulation.currentStep % self.every
+        return {"steps": steps, "periodic": False, "include": ["positions"]}
+
+    def report(self, simulation, state):
+        positions = state.getPositions(asNumpy=True)._value
+        time = state.getTime()._value
+        if not np.isfinite(positions).all():
+            self.stop(f"positions became NaN at {time:g} ps", time)
+        box = None
+        if simulation.system.usesPeriodicBoundaryConditions():
+            box = torch.from_numpy(state.getPeriodicBoxVectors(asNumpy=True)._value)
+        n = len(self.species)
+        copies = torch.from_numpy(positions).view(-1, n, 3)
+        first, second, vectors = neighbour_pairs(copies, box, float(self.allowed.max()))
+        first, second, distances = first.numpy(), second.numpy(), vectors.norm(dim=1).numpy()
+        allowed = self.allowed[self.species[first % n], self.species[second % n]]
+        if (distances < allowed).any():
+            worst = int((distances - allowed).argmin())
+            i, j, copy = first[worst] % n, second[worst] % n, int(first[worst] // n)
+            replica = f" in replica {copy}" if len(copies) > 1 else ""
+            self.stop(
+                f"{self.names[i]} {i} and {self.names[j]} {j} came to {distances[worst]:.3f} nm of each other{replica} "
+                f"at {time:g} ps, closer than the {allowed[worst]:.3f} nm that the data support",
+                time,
+                copy,
+                float(distances[worst]),
+            )
+        self.last_good = positions.reshape(-1, n, 3)
+
+    def stop(self, what, time, replica=0, distance=None):
+        """Keep the last good frame of a replica and raise."""
+        kept = "no frame before it was good"
+        if self.last_good is not None:
+            with open(self.path, "w") as file:
+                app.PDBFile.writeFile(self.topology, self.last_good[replica] * unit.nanometer, file)
+            kept = f"the last good frame is in {self.path}"
+        remedy = "use a shorter time step, other start positions or more training data"
+        raise SimulationStopped(f"{what}; {kept}: {remedy}", time, distance)
+
+
+class SpreadWatch:
+    """OpenMM reporter that says where the members of an ensemble disagree more than a limit.
+
+    Parameters
+    ----------
+    path : path
+        CSV file: time (ps), largest spread of any particle (kJ/mol/nm) and its number; one row per look.
+    every : int
+        Steps between looks.
+    denoiser : Denoiser
+        An ensemble.
+    topology : openmm.app.Topology
+    limit : float, kJ/mol/nm
+        A look that finds more, and more than any before, is logged as a warning; the run goes on.
+    append : bool
+        Go on with the file, instead of beginning it.
+    """
+
+    def __init__(self, path, every, denoiser, topology, limit, append=False):
+        self.every, self.limit, self.largest, self.looks, self.over = every, limit, 0.0, 0, 0
+        self.parts = [part.subset(["pair", "network"]) for part in members(denoiser)]
+        vectors = topology.getPeriodicBoxVectors()
+        if vectors is not None:
+            box = np.array(vectors.value_in_unit(unit.nanometer), dtype=float)
+            self.parts = [part.in_box(box) for part in self.parts]
+        self.names = [atom.element.symbol for atom in topology.atoms()]
+        self.species = [atom.element.atomic_number for atom in topology.atoms()]
+        self.file = open(path, "a" if append else "w", newline="")
+        self.rows = csv.writer(self.file)
+        if not append:
+            self.rows.writerow(["time_ps", "largest_spread_kJ_per_mol_nm", "particle"])
+
+    def describeNextReport(self, simulation):  # noqa: N802 - OpenMM's reporter interface
+        steps = self.every - simulation.currentStep % self.every
+        return {"steps": steps, "periodic": False, "include": ["positions"]}
+
+    def report(self, simulation, state):
+        box = None
+        if simulation.system.usesPeriodicBoundaryConditions():
+            box = state.getPeriodicBoxVectors(asNumpy=True)._value
+        positions = state.getPositions(asNumpy=True)._value.reshape(-1, len(self.species), 3)
+        values = deviation(self.parts, positions, box, self.species).ravel()
+        worst, time = int(values.argmax()), state.getTime()._value
+        self.rows.writerow([f"{time:.4f}", f"{values[worst]:.3f}", worst])
+        self.file.flush()
+        self.looks, self.over = self.looks + 1, self.over + int(values[worst] > self.limit)
+        if values[worst] > max(self.limit, self.largest):
+            log.warning(
+                "at %g ps the members' forces on %s %d spread by %.0f kJ/mol/nm, over the limit of %.0f: "
+                "the model is not sure of this configuration; more training data of its kind would help",
+                time, self.names[worst % len(self.names)], worst, values[worst], self.limit,
+            )  # fmt: skip
+        self.largest = max(self.largest, float(values[worst]))
+
+    def finish(self):
+        """Close the file; say how often the limit was passed."""
+        self.file.close()
+        if self.over:
+            log.warning(
+                "the members' forces spread by more than %.0f kJ/mol/nm in %d of %d looks: see %s",
+                self.limit, self.over, self.looks, self.file.name,
+            )  # fmt: skip
+
+
+def closest_allowed(denoiser):
+    """Shortest distance allowed for each pair of species (nm); 0 where the data have no such pair."""
+    distances = np.array([[d or 0.0 for d in row] for row in denoiser.header.shortest_distances])
+    margin = max(GUARD_MARGIN, GUARD_SIGMAS * denoiser.sigma)
+    return np.maximum(distances - margin, 0.0)

@@ -1,0 +1,272 @@
+"""Langevin runs of a model: reporters, checkpoints, guards, resume."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import openmm
+import yaml
+from openmm import app, unit
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+
+from ..forces.diffusionforce import check_system
+from ..learning.config import read_yaml, validated
+from ..model.combination import members
+from ..model.denoiser import Denoiser
+from ..rundirectory import made
+from ..systems.system import create_system, electrolyte, fastest, random_positions, replicated
+from ..units import symbols
+from .guard import Guard, SpreadWatch
+from .trajectories import cut_back, trajectory_paths, trajectory_reporters
+
+log = logging.getLogger(__name__)
+
+
+class SimulationConfig(BaseModel):
+    """A run.
+
+    Attributes
+    ----------
+    duration, interval, timestep : float, ps
+        Length of the run, time between saved frames, time step.
+    temperature : float, K, or None
+        Of the thermostat; None: that of the training data.
+    friction : float, 1/ps
+    composition : dict of str to int, or None
+        Number of each element; None: as in the training data.
+    molarity, edge : float, mol/L or nm, or None
+        Fix the cubic box; both None: the box of the training data.
+    format : "dcd" or "xtc"
+    backend : str
+        Of `DiffusionForce`; "auto": the fastest for a run of this length, see `systems.fastest`.
+    platform : str or None
+        Of OpenMM; None: its fastest.
+    threads : int or None
+        Of the CPU platform; None: OpenMM's choice.
+    spread_limit : float, kJ/mol/nm, or None
+        Of an ensemble: where its members' forces on a particle differ by more (standard deviation),
+        the run says so.  None: the largest spread on the training frames, if the model knows it.
+    replicas : int
+        Independent copies in one System, from different places: see `create_system`.
+    seed : int
+        Of placement, velocities and thermostat.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    duration: PositiveFloat = 100.0
+    interval: PositiveFloat = 0.5
+    timestep: PositiveFloat = 0.004
+    temperature: PositiveFloat | None = None
+    friction: PositiveFloat = 2.0
+    composition: dict[str, int] | None = None
+    molarity: PositiveFloat | None = None
+    edge: PositiveFloat | None = None
+    format: Literal["dcd", "xtc"] = "dcd"
+    backend: Literal["auto", "torchscript", "python", "compiled", "native"] = "auto"
+    platform: str | None = None
+    threads: PositiveInt | None = None
+    spread_limit: PositiveFloat | None = None
+    replicas: PositiveInt = 1
+    seed: NonNegativeInt = 1
+
+
+def simulate(model, output, config=None, resume=False, positions=None, progress=True):
+    """Run Langevin dynamics under a model.
+
+    The output directory receives topology.pdb, trajectory.dcd (or .xtc; of several replicas
+    trajectory-00.dcd and so on), state.csv (time, energies, temperature, speed; of all replicas
+    together), checkpoint.xml and config.yaml; of an ensemble, spread.csv too.
+
+    Parameters
+    ----------
+    model : path or Denoiser
+    output : path
+    config : SimulationConfig, dict or None
+    resume : bool
+        Go on from the checkpoint in `output`: nothing is lost but what follows it.
+    positions : array, shape (n_particles, 3) or (n_replicas, n_particles, 3), nm, optional
+        Start; None: random places.
+    progress : bool
+        Report progress, speed (ns/day) and remaining time on standard output.
+
+    Returns
+    -------
+    Path, or list of Path
+        Of the trajectory; of the trajectories, where there are several replicas.
+
+    Raises
+    ------
+    SimulationStopped
+        If a pair came closer than the data's shortest distance less 0.04 nm (6 sigma, where that is
+        more), or positions became NaN.
+    ValueError
+    """
+    denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
+    if not isinstance(config, SimulationConfig):
+        values = read_yaml(config) if isinstance(config, (str, Path)) else config or {}
+        config = validated(SimulationConfig, values, "config")
+    output = Path(output)
+    topology = _topology(denoiser, config)
+    warn_of_conditions(denoiser, topology, config)
+    every = round(config.interval / config.timestep)
+    if every < 1 or abs(every * config.timestep - config.interval) > 1e-6 * config.interval:
+        raise ValueError(f"interval is {config.interval:g} ps: give a multiple of timestep, {config.timestep:g} ps")
+    if config.duration < config.interval:
+        raise ValueError(f"duration is {config.duration:g} ps, shorter than interval, {config.interval:g} ps: no frame")
+    expected = (topology.getNumAtoms(), 3) if config.replicas == 1 else (config.replicas, topology.getNumAtoms(), 3)
+    if positions is not None and np.shape(positions) != expected:
+        raise ValueError(f"positions have shape {np.shape(positions)}: give {expected}, one row per particle, in nm")
+    options = _force_options(output, denoiser, topology, config, resume)
+    system = create_system(denoiser, topology, replicas=config.replicas, **options)
+    check_system(system)
+    limit = _spread_limit(denoiser, config)
+    simulation = _simulation(denoiser, replicated(topology, config.replicas), system, config)
+    checkpoint = output / "checkpoint.xml"
+    _begin(output, config, denoiser, options, resume)
+    done = 0
+    trajectories = trajectory_paths(output, config.format, config.replicas)
+    if resume and checkpoint.exists():
+        simulation.loadState(str(checkpoint))
+        done = simulation.currentStep = round(simulation.context.getState().getTime()._value / config.timestep)
+        # The streams of random numbers are not part of a State: go on with new ones.
+        simulation.integrator.setRandomNumberSeed(config.seed + done)
+        cut_back(trajectories, done // every)
+        log.info("resumed at %.1f ps", done * config.timestep)
+    else:
+        if positions is None:
+            seeds = range(config.seed, config.seed + config.replicas)
+            positions = [random_positions(denoiser, topology, seed) for seed in seeds]
+        start = np.asarray(positions, dtype=float).reshape(config.replicas, -1, 3)
+        simulation.context.setPositions(start.reshape(-1, 3))
+        simulation.context.setVelocitiesToTemperature(simulation.integrator.getTemperature(), config.seed)
+        with open(output / "topology.pdb", "w") as file:
+            app.PDBFile.writeFile(topology, start[0] * unit.nanometer, file)
+    total = round(config.duration / config.timestep)
+    append = done > 0
+    guard = Guard(output / "last_good.pdb", min(every, 50), denoiser, topology)
+    guard.report(simulation, simulation.context.getState(positions=True))
+    simulation.reporters.append(guard)
+    simulation.reporters.extend(trajectory_reporters(trajectories, every, topology.getNumAtoms(), append))
+    columns = dict(step=True, time=True, kineticEnergy=True, temperature=True, speed=True)
+    columns["potentialEnergy"] = denoiser.conservative
+    simulation.reporters.append(app.StateDataReporter(str(output / "state.csv"), every, append=append, **columns))
+    watch = None
+    if limit is not None:
+        watch = SpreadWatch(output / "spread.csv", every, denoiser, topology, limit, append)
+        simulation.reporters.append(watch)
+    if progress:
+        simulation.reporters.append(
+            app.StateDataReporter(
+                sys.stdout, max(every, total // 20), totalSteps=total, progress=True, time=True, temperature=True,
+                speed=True, remainingTime=True,
+            )
+        )  # fmt: skip
+    try:
+        while simulation.currentStep < total:
+            try:
+                simulation.step(min(10 * every - simulation.currentStep % (10 * every), total - simulation.currentStep))
+            except openmm.OpenMMException as error:
+                if "NaN" not in str(error):
+                    raise
+                time = simulation.currentStep * config.timestep
+                guard.stop(f"positions became NaN after {time:g} ps", time)
+            partial = checkpoint.with_suffix(".partial")
+            simulation.saveState(str(partial))
+            partial.replace(checkpoint)
+    finally:
+        if watch:
+            watch.finish()
+    return trajectories[0] if config.replicas == 1 else trajectories
+
+
+def _spread_limit(denoiser, config):
+    """From which spread of an ensemble to warn (kJ/mol/nm), infinite where nobody says; None for other models."""
+    if not members(denoiser):
+        if config.spread_limit is not None:
+            raise ValueError("spread_limit is given, but the model is no ensemble: leave it out")
+        return None
+    return config.spread_limit or denoiser.header.held_out.get("spread_largest", np.inf)
+
+
+def warn_of_conditions(denoiser, topology, config):
+    """Log a warning where temperature or density are not those the model was trained at."""
+    header = denoiser.header
+    if config.temperature is not None and abs(config.temperature - header.temperature) > 0.5:
+        log.warning(
+            "temperature is %g K, but the model was trained on data at %g K: its forces are those of that "
+            "temperature; use %g K, or data at %g K",
+            config.temperature, header.temperature, header.temperature, config.temperature,
+        )  # fmt: skip
+    box = topology.getPeriodicBoxVectors()
+    if box is not None and header.number_density:
+        volume = float(np.linalg.det(np.array(box.value_in_unit(unit.nanometer), dtype=float)))
+        density = topology.getNumAtoms() / volume
+        if abs(density / header.number_density - 1) > 0.2:
+            log.warning(
+                "density is %.3g particles/nm^3, more than 20 %% off the data's %.3g: coarse-grained forces hold "
+                "at the density they were learnt at; change the box or the number of ions",
+                density, header.number_density,
+            )  # fmt: skip
+
+
+def _topology(denoiser, config):
+    header = denoiser.header
+    names = symbols(header.particles)
+    composition = config.composition or {s: names.count(s) for s in dict.fromkeys(names)}
+    edge = config.edge
+    if edge is None and config.molarity is None:
+        if header.box is None:
+            raise ValueError("edge is missing: the model was trained without a box, so give the edge of one in nm")
+        volume = float(np.linalg.det(np.array(header.box)))
+        edge = (volume * sum(composition.values()) / len(header.particles)) ** (1 / 3)
+    return electrolyte(composition, edge=edge, molarity=config.molarity)
+
+
+def _force_options(output, denoiser, topology, config, resume):
+    """Options of `create_system`: those that the run was begun with, for a State fits no other System."""
+    settings = output / "config.yaml"
+    if resume and settings.exists():
+        begun = yaml.safe_load(settings.read_text()).get("force")
+        if begun:
+            return begun
+    if config.backend != "auto":
+        return {"backend": config.backend}
+    steps = round(config.duration / config.timestep)
+    return fastest(denoiser, topology, steps, config.replicas, config.platform)
+
+
+def _begin(output, config, denoiser, options, resume):
+    """Make the directory of a run, or check that it is the one to go on with."""
+    settings = output / "config.yaml"
+    given = {**config.model_dump(mode="json"), "model": denoiser.digest(), "force": options}
+    if (output / "checkpoint.xml").exists() and not resume:
+        raise ValueError(f"output {output} holds a run already: resume it (--resume), or name another directory")
+    if settings.exists():
+        begun = {**SimulationConfig().model_dump(mode="json"), "force": options, **yaml.safe_load(settings.read_text())}
+        changed = [
+            key for key in given if key not in ("duration", "platform", "threads") and given[key] != begun.get(key)
+        ]
+        if changed and (output / "checkpoint.xml").exists():
+            raise ValueError(
+                f"{changed[0]} is {given[changed[0]]}, but the run in {output} was begun with {begun.get(changed[0])}: "
+                "resume it with the same settings (the duration may grow)"
+            )
+    made(output)
+    settings.write_text(yaml.safe_dump(given, sort_keys=False))
+
+
+def _simulation(denoiser, topology, system, config):
+    temperature = denoiser.header.temperature if config.temperature is None else config.temperature
+    integrator = openmm.LangevinMiddleIntegrator(temperature, config.friction, config.timestep)
+    integrator.setRandomNumberSeed(config.seed)
+    if config.platform is None:
+        return app.Simulation(topology, system, integrator)
+    names = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
+    if config.platform not in names:
+        raise ValueError(f"platform is {config.platform!r}: OpenMM has {', '.join(names)} on this machine")
+    properties = {"Threads": str(config.threads)} if config.threads and config.platform == "CPU" else {}
+    platform = openmm.Platform.getPlatformByName(config.platform)
+    return app.Simulation(topology, system, integrator, platform, properties)

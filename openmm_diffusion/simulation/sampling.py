@@ -1,0 +1,102 @@
+"""Independent runs of one model, side by side: the frames of its own ensemble."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from ..evaluation.report import read_runs
+from ..systems.system import default_platform
+from .langevin import simulate
+
+
+class SamplingConfig(BaseModel):
+    """Several runs from different starts.
+
+    Attributes
+    ----------
+    runs : int
+    duration, discard, interval, timestep : float, ps
+        Of each run: length, start that is left out, time between frames, time step.
+    platform : str or None
+        Of OpenMM; None: its fastest.  On the CPU, each run has one core.
+    seed : int
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    runs: PositiveInt = 8
+    duration: PositiveFloat = 210.0
+    discard: NonNegativeFloat = 10.0
+    interval: PositiveFloat = 0.5
+    timestep: PositiveFloat = 0.005
+    platform: str | None = None
+    seed: NonNegativeInt = 1
+
+    @model_validator(mode="after")
+    def some_frames(self):
+        """What is discarded must leave frames, and frames must fall on steps."""
+        if not self.discard + self.interval <= self.duration:
+            raise ValueError(
+                f"duration is {self.duration:g} ps: with discard {self.discard:g} ps and interval {self.interval:g} ps "
+                "no frame is left"
+            )
+        steps = self.interval / self.timestep
+        if round(steps) < 1 or abs(steps - round(steps)) > 1e-6 * steps:
+            raise ValueError(f"interval is {self.interval:g} ps: give a multiple of timestep, {self.timestep:g} ps")
+        return self
+
+
+def sample_ensemble(denoiser, output, starts, config, report=None):
+    """Frames of MD under a model; runs that are in `output` already are gone on with, finished ones only read.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    output : path
+        Receives run-0/, run-1/, ..., each as `simulate` leaves it.
+    starts : array, shape (n_starts, n_particles, 3), nm
+        Taken in turn; particles in the order of `simulate`, grouped by element.
+    config : SamplingConfig
+    report : callable, optional
+        Called with one line of text when a run is finished.
+
+    Returns
+    -------
+    frames : Frames
+        One replica per run, the start of each left out.
+    last : array, shape (n_runs, n_particles, 3), nm
+        The last frame of each run.
+    """
+    output = Path(output)
+    platform = config.platform or default_platform()
+
+    def one(number):
+        # XTC rounds to 0.001 nm, far below any feature of a g(r).
+        threads = 1 if platform == "CPU" else None
+        settings = config.model_dump(include={"duration", "interval", "timestep"})
+        settings |= dict(seed=config.seed + number, platform=platform, threads=threads, format="xtc")
+        start = np.asarray(starts[number % len(starts)], dtype=float)
+        path = simulate(denoiser, output / f"run-{number}", settings, resume=True, positions=start, progress=False)
+        if report:
+            report(f"{output.name}: run {number + 1} of {config.runs}, {config.duration:g} ps, done")
+        return path
+
+    # OpenMM leaves Python free while it steps: threads are enough.
+    with ThreadPoolExecutor(os.cpu_count() if platform == "CPU" else 1) as pool:
+        paths = list(pool.map(one, range(config.runs)))
+    topology = output / "run-0" / "topology.pdb"
+    frames = read_runs(paths, topology, denoiser.header.temperature, config.discard, config.interval)
+    last = np.stack([mdtraj.load(str(path), top=str(topology))[-1].xyz[0] for path in paths])
+    return frames, last

@@ -1,0 +1,1 @@
+"""Where particles are: periodic boxes, neighbour pairs, batches of frames."""

@@ -1,0 +1,1 @@
+"""Speed, memory and accuracy of every way to run a model in OpenMM."""

@@ -1,0 +1,199 @@
+"""A model as files that other people's scripts use without this package: System XML, topology, curves."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import openmm
+import pandas
+from openmm import app, unit
+
+from ..energies.pair import POINTS
+from ..model.combination import merged
+from ..model.denoiser import Denoiser
+from ..rundirectory import made
+from ..systems.system import create_system, random_positions, training_topology
+from ..units import nanometers, symbols
+
+log = logging.getLogger(__name__)
+
+FORMATS = ("native", "torchscript")
+
+#: The script that comes with the files: it says what they are, and runs them with OpenMM alone.
+_SCRIPT = '''\
+"""{composition} at {temperature:g} K{noise}: written by openmm_diffusion from model {digest}.
+
+{files}
+Lengths are nm, energies kJ/mol, times ps.  The forces are those of {temperature:g} K at any thermostat.
+{warning}"""
+
+from pathlib import Path
+
+{imports}
+from openmm import app
+
+here = Path(__file__).parent
+pdb = app.PDBFile(str(here / "topology.pdb"))
+system = openmm.XmlSerializer.deserialize((here / "system.xml").read_text())
+integrator = openmm.LangevinMiddleIntegrator({temperature:g}, 2.0, 0.004)  # K, 1/ps, ps
+simulation = app.Simulation(pdb.topology, system, integrator)
+simulation.context.setPositions(pdb.positions)
+simulation.step(100)
+'''
+
+_FILES = {
+    "native": """\
+system.xml    openmm.System of {terms}; the pair potential is tabulated, and needs no torch
+topology.pdb  the particles in the order of the System, in the box
+pair.csv      u(r) and -du/dr of every pair of species: the pair potential alone
+""",
+    "torchscript": """\
+system.xml    openmm.System of {terms}; the learnt part is a TorchForce (openmm-torch)
+topology.pdb  the particles in the order of the System, in the box
+learnt.pt     the TorchScript module of that TorchForce, without the prior: from positions and box (nm) to
+              energy (kJ/mol) and forces (kJ/mol/nm); TorchForce("learnt.pt") needs setOutputsForces(True)
+""",
+}
+
+_IMPORTS = {
+    "native": "import openmm",
+    "torchscript": "import torch  # first: it brings the libraries of openmm-torch\nimport openmmtorch\nimport openmm",
+}
+
+
+def export(model, topology, output, *, format="native", positions=None, ewald_error_tolerance=5e-4):
+    """Write a model as files that OpenMM reads without this package.
+
+    The System is that of `create_system`: Coulomb by PME, the wall, and the learnt part.
+    "native" makes the learnt part a tabulated CustomNonbondedForce, which needs no torch at
+    run time and runs on every platform; "torchscript" makes it a TorchForce, which takes
+    every model.  Either differs from `Denoiser.forces` by the error of PME; the tabulated
+    potential goes through the knots of the spline and is the same function, the TorchForce
+    computes in single precision.
+
+    Parameters
+    ----------
+    model : path or Denoiser
+    topology : openmm.app.Topology or None
+        With elements and box; None: composition and box of the training data.
+    output : path
+        Directory that receives system.xml, topology.pdb, pair.csv (native) or learnt.pt (torchscript), and
+        run.py, which says what they are and runs them.
+    format : "native" or "torchscript"
+    positions : array or Quantity, shape (n_particles, 3), nm, optional
+        For topology.pdb; None: random places.
+    ewald_error_tolerance : float
+        Of PME, as in `create_system`.
+
+    Returns
+    -------
+    openmm.System
+
+    Raises
+    ------
+    ValueError, FileExistsError
+        For a model that the format cannot hold, unknown species, an output that is a file.
+    ImportError
+        For "torchscript" where TorchForce does not work.
+    """
+    denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
+    if format not in FORMATS:
+        raise ValueError(f"format is {format!r}: choose one of {', '.join(FORMATS)}")
+    _check_terms(denoiser, format)
+    topology = training_topology(denoiser) if topology is None else topology
+    if topology.getPeriodicBoxVectors() is None and denoiser.header.box is not None:
+        log.warning(
+            "the topology has no box (a PDB file names it in CRYST1), but the model was trained in one: what is "
+            "written is not periodic"
+        )
+    system = create_system(denoiser, topology, backend=format, ewald_error_tolerance=ewald_error_tolerance)
+    if positions is None:
+        positions = random_positions(denoiser, topology)
+    positions = np.asarray(nanometers(positions, "positions"), dtype=float)
+    if positions.shape != (topology.getNumAtoms(), 3):
+        raise ValueError(f"positions have shape {positions.shape}: give ({topology.getNumAtoms()}, 3), in nm")
+    output = made(output)
+    (output / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+    with open(output / "topology.pdb", "w") as file:
+        app.PDBFile.writeFile(topology, positions * unit.nanometer, file, keepIds=True)
+    if format == "native":
+        pair_curves(denoiser).to_csv(output / "pair.csv", index=False, float_format="%.8g")
+    else:
+        import openmmtorch
+
+        force = next(force for force in system.getForces() if openmmtorch.TorchForce.isinstance(force))
+        openmmtorch.TorchForce.cast(force).getModule().save(str(output / "learnt.pt"))
+    (output / "run.py").write_text(_script(denoiser, topology, format))
+    return system
+
+
+def read_pdb(path):
+    """Topology and positions (Quantity) of a PDB file."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no topology file {path}: give a PDB file")
+    try:
+        pdb = app.PDBFile(str(path))
+    except (ValueError, LookupError) as error:
+        raise ValueError(f"{path} cannot be read as a PDB file: give one with the atoms of the System") from error
+    return pdb.topology, pdb.positions
+
+
+def pair_curves(denoiser):
+    """The pair potential of a model as a table.
+
+    Four points between knots, the knots among them: a cubic spline through them is the
+    potential itself.  Below the first knot it is a straight line.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        With one learnt term, or several that `merged` makes one: a pair potential.
+
+    Returns
+    -------
+    DataFrame
+        Columns pair ("A-B"), r_nm, u_kJ/mol and force_kJ/mol/nm, which is -du/dr: positive
+        where the pair repels.
+    """
+    pair = merged(denoiser).subset(["pair"]).modules()[0]
+    step = pair.spacing / POINTS
+    r = pair.start + step * np.arange(-int(pair.start / step), POINTS * (pair.n_basis - 3) + 1)
+    r = r[r > 0.5 * step]
+    names = symbols(denoiser.header.species)
+    kinds = [f"{names[a]}-{names[b]}" for a, b in zip(*np.triu_indices(len(names)))]
+    tables = [
+        pandas.DataFrame(
+            {"pair": kind, "r_nm": r, "u_kJ/mol": pair.curve(row, r), "force_kJ/mol/nm": -pair.slope(row, r)}
+        )
+        for row, kind in enumerate(kinds)
+    ]
+    return pandas.concat(tables, ignore_index=True)
+
+
+def _check_terms(denoiser, format):
+    """Refuse what a format cannot hold."""
+    kinds = [term.kind for term in merged(denoiser).header.learnt]
+    if not kinds:
+        raise ValueError("the model has no learnt terms, only a prior: give one that `train` or `distil` wrote")
+    if format == "native" and kinds != ["pair"]:
+        what = "has a network" if "network" in kinds else f"has {len(kinds)} pair potentials of different knots"
+        raise ValueError(
+            f"format is native, which holds one pair potential beside the prior, but the model {what}: fit a pair "
+            "potential to its forces first (openmm-diffusion distil), or choose format torchscript"
+        )
+
+
+def _script(denoiser, topology, format):
+    """run.py: what the files are, and a run of them."""
+    header, names = denoiser.header, [atom.element.symbol for atom in topology.atoms()]
+    kinds = list(dict.fromkeys(term.kind for term in header.terms))
+    warning = "There is no energy: no barostat, minimiser, energy report or NVE.\n"
+    return _SCRIPT.format(
+        composition=" and ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)),
+        temperature=header.temperature,
+        noise=f", noise of {denoiser.sigma:g} nm" if denoiser.sigma else "",
+        digest=denoiser.digest(),
+        files=_FILES[format].format(terms=" + ".join(kinds)),
+        warning="" if denoiser.conservative else warning,
+        imports=_IMPORTS[format],
+    )
