@@ -99,7 +99,7 @@ def step_parts(task, rounds):
 
     from openmm_diffusion.model.sum import energy_and_forces
     from openmm_diffusion.noise import draw_noise, draw_sigmas
-    from openmm_diffusion.space.batch import configuration
+    from openmm_diffusion.space.batch import make_batch
 
     noise, generator = task.config.noise, torch.Generator().manual_seed(0)
     frames = task.sets["training"].at(torch.arange(task.config.training.batch) * 7)
@@ -114,9 +114,9 @@ def step_parts(task, rounds):
 
     parts = {
         "draw": lambda: draw_noise(frames.positions, noise, generator, frames.mask),
-        "neighbours of the fixed terms": lambda: configuration(y, boxes, species, fixed.cutoff),
+        "neighbours of the fixed terms": lambda: make_batch(y, boxes, species, fixed.cutoff),
         "fixed terms, neighbours included": lambda: force(fixed),
-        "neighbours of the network": lambda: configuration(y, boxes, species, network.cutoff),
+        "neighbours of the network": lambda: make_batch(y, boxes, species, network.cutoff),
         "network, energy": lambda: network(y, boxes, species),
         "network, energy and force": lambda: force(network, True),
         "network, energy, force and backward": lambda: force(network, True).square().sum().backward(),

@@ -5,7 +5,7 @@ import torch
 
 from openmm_diffusion.energies.pair import PairConfig, SplinePair
 from openmm_diffusion.learning.linear.scorematching import fit, moments
-from openmm_diffusion.space.batch import configuration
+from openmm_diffusion.space.batch import make_batch
 
 KT = 2.494  # kJ/mol at 300 K
 BOX = 1.5 * np.eye(3)
@@ -70,7 +70,7 @@ def fitted(positions, fraction_in_prior=0.0, **options):
 def forces(pair, positions, box=BOX, species=SPECIES):
     y = torch.as_tensor(positions).requires_grad_(True)
     box = None if box is None else torch.as_tensor(box)
-    c = configuration(y, box, torch.as_tensor(species), pair.cutoff)
+    c = make_batch(y, box, torch.as_tensor(species), pair.cutoff)
     return -torch.autograd.grad(pair(c).sum(), y)[0].numpy()
 
 
@@ -93,13 +93,13 @@ def curve(pair, r, kind=(0, 1)):
     r = np.atleast_1d(r)
     positions = np.zeros((len(r), 2, 3))
     positions[:, 1, 2] = r
-    c = configuration(torch.as_tensor(positions), None, torch.tensor(kind), pair.cutoff)
+    c = make_batch(torch.as_tensor(positions), None, torch.tensor(kind), pair.cutoff)
     return pair(c).numpy(), forces(pair, positions, None, kind)[:, 1, 2]
 
 
 def crowded():
     """Particles of two frames, some pairs below the first knot."""
     positions = torch.as_tensor(np.random.default_rng(4).uniform(0, 0.5, (2, 6, 3)))
-    c = configuration(positions, torch.as_tensor(BOX), torch.tensor([0, 1, 1, 0, 0, 1]), CUTOFF)
+    c = make_batch(positions, torch.as_tensor(BOX), torch.tensor([0, 1, 1, 0, 0, 1]), CUTOFF)
     assert (c.distances < START).sum() >= 1 and (c.distances > 2 * START).sum() > 10
     return positions, c

@@ -25,7 +25,7 @@ ALONE = dict(
 LEARNERS = {"pair": dict(network=None), "network": ALONE, "pair + network": {}}
 
 
-def configuration(changes, limit):
+def make_batch(changes, limit):
     """licl.yaml with changes; None switches a section off."""
     config = yaml.safe_load((HERE / "licl.yaml").read_text())
     config["data"].update(frames=str((HERE / "licl.npz").resolve()), limit=limit)
@@ -43,7 +43,7 @@ def main():
             if not (run / "errors.csv").exists():
                 run.parent.mkdir(parents=True, exist_ok=True)
                 config = run.with_suffix(".yaml")
-                config.write_text(yaml.safe_dump(configuration(changes, limit), sort_keys=False))
+                config.write_text(yaml.safe_dump(make_batch(changes, limit), sort_keys=False))
                 command = [sys.executable, HERE / "quickstart.py", run, "--config", config]
                 subprocess.run([str(part) for part in command], check=True)
             errors = pandas.read_csv(run / "errors.csv").set_index("pair")

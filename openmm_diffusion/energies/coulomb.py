@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 from torch import Tensor, nn
 
-from ..space.batch import Configuration, pair_species, sum_pairs, within
+from ..space.batch import Batch, pair_species, sum_pairs, within
 from ..units import COULOMB
 
 
@@ -107,7 +107,7 @@ class Coulomb(nn.Module):
         self.register_buffer("waves", torch.as_tensor(waves, dtype=torch.float64), persistent=False)
         self.register_buffer("counted", torch.as_tensor(counted), persistent=False)
 
-    def forward(self, c: Configuration) -> Tensor:
+    def forward(self, c: Batch) -> Tensor:
         """Energy of each frame, shape (n_frames,), kJ/mol."""
         charges = self.charges.to(c.positions.dtype)
         box = c.box
@@ -211,7 +211,7 @@ class Wall(nn.Module):
         self.stiffness = stiffness
         self.cutoff = float(self.radii.max())
 
-    def forward(self, c: Configuration) -> Tensor:
+    def forward(self, c: Batch) -> Tensor:
         """Energy of each frame, shape (n_frames,), kJ/mol."""
         near = within(c, self.cutoff)
         first, second = pair_species(near)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 from torch import Tensor, nn
 
 from ..noise import log_place
-from ..space.batch import Configuration, pair_species, sum_pairs, within
+from ..space.batch import Batch, pair_species, sum_pairs, within
 from .coulomb import cut_off
 
 #: Noise levels that a range is fitted at, evenly on a logarithmic scale: each is 1.6 times the last over
@@ -101,7 +101,7 @@ class SplinePair(nn.Module):
         table = torch.zeros(self.n_levels, *self.coefficients.shape, dtype=torch.float64)
         self.register_buffer("table", table, persistent=sigmas is not None)
 
-    def forward(self, c: Configuration) -> Tensor:
+    def forward(self, c: Batch) -> Tensor:
         """Energy of each frame, shape (n_frames,), kJ/mol."""
         near = within(c, self.cutoff)
         first, second = pair_species(near)

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from ..model.sum import TRACING
-from ..space.batch import cast, listed_configuration
+from ..space.batch import cast, listed_batch
 from ..space.boxes import wrap
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class CompiledForces:
     n_frames : int
         Independent copies, evaluated together.
     sizes : dict of float to int
-        Places for the pairs within each cutoff (nm): see `Configuration.sizes`.
+        Places for the pairs within each cutoff (nm): see `Batch.sizes`.
     periodic : bool
 
     Raises
@@ -161,7 +161,7 @@ class CompiledForces:
 
 
 class Listed(torch.nn.Module):
-    """Energy and forces for a list of pairs, in double precision; arguments as `listed_configuration`."""
+    """Energy and forces for a list of pairs, in double precision; arguments as `listed_batch`."""
 
     def __init__(self, model, species, sizes, like):
         super().__init__()
@@ -169,7 +169,7 @@ class Listed(torch.nn.Module):
 
     def forward(self, positions, box, first, second):
         y = positions.detach().requires_grad_(True)
-        c = listed_configuration(y if box is None else wrap(y, box), box, self.species, first, second, self.sizes)
+        c = listed_batch(y if box is None else wrap(y, box), box, self.species, first, second, self.sizes)
         return differentiated(self.model, y, c, self.like)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from ..model.denoiser import Denoiser
 from ..model.sum import TRACING
-from ..space.batch import configuration
+from ..space.batch import make_batch
 from ..space.boxes import check_cutoff, wrap
 from ..space.verlet import VerletList
 from .compiled import CompiledForces, compiler_failure, differentiated, room
@@ -82,7 +82,7 @@ class Evaluator:
     def _eager(self, positions, box):
         with TRACING, torch.enable_grad():
             y = positions.detach().requires_grad_(True)
-            c = configuration(y if box is None else wrap(y, box), box, self.index, self.model.cutoff)
+            c = make_batch(y if box is None else wrap(y, box), box, self.index, self.model.cutoff)
             return differentiated(self.model, y, c, self.like)
 
     def _compiled(self, positions, box):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model.denoiser import Denoiser
-from ..space.batch import cast, configuration, listed_configuration
+from ..space.batch import cast, listed_batch, make_batch
 from ..space.boxes import wrap
 
 
@@ -58,9 +58,9 @@ class ScriptedDenoiser(nn.Module):
         # Wrapped in the platform's precision, cast after that: far images lose no digits.
         inside = (positions if box is None else wrap(positions, box)).unsqueeze(0)
         if self.all_pairs:
-            c = listed_configuration(inside, box, self.species, self.first, self.second, self.sizes)
+            c = listed_batch(inside, box, self.species, self.first, self.second, self.sizes)
         else:
-            c = configuration(inside, box, self.species, self.model.cutoff)
+            c = make_batch(inside, box, self.species, self.model.cutoff)
         energy, direct = self.model.total(cast(c, self.dtype_like))
         return energy[0], direct[0]
 

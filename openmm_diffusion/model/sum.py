@@ -17,7 +17,7 @@ from ..energies.coulomb import Coulomb, Wall
 from ..energies.messagepassing import MessagePassing
 from ..energies.pair import SplinePair
 from ..noise import log_place, scale
-from ..space.batch import Configuration, configuration, within
+from ..space.batch import Batch, make_batch, within
 from ..units import symbols, thermal_energy
 from .header import CoulombTerm, NetworkTerm, PairTerm, WallTerm
 
@@ -60,7 +60,7 @@ class DenoisingNetwork(nn.Module):
         factor = torch.tensor(scale(level, kT), dtype=torch.float64)
         self.register_buffer("kT_over_sigma2", factor, persistent=term.sigmas is None)
 
-    def outputs(self, c: Configuration) -> Tensor:
+    def outputs(self, c: Batch) -> Tensor:
         """Raw outputs of the network, shape (n_frames, n_particles, 1 or 3), dimensionless."""
         near = within(c, self.cutoff)
         n_frames, n_particles = c.positions.shape[0], c.positions.shape[1]
@@ -79,12 +79,12 @@ class DenoisingNetwork(nn.Module):
 
     # sigma^2 from displacement and 1/sigma^2 cancel: the two below hold for frames at any level.
 
-    def forward(self, c: Configuration) -> Tensor:
+    def forward(self, c: Batch) -> Tensor:
         """Energy of each frame, shape (n_frames,), kJ/mol: an energy head's only."""
         potential = self.displacement * self.length * self.outputs(c).sum(dim=[1, 2])  # nm^2
         return self.kT_over_sigma2.to(potential.dtype) * potential
 
-    def forces(self, c: Configuration) -> Tensor:
+    def forces(self, c: Batch) -> Tensor:
         """Forces of a vector head, shape (n_frames, n_particles, 3), kJ/mol/nm, without net force."""
         displacement = self.displacement * self.outputs(c)  # nm
         displacement = displacement - displacement.mean(dim=1, keepdim=True)
@@ -138,9 +138,9 @@ class WeightedSum(nn.Module):
         direct : Tensor, shape (n_frames, n_particles, 3), kJ/mol/nm
             Forces of vector heads; the total force is -grad(energy) + direct.
         """
-        return self.total(configuration(positions, box, species, self.cutoff, sigma))
+        return self.total(make_batch(positions, box, species, self.cutoff, sigma))
 
-    def total(self, c: Configuration) -> Tuple[Tensor, Tensor]:
+    def total(self, c: Batch) -> Tuple[Tensor, Tensor]:
         """As `forward`, of a configuration whose pairs are known."""
         energy = torch.zeros_like(c.positions[:, 0, 0])
         for i, term in enumerate(self.energies):

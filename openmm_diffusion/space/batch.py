@@ -9,7 +9,7 @@ from .boxes import minimum_image
 from .neighbours import neighbour_pairs
 
 
-class Configuration(NamedTuple):
+class Batch(NamedTuple):
     """A batch of frames with its neighbour pairs: what every energy term reads.
 
     Attributes
@@ -43,51 +43,51 @@ class Configuration(NamedTuple):
     sizes: Optional[Dict[float, int]] = None
 
 
-def pair_species(c: Configuration) -> Tuple[Tensor, Tensor]:
+def pair_species(c: Batch) -> Tuple[Tensor, Tensor]:
     """Species of both ends of every pair, shape (n_pairs,) each."""
     n_particles = c.positions.shape[1]
     return c.species[c.first % n_particles], c.species[c.second % n_particles]
 
 
-def sum_pairs(c: Configuration, values: Tensor) -> Tensor:
+def sum_pairs(c: Batch, values: Tensor) -> Tensor:
     """Per-pair values (n_pairs,) summed over each frame, shape (n_frames,)."""
     total = torch.zeros(c.positions.shape[0], dtype=values.dtype, device=values.device)
     return total.index_add(0, c.first // c.positions.shape[1], values)
 
 
-def within(c: Configuration, cutoff: float) -> Configuration:
+def within(c: Batch, cutoff: float) -> Batch:
     """The same configuration with only the pairs closer than a smaller cutoff (nm), or those that `sizes` tells."""
     sizes = c.sizes
     if sizes is not None:
         n = sizes[cutoff]
-        return Configuration(
+        return Batch(
             c.positions, c.box, c.species, c.first[:n], c.second[:n], c.vectors[:n], c.distances[:n], c.sigma, sizes
         )
     near = torch.nonzero(c.distances < cutoff).squeeze(-1)
     # index_select: the gradient of a[near] costs several times as much.
     first, second = c.first.index_select(0, near), c.second.index_select(0, near)
     vectors, distances = c.vectors.index_select(0, near), c.distances.index_select(0, near)
-    return Configuration(c.positions, c.box, c.species, first, second, vectors, distances, c.sigma, None)
+    return Batch(c.positions, c.box, c.species, first, second, vectors, distances, c.sigma, None)
 
 
-def configuration(
+def make_batch(
     positions: Tensor, box: Optional[Tensor], species: Tensor, cutoff: float, sigma: Optional[Tensor] = None
-) -> Configuration:
-    """The `Configuration` of positions (n_frames, n_particles, 3) with all pairs within `cutoff` (nm)."""
+) -> Batch:
+    """The `Batch` of positions (n_frames, n_particles, 3) with all pairs within `cutoff` (nm)."""
     first, second, vectors = neighbour_pairs(positions, box, cutoff)
     distances = torch.sqrt((vectors * vectors).sum(-1))
-    return Configuration(positions, box, species, first, second, vectors, distances, sigma, None)
+    return Batch(positions, box, species, first, second, vectors, distances, sigma, None)
 
 
-def listed_configuration(
+def listed_batch(
     positions: Tensor,
     box: Optional[Tensor],
     species: Tensor,
     first: Tensor,
     second: Tensor,
     sizes: Dict[float, int],
-) -> Configuration:
-    """The `Configuration` of listed pairs: no search, and shapes that depend on no value.
+) -> Batch:
+    """The `Batch` of listed pairs: no search, and shapes that depend on no value.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def listed_configuration(
     first, second : Tensor, shape (capacity,), dtype int64
         As a `VerletList` holds them: idle entries name one particle twice.
     sizes : dict of float to int
-        See `Configuration`.
+        See `Batch`.
     """
     flat = positions.reshape(-1, 3)
     vectors = minimum_image(flat[second] - flat[first], box)
@@ -107,10 +107,10 @@ def listed_configuration(
     none = torch.zeros_like(apart)
     vectors = vectors + torch.stack([apart, none, none], -1)
     distances = torch.sqrt((vectors * vectors).sum(-1))
-    return Configuration(positions, box, species, first, second, vectors, distances, None, sizes)
+    return Batch(positions, box, species, first, second, vectors, distances, None, sizes)
 
 
-def cast(c: Configuration, like: Tensor) -> Configuration:
+def cast(c: Batch, like: Tensor) -> Batch:
     """The same configuration in the precision of another tensor.
 
     Differences of positions taken before lose fewer digits than those taken after: in single
@@ -120,4 +120,4 @@ def cast(c: Configuration, like: Tensor) -> Configuration:
     if box is not None:
         box = box.to(like.dtype)
     positions, vectors, distances = c.positions.to(like.dtype), c.vectors.to(like.dtype), c.distances.to(like.dtype)
-    return Configuration(positions, box, c.species, c.first, c.second, vectors, distances, c.sigma, c.sizes)
+    return Batch(positions, box, c.species, c.first, c.second, vectors, distances, c.sigma, c.sizes)

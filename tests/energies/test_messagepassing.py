@@ -9,7 +9,7 @@ from e3nn import o3
 from e3nn.util.jit import script
 
 from openmm_diffusion.energies.messagepassing import BesselBasis, MessagePassing, NetworkConfig
-from openmm_diffusion.space.batch import configuration
+from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.space.neighbours import neighbour_pairs
 
 CUTOFF, N = 0.6, 12
@@ -198,7 +198,7 @@ def test_a_lone_particle_feels_nothing(head):
 def test_batched_configurations_do_not_mix():
     model = network("energy")
     x = torch.stack([cluster(seed=0), cluster(seed=1)])
-    c = configuration(x, None, SPECIES, CUTOFF)
+    c = make_batch(x, None, SPECIES, CUTOFF)
     both = model(
         SPECIES.repeat(2), torch.cat([c.second, c.first]), torch.cat([c.first, c.second]),
         torch.cat([c.vectors, -c.vectors]),

@@ -18,7 +18,7 @@ from mixture import (
 
 from openmm_diffusion.energies.pair import SplinePair, pair_force
 from openmm_diffusion.learning.linear.scorematching import design, roughness
-from openmm_diffusion.space.batch import configuration
+from openmm_diffusion.space.batch import make_batch
 
 
 @pytest.mark.parametrize("kind", [(0, 0), (0, 1), (1, 0), (1, 1)])
@@ -66,7 +66,7 @@ def test_single_precision_force_is_close():
     positions = np.random.default_rng(0).uniform(0, 1.5, (4, 12, 3))
     expected = forces(pair, positions)
     y = torch.as_tensor(positions, dtype=torch.float32).requires_grad_(True)
-    c = configuration(y, torch.as_tensor(BOX, dtype=torch.float32), torch.as_tensor(SPECIES), pair.cutoff)
+    c = make_batch(y, torch.as_tensor(BOX, dtype=torch.float32), torch.as_tensor(SPECIES), pair.cutoff)
     (gradient,) = torch.autograd.grad(pair(c).sum(), y)
     assert gradient.dtype == torch.float32
     assert np.abs(gradient.numpy() + expected).max() < 1e-4 * np.abs(expected).max()
@@ -92,7 +92,7 @@ def test_divergence_is_the_trace_of_the_hessian():
     _, divergence = design(pair, c)
 
     def potential(flat):
-        return pair(configuration(flat.view(2, 6, 3), torch.as_tensor(BOX), c.species, CUTOFF)).sum()
+        return pair(make_batch(flat.view(2, 6, 3), torch.as_tensor(BOX), c.species, CUTOFF)).sum()
 
     hessian = torch.autograd.functional.hessian(potential, positions.flatten())
     got = float(divergence @ pair.coefficients.flatten())
@@ -141,7 +141,7 @@ def test_the_native_force_is_the_same_potential(platform, box):
     # The CPU platform computes in single precision.
     relative = 1e-9 if platform == "Reference" else 1e-4
     np.testing.assert_allclose(state.getForces(asNumpy=True)._value, expected, atol=relative * np.abs(expected).max())
-    c = configuration(
+    c = make_batch(
         torch.as_tensor(x[None]), None if box is None else torch.as_tensor(box), torch.as_tensor(species), pair.cutoff
     )
     assert state.getPotentialEnergy()._value == pytest.approx(float(pair(c)), rel=relative)

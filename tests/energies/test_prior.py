@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from openmm_diffusion.energies.coulomb import Coulomb, Wall, coulomb_force, native_cutoff, wall_force
-from openmm_diffusion.space.batch import configuration
+from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.units import COULOMB
 
 CUBIC = 2.4 * np.eye(3)
@@ -29,7 +29,7 @@ def random_positions(seed, n=20, scale=2.4):
 def torch_energy_forces(module, positions, box, species=SPECIES, cutoff=None):
     y = torch.as_tensor(positions[None], dtype=torch.float64).requires_grad_(True)
     box = None if box is None else torch.as_tensor(box)
-    energy = module(configuration(y, box, species, module.cutoff if cutoff is None else cutoff))
+    energy = module(make_batch(y, box, species, module.cutoff if cutoff is None else cutoff))
     return energy.item(), -torch.autograd.grad(energy.sum(), y)[0][0].numpy()
 
 
@@ -193,7 +193,7 @@ def test_single_precision_is_good_enough_for_dynamics(box):
     positions, coulomb = random_positions(4), Coulomb(CHARGES, 78.3, box)
     _, expected = torch_energy_forces(coulomb, positions, box)
     y = torch.as_tensor(positions[None], dtype=torch.float32).requires_grad_(True)
-    c = configuration(y, None if box is None else torch.as_tensor(box, dtype=torch.float32), SPECIES, coulomb.cutoff)
+    c = make_batch(y, None if box is None else torch.as_tensor(box, dtype=torch.float32), SPECIES, coulomb.cutoff)
     (gradient,) = torch.autograd.grad(coulomb(c).sum(), y)
     assert np.abs(gradient[0].numpy() + expected).max() < 2e-5 * np.abs(expected).max()
 

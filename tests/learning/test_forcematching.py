@@ -17,7 +17,7 @@ from openmm_diffusion.learning.trainingset import tensors
 from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.model.header import Header, NetworkTerm
 from openmm_diffusion.noise import draw_noise
-from openmm_diffusion.space.batch import configuration
+from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.units import BOLTZMANN, thermal_energy
 
 CONFIG = PairConfig(
@@ -88,7 +88,7 @@ def test_divergence_of_a_species_is_its_part_of_the_trace(s):
     apart = labelled_moments(pair, positions, zero, zero, torch.as_tensor(BOX).expand(2, 3, 3), c.species, KT)
 
     def potential(flat):
-        return pair(configuration(flat.view(2, 6, 3), torch.as_tensor(BOX), c.species, CUTOFF)).sum()
+        return pair(make_batch(flat.view(2, 6, 3), torch.as_tensor(BOX), c.species, CUTOFF)).sum()
 
     hessian = torch.autograd.functional.hessian(potential, positions.flatten())
     of_species = (c.species == s).repeat(2).repeat_interleave(3)

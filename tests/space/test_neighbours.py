@@ -13,8 +13,8 @@ from scipy.spatial import cKDTree
 
 from openmm_diffusion import Denoiser, DiffusionForce, Frames
 from openmm_diffusion.model.sum import energy_and_forces
-from openmm_diffusion.space import batch as configuration_module
-from openmm_diffusion.space.batch import configuration
+from openmm_diffusion.space import batch as batch_module
+from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.space.neighbours import cell_pairs, dense_pairs, neighbour_pairs
 
 CUBIC = 2.0 * np.eye(3)
@@ -217,7 +217,7 @@ def test_gradients_are_those_of_looking_at_all(box):
 
 def test_distances_are_the_lengths_of_differentiable_vectors():
     positions = torch.tensor([[[0.1, 0.0, 0.0], [0.3, 0.1, 0.0]]], dtype=torch.float64, requires_grad=True)
-    c = configuration(positions, None, torch.tensor([0, 1]), 1.0)
+    c = make_batch(positions, None, torch.tensor([0, 1]), 1.0)
     (gradient,) = torch.autograd.grad(c.distances.sum(), positions)
     unit_vector = torch.tensor([0.2, 0.1, 0.0], dtype=torch.float64) / np.hypot(0.2, 0.1)
     torch.testing.assert_close(gradient[0], torch.stack([-unit_vector, unit_vector]))
@@ -342,7 +342,7 @@ def test_the_shipped_model_gives_3072_ions_the_same_forces_both_ways(monkeypatch
     learnt = Denoiser.load("licl").subset(["wall", "pair", "network"])
     x, box, species = replicated(4)
     energy, forces = learnt.energy(x, box, species), learnt.forces(x, box, species)
-    monkeypatch.setattr(configuration_module, "neighbour_pairs", dense_pairs)
+    monkeypatch.setattr(batch_module, "neighbour_pairs", dense_pairs)
     dense_energy, dense_forces = learnt.energy(x, box, species), learnt.forces(x, box, species)
     assert np.abs(forces).max() > 50
     np.testing.assert_allclose(forces, dense_forces, rtol=0, atol=1e-5 * np.sqrt((dense_forces**2).mean()))

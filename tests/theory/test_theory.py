@@ -18,7 +18,7 @@ from openmm_diffusion.learning.linear.forcematching import labelled_moments, tex
 from openmm_diffusion.learning.linear.scorematching import design, moments, score_objective, solve
 from openmm_diffusion.model.combination import extrapolated, half_step
 from openmm_diffusion.noise import NoiseConfig, denoising_force, draw_noise, force_from_denoised, scale
-from openmm_diffusion.space.batch import configuration
+from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.units import ELECTRONVOLT, thermal_energy
 
 KT = thermal_energy(300)
@@ -254,7 +254,7 @@ def cluster():
 
 def force_of_basis(pair, y):
     """G of each configuration y (n, particles, 3): shape (n, 3 particles, n_coefficients)."""
-    c = configuration(y, None, torch.zeros(y.shape[1], dtype=torch.int64), pair.cutoff)
+    c = make_batch(y, None, torch.zeros(y.shape[1], dtype=torch.int64), pair.cutoff)
     return design(pair, c)[0].view(len(y), -1, pair.coefficients.numel())
 
 

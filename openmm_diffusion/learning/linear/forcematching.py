@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...space.batch import configuration
+from ...space.batch import make_batch
 from .scorematching import Moments, design, fit, mean_moments, penalised
 
 
@@ -69,7 +69,7 @@ def labelled_moments(pair, positions, prior_forces, labels, box, species, kT, fr
     labelled = ~torch.isnan(labels[:, 0, 0])
     for witness, rows in enumerate((torch.nonzero(~labelled).flatten(), torch.nonzero(labelled).flatten())):
         for chunk in rows.split(frames_per_chunk):
-            c = configuration(positions[chunk].double(), None if box is None else box[chunk], species, pair.cutoff)
+            c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, pair.cutoff)
             G, divergence = design(pair, c)
             G = G.view(len(chunk), len(species), 3, size)
             for s in range(n_species):

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from ...energies.pair import splines
-from ...space.batch import configuration, pair_species
+from ...space.batch import make_batch, pair_species
 from .scorematching import mean_moments, penalised, roughness, score_objective
 
 #: Part of the sample that must stay effective: where reweighting would lean on fewer frames, a step ends.
@@ -85,7 +85,7 @@ def basis_sums(pair, positions, box, species, frames_per_chunk=64):
     size, rows = pair.coefficients.numel(), []
     for start in range(0, len(positions), frames_per_chunk):
         chunk = slice(start, start + frames_per_chunk)
-        c = configuration(positions[chunk].double(), None if box is None else box[chunk], species, pair.cutoff)
+        c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, pair.cutoff)
         knot, t = pair.locate(torch.clamp(c.distances, min=pair.start))
         column = c.first // positions.shape[1] * size + pair.kinds[pair_species(c)] * pair.n_basis + knot
         sums = torch.zeros(len(c.positions) * size, dtype=torch.float64)

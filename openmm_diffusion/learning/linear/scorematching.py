@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ...energies.pair import spline_derivatives
-from ...space.batch import configuration, pair_species
+from ...space.batch import make_batch, pair_species
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def moments(pair, positions, prior_forces, box, species, kT, frames_per_chunk=32
     A, b = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
     for start in range(0, len(positions), frames_per_chunk):
         chunk = slice(start, start + frames_per_chunk)
-        c = configuration(positions[chunk].double(), None if box is None else box[chunk], species, pair.cutoff)
+        c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, pair.cutoff)
         G, divergence = design(pair, c)
         A += G.T @ G
         b -= G.T @ prior_forces[chunk].double().reshape(-1) + kT * divergence

@@ -13,7 +13,7 @@ from openmm_diffusion.learning.linear.scorematching import fit, moments, score_o
 from openmm_diffusion.learning.linear.scorematching import solve as score_matching
 from openmm_diffusion.learning.training import train
 from openmm_diffusion.model.denoiser import Denoiser
-from openmm_diffusion.space.batch import configuration
+from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.workflows.refine import refine, training_frames
 
 KT = 2.494  # kJ/mol at 300 K
@@ -79,7 +79,7 @@ def test_basis_sums_times_coefficients_are_the_energy():
     index = licl_denoiser(kinds=("pair",)).species_index(licl_frames().species)
     sums = basis_sums(pair, x, box, index, frames_per_chunk=2)
     # Below the first knot the potential is straight and the sums are those at the knot: no pair is there.
-    expected = pair(configuration(x, box, index, pair.cutoff))
+    expected = pair(make_batch(x, box, index, pair.cutoff))
     torch.testing.assert_close(sums @ pair.coefficients.flatten(), expected, rtol=1e-10, atol=1e-10)
 
 
