@@ -59,7 +59,7 @@ def simulate(
     resume: Resume = False,
 ):
     """Run Langevin dynamics under a model, from random places."""
-    from .learning.config import read_yaml, validated
+    from .settings import read_yaml, validated
     from .simulation.langevin import SimulationConfig
     from .simulation.langevin import simulate as run
 
@@ -113,7 +113,7 @@ def refine(
 ):
     """Give the pair part the relative populations of the data: MD, then a step."""
     from .data.frames import Frames
-    from .learning.config import read_yaml, validated
+    from .settings import read_yaml, validated
     from .workflows.refine import RefineConfig
     from .workflows.refine import refine as run
 
@@ -216,7 +216,7 @@ def generate(
     resume: Resume = False,
 ):
     """Make LiCl data: all-atom runs in OpenMM, kept as frames of the ions with their forces."""
-    from .learning.config import read_yaml, validated
+    from .settings import read_yaml, validated
     from .simulation.generation import GenerateConfig
     from .simulation.generation import generate as run
 
@@ -246,7 +246,7 @@ def benchmark(
     timestep: Annotated[Optional[float], typer.Option(help="ps [0.004]")] = None,
 ):
     """Measure speed, memory and accuracy of every way to run a model in OpenMM: benchmark.csv, .yaml and .png."""
-    from .learning.config import validated
+    from .settings import validated
     from .workflows.benchmark.run import BenchmarkConfig
     from .workflows.benchmark.run import benchmark as run
 

@@ -7,9 +7,12 @@ import numpy as np
 import torch
 
 from openmm_diffusion.data.frames import Frames
-from openmm_diffusion.energies.messagepassing import NetworkConfig
+from openmm_diffusion.energies.coulomb import CoulombTerm
+from openmm_diffusion.energies.network import NetworkConfig, NetworkTerm
+from openmm_diffusion.energies.pair import PairTerm
+from openmm_diffusion.energies.wall import WallTerm
 from openmm_diffusion.model.denoiser import Denoiser
-from openmm_diffusion.model.header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
+from openmm_diffusion.model.header import Header
 
 LI, CL = 3, 17
 LICL = Path(__file__).parents[1] / "examples" / "licl" / "licl.npz"

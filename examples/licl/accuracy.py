@@ -19,7 +19,8 @@ import pandas
 
 from openmm_diffusion import Denoiser, Frames, compute_rdf, train
 from openmm_diffusion.analysis.rdf import rebin, rmsd
-from openmm_diffusion.evaluation.report import first_peak, kept_apart
+from openmm_diffusion.analysis.structure import first_peak
+from openmm_diffusion.evaluation.report import kept_apart
 from openmm_diffusion.model.combination import extrapolated, half_step
 from openmm_diffusion.simulation.guard import SimulationStopped
 from openmm_diffusion.simulation.sampling import SamplingConfig, sample_ensemble

@@ -22,6 +22,7 @@ import pandas
 import torch
 
 from openmm_diffusion import Denoiser, Frames
+from openmm_diffusion.energies.coulomb import CoulombTerm
 from openmm_diffusion.energies.pair import PairConfig, SplinePair
 from openmm_diffusion.learning.linear.forcematching import (
     fit_labelled,
@@ -31,7 +32,7 @@ from openmm_diffusion.learning.linear.forcematching import (
     textbook_weights,
 )
 from openmm_diffusion.learning.linear.scorematching import fit
-from openmm_diffusion.model.header import CoulombTerm, Header
+from openmm_diffusion.model.header import Header
 from openmm_diffusion.units import ANGSTROM, ELECTRONVOLT, symbols, thermal_energy
 
 matplotlib.use("Agg")

@@ -11,8 +11,7 @@ from licl import COULOMB
 from openmm_diffusion import Denoiser, Frames, compute_rdf, train
 from openmm_diffusion.analysis.rdf import rmsd, smear
 from openmm_diffusion.analysis.structure import rmsd_error
-from openmm_diffusion.energies.coulomb import WallConfig
-from openmm_diffusion.model.header import WallTerm
+from openmm_diffusion.energies.wall import WallConfig, WallTerm
 from openmm_diffusion.simulation.guard import closest_allowed
 from openmm_diffusion.units import ANGSTROM, ELECTRONVOLT
 

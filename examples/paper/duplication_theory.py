@@ -17,7 +17,7 @@ less where the potential is stiff, and only a part of that is between the draws 
 import numpy as np
 import torch
 
-from openmm_diffusion.learning.linear.scorematching import design, moments, penalised
+from openmm_diffusion.learning.linear.scorematching import moments, penalised
 from openmm_diffusion.noise import NoiseConfig, draw_noise
 from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.units import thermal_energy
@@ -48,7 +48,7 @@ def variances(denoiser, penalty, pool, test, sigma, count, draws):
         y = x + sigma * eps
         rest = -kT * eps / sigma - torch.as_tensor(prior.forces(y.numpy(), some.boxes), dtype=torch.float64)
         for k in range(len(x)):
-            G, _ = design(pair, make_batch(y[k : k + 1], boxes[k : k + 1], species, pair.cutoff))
+            G, _ = pair.design(make_batch(y[k : k + 1], boxes[k : k + 1], species, pair.cutoff))
             g[k, d] = G.T @ (rest[k].flatten() - G @ coefficients)
             A = A + G.T @ G / (len(x) * draws)
     own = np.mean([np.cov(one.T) for one in g], axis=0)

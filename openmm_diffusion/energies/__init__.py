@@ -1,1 +1,9 @@
-"""The energies that a model can be a sum of, one file each."""
+"""The energies that a model can be a sum of: one file each, registered where it defines its term.
+
+The order here is that in which a training sets them up.
+"""
+
+from . import coulomb, wall, pair, network  # noqa: F401, I001 - each registers its term
+from .base import REGISTRY, register
+
+__all__ = ["REGISTRY", "register"]

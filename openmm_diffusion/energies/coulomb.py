@@ -1,24 +1,20 @@
-"""Physics known beforehand: Coulomb in a dielectric, and a wall below the shortest distance seen.
-
-Each part of the prior is defined once and realised twice: as a torch module, which
-training subtracts and `DiffusionForce` can carry inside, and as native OpenMM
-forces, which simulations can use instead.
-"""
+"""Coulomb in a dielectric: Ewald sum as a torch module, PME as a native OpenMM force."""
 
 import math
-from typing import Optional
+from typing import ClassVar, Literal
 
 import numpy as np
 import openmm
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveFloat
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from ..space.batch import Batch, pair_species, sum_pairs, within
-from ..units import COULOMB
+from ..units import COULOMB, symbols
+from .base import Settings, Term, native_cutoff, register
 
 
-class CoulombConfig(BaseModel):
+class CoulombConfig(Settings):
     """Point charges in a dielectric.
 
     Attributes
@@ -30,39 +26,56 @@ class CoulombConfig(BaseModel):
         J. Res. Natl. Bur. Stand. 56, 1 (1956)).
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     charges: dict[str, float]
     relative_permittivity: PositiveFloat = 78.3
 
+    def check(self, symbols, periodic):
+        missing = sorted(set(symbols) - set(self.charges))
+        if missing:
+            raise ValueError(f"prior.coulomb.charges has no charge of {', '.join(missing)}: give one in e")
+        net = sum(self.charges[s] for s in symbols)
+        if periodic and abs(net) > 1e-6:
+            raise ValueError(
+                f"prior.coulomb.charges add up to {net:g} e over all particles: a periodic system must be neutral"
+            )
 
-class WallConfig(BaseModel):
-    """Harmonic wall that keeps repelling where no data tell the forces: k/2 (r_w - r)^2 for r < r_w.
 
-    Attributes
-    ----------
-    margin : float, nm
-        r_w is the data's shortest distance of each pair of species minus this, and minus two noise
-        levels.  In 2.4 M LiCl, replicas left out come up to 0.017 nm closer than 500 frames of the others
-        and 0.007 nm closer than 2,000; a wall among them is a large error on few frames.
-    stiffness : float, kJ/mol/nm^2
-        k: 2e5 costs 16 kT (300 K) at 0.02 nm below r_w, and vibrates slowly enough
-        for steps of 5 fs.
+@register
+class CoulombTerm(Term):
+    """Coulomb in a dielectric: charges (e) by element.
+
+    `tolerance` and `cutoff` say how the Ewald sum is done, not what it is of: the relative error aimed at, and the
+    range (nm) of the sum in real space.  None: as `Coulomb` chooses.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    Settings: ClassVar = CoulombConfig
+    noun: ClassVar = "Coulomb"
+    native_name: ClassVar = "CoulombPrior"
+    charged: ClassVar = True
 
-    margin: float = 0.02
-    stiffness: PositiveFloat = 2.0e5
+    kind: Literal["coulomb"] = "coulomb"
+    charges: dict[str, float]
+    relative_permittivity: float
+    tolerance: float | None = None
+    cutoff: float | None = None
 
+    @classmethod
+    def prepared(cls, settings, summary):
+        return cls(**settings.model_dump())
 
-class PriorConfig(BaseModel):
-    """The prior: any part may be left out (null)."""
+    def module(self, header):
+        box = None if header.box is None else np.array(header.box)
+        charges = [self.charges[s] for s in symbols(header.species)]
+        return Coulomb(charges, self.relative_permittivity, box, self.tolerance, self.cutoff)
 
-    model_config = ConfigDict(extra="forbid")
+    def with_ewald(self, tolerance=None, cutoff=None):
+        changes = {k: v for k, v in (("tolerance", tolerance), ("cutoff", cutoff)) if v is not None}
+        return self.model_copy(update=changes)
 
-    coulomb: CoulombConfig | None = None
-    wall: WallConfig | None = WallConfig()
+    def native(self, header, module, species, box, tolerance):
+        names = symbols(header.species)
+        charges = [self.charges[names[s]] for s in species]
+        return coulomb_force(charges, self.relative_permittivity, box, tolerance)
 
 
 class Coulomb(nn.Module):
@@ -182,47 +195,6 @@ def _waves(box, k_max):
     return n[used], counted[used]
 
 
-#: Noise levels by which the wall retreats as the noise grows over a range.  Two would do where the margin is most
-#: of it, but at 0.05 nm such a wall stands among the noised pairs: it changed the held-out score of the pair
-#: potential of 2.4 M LiCl fourfold.  Six is what the guard of a run allows too.
-WALL_SIGMAS = 6
-
-
-class Wall(nn.Module):
-    """Harmonic wall k/2 (r_w - r)^2 for r < r_w of every pair, zero with its slope beyond.
-
-    At a noise level other than `sigma`, r_w is smaller by `WALL_SIGMAS` times the difference:
-    noise brings pairs closer, and the wall must stand where none are.
-
-    Parameters
-    ----------
-    radii : array, shape (n_species, n_species), nm
-        r_w, symmetric.
-    stiffness : float, kJ/mol/nm^2
-        k.
-    sigma : float, nm, or None
-        Noise level of these radii, the smallest of the range; None: one level only.
-    """
-
-    def __init__(self, radii, stiffness, sigma=None):
-        super().__init__()
-        self.sigma, self.retreat = (0.0, 0) if sigma is None else (sigma, WALL_SIGMAS)
-        self.register_buffer("radii", torch.as_tensor(radii, dtype=torch.float64), persistent=False)
-        self.stiffness = stiffness
-        self.cutoff = float(self.radii.max())
-
-    def forward(self, c: Batch) -> Tensor:
-        """Energy of each frame, shape (n_frames,), kJ/mol."""
-        near = within(c, self.cutoff)
-        first, second = pair_species(near)
-        radii = self.radii.to(near.distances.dtype)[first, second]
-        sigma = near.sigma
-        if sigma is not None:
-            radii = radii - self.retreat * (sigma - self.sigma)[near.first // near.positions.shape[1]]
-        overlap = torch.relu(radii - near.distances)
-        return sum_pairs(near, 0.5 * self.stiffness * overlap * overlap)
-
-
 def coulomb_force(charges, relative_permittivity, box, tolerance=1e-5):
     """The `Coulomb` prior as a native OpenMM force: NonbondedForce with PME.
 
@@ -241,7 +213,7 @@ def coulomb_force(charges, relative_permittivity, box, tolerance=1e-5):
     """
     check_tolerance(tolerance)
     force = openmm.NonbondedForce()
-    force.setName("CoulombPrior")
+    force.setName(CoulombTerm.native_name)
     for q in charges:
         force.addParticle(q / math.sqrt(relative_permittivity), 1.0, 0.0)
     if box is None:
@@ -252,32 +224,3 @@ def coulomb_force(charges, relative_permittivity, box, tolerance=1e-5):
         force.setEwaldErrorTolerance(tolerance)
         force.setUseDispersionCorrection(False)
     return force
-
-
-def wall_force(radii, stiffness, species, box):
-    """The `Wall` prior as a native OpenMM CustomNonbondedForce; `species` (n_particles,) indexes `radii`."""
-    n_species = len(radii)
-    force = openmm.CustomNonbondedForce("0.5*wall_stiffness*max(0, radius(s1, s2) - r)^2")
-    force.setName("WallPrior")
-    force.addTabulatedFunction("radius", openmm.Discrete2DFunction(n_species, n_species, np.asarray(radii).T.ravel()))
-    # Global parameters are shared by all forces of a System: a name as short as k would meet the user's own.
-    force.addGlobalParameter("wall_stiffness", stiffness)
-    force.addPerParticleParameter("s")
-    for s in species:
-        force.addParticle([int(s)])
-    cut_off(force, box)
-    return force
-
-
-def cut_off(force, box):
-    """Give a CustomNonbondedForce the cutoff of `coulomb_force`: the platforms want one for all nonbonded forces."""
-    if box is None:
-        force.setNonbondedMethod(openmm.CustomNonbondedForce.NoCutoff)
-    else:
-        force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
-        force.setCutoffDistance(native_cutoff(box))
-
-
-def native_cutoff(box: Optional[np.ndarray]):
-    """Cutoff (nm) of the native prior forces: 1.2 nm, or just under half a smaller box."""
-    return min(1.2, 0.499 * float(np.diagonal(box).min()))

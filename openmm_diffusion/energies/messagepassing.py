@@ -9,46 +9,12 @@ Geiger & Smidt, arXiv:2207.09453 (e3nn).
 """
 
 import math
-from typing import Literal, Optional
+from typing import Optional
 
 import torch
 from e3nn import nn as enn
 from e3nn import o3
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-
-
-class NetworkConfig(BaseModel):
-    """Shape of the network.
-
-    Attributes
-    ----------
-    head : "energy" or "vector"
-        A scalar per particle, whose sum is differentiated into forces (conservative),
-        or forces directly (no potential exists).
-    cutoff : float, nm
-        Range of one message.
-    lmax : int
-        Highest degree of the spherical harmonics and of the features.
-    features : int
-        Multiplicity of each degree.
-    layers : int
-        Interaction blocks: n-body correlations up to layers + 2 and beyond.
-    radial : int
-        Bessel functions.
-    radial_width : int
-        Hidden width of the radial network.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    head: Literal["energy", "vector"] = "energy"
-    cutoff: PositiveFloat = 0.6
-    lmax: int = Field(1, ge=0, le=3)
-    features: PositiveInt = 16
-    layers: PositiveInt = 2
-    radial: PositiveInt = 8
-    radial_width: PositiveInt = 32
 
 
 class BesselBasis(nn.Module):
@@ -128,6 +94,7 @@ class MessagePassing(nn.Module):
     Parameters
     ----------
     config : NetworkConfig
+        Or any object with its fields.
     n_species : int
     neighbours : float
         Mean number of neighbours within the cutoff, which normalises the sums.

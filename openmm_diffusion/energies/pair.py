@@ -3,64 +3,76 @@
 U(y) = sum_{i<j} u_ab(r_ij) with u_ab(r) = sum_k c_k B_k(r), linear in c.  Every B_k
 vanishes at the cutoff with its first two derivatives, as exact score matching and
 constant-energy dynamics need.
-
-Over a range of noise levels the coefficients depend on sigma, and nothing else does:
-
-    c_k(sigma) = sum_l h_l(log sigma) c_kl
-
-with c_kl fitted at `LEVELS` levels, each from frames noised by it, and h_l the hat
-functions on them: linear between neighbouring levels in log sigma.
 """
+
+from typing import ClassVar, Literal
 
 import numpy as np
 import openmm
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from pydantic import PositiveFloat
+from torch import Tensor
 
-from ..noise import log_place
 from ..space.batch import Batch, pair_species, sum_pairs, within
-from .coulomb import cut_off
+from .base import LinearEnergy, LinearSettings, LinearTerm, Pairwise, of_kind, register
 
-#: Noise levels that a range is fitted at, evenly on a logarithmic scale: each is 1.6 times the last over
-#: [0.003, 0.05] nm, close enough for a linear interpolation (see `level_weights`).
-LEVELS = 7
+#: Points per knot interval of the tabulated potential, and idle intervals at both ends of each of its curves.
+POINTS, PADDING = 4, 6
 
 
-class PairConfig(BaseModel):
+class PairConfig(LinearSettings):
     """The spline basis and how it is fitted.
 
     Attributes
     ----------
-    sigma : float, nm, or None
-        Noise level of the frames that it is fitted on; None: `noise.sigma`.  0 takes the
-        frames as they are: no smoothing, and no noise that the data do not have.
     cutoff : float, nm
     start : float, nm
         First knot: below it the potential goes on linearly.
     spacing : float, nm
         Distance of the knots.
-    draws : int
-        Antithetic noise pairs per frame that the averages run over (ignored at sigma = 0).
-    penalties : list of float
-        Strengths of the smoothness penalty, of which cross-validation over replicas
-        picks one by the held-out score.
-    folds : int
-        Of the cross-validation; at most one for each replica.
+    sigma, draws, penalties, folds
+        As in `LinearSettings`.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    sigma: NonNegativeFloat | None = None
     cutoff: PositiveFloat = 1.0
     start: PositiveFloat = 0.18
     spacing: PositiveFloat = 0.02
-    draws: PositiveInt = 2
-    penalties: list[PositiveFloat] = [float(10**e) for e in np.arange(0, 6.5, 0.5)]
-    folds: int = Field(20, ge=2)
 
 
-class SplinePair(nn.Module):
+@register
+class PairTerm(LinearTerm):
+    """Spline pair potential at noise level sigma (nm, 0: clean frames); knots in nm.
+
+    `sigmas` are the levels (nm) that it was fitted at and is interpolated between; None: sigma alone.
+    """
+
+    Settings: ClassVar = PairConfig
+    noun: ClassVar = "pair potential"
+
+    kind: Literal["pair"] = "pair"
+    sigma: float
+    sigmas: list[float] | None = None
+    cutoff: float
+    start: float
+    spacing: float
+    penalty: float | None = None
+
+    @classmethod
+    def blank(cls, settings, sigma, sigmas):
+        return cls(sigma=sigma, sigmas=sigmas, **settings.model_dump(include={"cutoff", "start", "spacing"}))
+
+    @property
+    def basis(self):
+        return self.kind, self.cutoff, self.start, self.spacing
+
+    def module(self, header):
+        return SplinePair(len(header.species), self.cutoff, self.start, self.spacing, self.sigmas)
+
+    def pairwise(self, module, tag=""):
+        return module.pairwise(f"curves{tag}")
+
+
+class SplinePair(LinearEnergy):
     """Sum of pair potentials, one spline per pair of species.
 
     Parameters
@@ -81,25 +93,20 @@ class SplinePair(nn.Module):
     """
 
     def __init__(self, n_species, cutoff, start, spacing, sigmas=None):
-        super().__init__()
         if not start + 4 * spacing < cutoff:
             raise ValueError(
                 f"pair.start is {start:g} nm: it must lie at least four knots below pair.cutoff = {cutoff:g} nm"
             )
         n_intervals = round((cutoff - start) / spacing)
+        rows, columns = np.triu_indices(n_species)
+        super().__init__((len(rows), n_intervals + 3), n_species, sigmas)
         self.cutoff, self.start = cutoff, start
         self.spacing = (cutoff - start) / n_intervals
         self.n_basis = n_intervals + 3
         kinds = torch.zeros(n_species, n_species, dtype=torch.int64)
-        rows, columns = np.triu_indices(n_species)
         kinds[rows, columns] = torch.arange(len(rows))
         kinds[columns, rows] = torch.arange(len(rows))
         self.register_buffer("kinds", kinds, persistent=False)
-        self.register_buffer("coefficients", torch.zeros(len(rows), self.n_basis, dtype=torch.float64))
-        self.n_levels = 0 if sigmas is None else len(sigmas)
-        self.smallest, self.largest = (0.0, 0.0) if sigmas is None else (float(sigmas[0]), float(sigmas[-1]))
-        table = torch.zeros(self.n_levels, *self.coefficients.shape, dtype=torch.float64)
-        self.register_buffer("table", table, persistent=sigmas is not None)
 
     def forward(self, c: Batch) -> Tensor:
         """Energy of each frame, shape (n_frames,), kJ/mol."""
@@ -121,20 +128,82 @@ class SplinePair(nn.Module):
         slope = 0.5 * (coefficients[:, 2] - coefficients[:, 0])[row] / self.spacing
         return sum_pairs(near, energy + slope * below)
 
-    def at(self, sigma: Tensor) -> Tensor:
-        """Coefficients at noise levels (n,), nm, interpolated in the table: shape (n, n_kinds, n_basis), kJ/mol."""
-        weights = level_weights(log_place(sigma, self.smallest, self.largest), self.n_levels)
-        return torch.tensordot(weights.to(self.table.dtype), self.table, 1)
+    def values(self, c: Batch) -> Tensor:
+        """B_k of every frame, shape (n_frames, n_coefficients): how often its pairs visit each basis function."""
+        knot, t = self.locate(torch.clamp(c.distances, min=self.start))
+        size = self.coefficients.numel()
+        column = c.first // c.positions.shape[1] * size + self.kinds[pair_species(c)] * self.n_basis + knot
+        sums = torch.zeros(len(c.positions) * size, dtype=torch.float64)
+        for m, weight in enumerate(splines(t)):
+            sums.index_add_(0, column + m, weight)
+        return sums.view(-1, size)
 
-    def set_level(self, sigma: float):
-        """Evaluate at a noise level (nm) of the range from now on."""
-        self.coefficients.copy_(self.at(torch.tensor([sigma], dtype=torch.float64))[0])
+    def design(self, c):
+        """Force of every basis function on every coordinate, and its divergence: see `LinearEnergy.design`.
 
-    def single(self):
-        """This potential at the level evaluated, and at no other."""
-        other = SplinePair(len(self.kinds), self.cutoff, self.start, self.spacing)
-        other.coefficients.copy_(self.coefficients)
-        return other
+        div G = -2 sum_{i<j} (B'' + 2 B'/r), for both ends of a pair move.
+        """
+        kind = self.kinds[pair_species(c)]
+        knot, t = self.locate(torch.clamp(c.distances, min=self.start))
+        first, second = spline_derivatives(t)
+        # Below the first knot the potential is straight.
+        second = second * (c.distances >= self.start).unsqueeze(-1)
+        first, second = first / self.spacing, second / self.spacing**2
+        size = self.coefficients.numel()
+        column = (kind * self.n_basis + knot).unsqueeze(-1) + torch.arange(4)
+        divergence = torch.zeros(size, dtype=torch.float64)
+        divergence.index_add_(0, column.flatten(), -2 * (second + 2 * first / c.distances.unsqueeze(-1)).flatten())
+        n_coordinates = c.positions.numel()
+        G = torch.zeros(n_coordinates * size, dtype=torch.float64)
+        unit_vectors = c.vectors / c.distances.unsqueeze(-1)
+        for axis in range(3):
+            push = (first * unit_vectors[:, axis : axis + 1]).flatten()
+            G.index_add_(0, ((c.first.unsqueeze(-1) * 3 + axis) * size + column).flatten(), push)
+            G.index_add_(0, ((c.second.unsqueeze(-1) * 3 + axis) * size + column).flatten(), -push)
+        return G.view(n_coordinates, size), divergence
+
+    def share(self):
+        """Half a pair's part of the divergence belongs to either end: see `LinearEnergy.share`."""
+        share = torch.zeros(self.n_species, len(self.coefficients), dtype=torch.float64)
+        for a, b in zip(*np.triu_indices(self.n_species)):
+            share[a, self.kinds[a, b]] += 0.5
+            share[b, self.kinds[a, b]] += 0.5
+        return share.repeat_interleave(self.n_basis, dim=1)
+
+    def roughness(self):
+        """Quadratic form of the smoothness penalty, shape (n_coefficients, n_coefficients).
+
+        Squared fourth differences of each spline's coefficients, weighted by
+        1 / (1 + (l / (r - r_0))^4), with l = 0.5 nm and r_0 = start - 0.03 nm: potentials
+        are steep and curved near contact and smooth far out.  Chosen by the held-out score
+        at sigma = 0 on 2.4 M LiCl (training replicas of three divisions, 500 and 2,000
+        frames) among orders 2-5, exponents 2-8 and l = 0.2-3 nm: order 4 beats order 3 by
+        600 +- 110 and 280 +- 70 (kJ/mol/nm)^2 per frame, order 2 by ten times that; order 5
+        and l = 1 nm score alike.
+        """
+        n, order = self.n_basis, 4
+        differences = np.diff(np.eye(n), order, axis=0)
+        # Coefficient k belongs to the spline centred at start + (k - 1) spacing.
+        centre = self.start + self.spacing * (np.arange(n - order) + order / 2 - 1)
+        weight = 1 / (1 + (0.5 / np.maximum(centre - self.start + 0.03, 0.03)) ** 4)
+        one = differences.T @ (weight[:, None] * differences)
+        # Written for knots 0.02 nm apart; differences of a given curve scale as spacing^order,
+        # and there are 1/spacing of them.
+        one *= (0.02 / self.spacing) ** (2 * order - 1)
+        return torch.as_tensor(np.kron(np.eye(len(self.coefficients)), one))
+
+    def free(self):
+        """All but the last three coefficients of each spline, which end it at the cutoff."""
+        return (torch.arange(self.n_basis) < self.n_basis - 3).repeat(len(self.coefficients))
+
+    def points(self):
+        """Distances (nm) through which a cubic spline is the potential itself: four to a knot, down to the first knot.
+
+        Below it the potential is a straight line; points go on to zero, which is left out.
+        """
+        step = self.spacing / POINTS
+        r = self.start + step * np.arange(-int(self.start / step), POINTS * (self.n_basis - 3) + 1)
+        return r[r > 0.5 * step]
 
     def curve(self, kind, r):
         """u(r) (kJ/mol) of one pair of species, as numpy; `r` is an array, nm."""
@@ -146,37 +215,35 @@ class SplinePair(nn.Module):
         slope = 0.5 * (c[2] - c[0]) / self.spacing
         return (energy + slope * (r - inside) * (r < self.start)).numpy()
 
-    def slope(self, kind, r):
-        """u'(r) (kJ/mol/nm) of one pair of species, as numpy; `r` is an array, nm."""
-        inside = torch.as_tensor(np.asarray(r), dtype=torch.float64).clamp(self.start, self.cutoff)
-        knot, t = self.locate(inside)
-        first, _ = spline_derivatives(t)
-        return ((first * self.coefficients[kind][knot.unsqueeze(-1) + torch.arange(4)]).sum(-1) / self.spacing).numpy()
+    def pairwise(self, name):
+        """The potential as a tabulated function called `name`, see `base.Pairwise`.
+
+        All curves lie in one function, one after the other.  It is the natural cubic spline
+        through points of which the knots are a part, and so the same function up to
+        rounding; below `start` a straight line goes on.
+        """
+        step = self.spacing / POINTS
+        # Idle intervals keep the curves from feeling each other: beyond the cutoff 0, below `start` the cubic of the
+        # first interval, so that the spline knows of no end there.
+        idle = POINTS * PADDING
+        n = POINTS * (self.n_basis - 3) + 2 * idle + 1
+        r = torch.clamp(self.start + step * (torch.arange(n, dtype=torch.float64) - idle), max=self.cutoff)
+        knot, t = self.locate(r)
+        c = self.coefficients
+        tables = sum(weight * c[:, knot + m] for m, weight in enumerate(splines(t)))
+        slopes = (0.5 * (c[:, 2] - c[:, 0]) / self.spacing).numpy()
+        function = openmm.Continuous1DFunction(tables.numpy().ravel(), 0, len(tables) * n - 1.0)
+        energy = (
+            f"{name}(max(0, (r - {self.start!r}) / {step!r}) + {idle} + {n} * kind) * step({self.cutoff!r} - r)"
+            f" + ({of_kind(slopes)}) * min(0, r - {self.start!r})"
+        )
+        return Pairwise(energy, {name: function})
 
     def locate(self, distances: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the interval between knots and the position in it, 0 to 1."""
         s = (distances - self.start) / self.spacing
         knot = torch.clamp(torch.floor(s.detach()), 0, self.n_basis - 4)
         return knot.to(torch.int64), s - knot
-
-
-def level_weights(place: Tensor, n_levels: int) -> Tensor:
-    """Weights of the levels in the interpolation over the noise, shape (n, n_levels).
-
-    Linear in log sigma between the two nearest levels of the table: hat functions.  On 417 frames of
-    2.4 M LiCl, with every second of 13 levels held out, the forces interpolated at those differ from
-    the fits there by 0.6-0.8 % (rms) where cross-validation chose the same penalty for all, and by
-    3-9 % where it did not: less than the statistical error of a fit (25 %).  Cubics (local Lagrange, spline) are
-    within 1 % of that, either way, and can amplify the noise of the levels.
-
-    Parameters
-    ----------
-    place : Tensor, shape (n,)
-        `log_place` of the noise levels: 0 at the first level of the table, 1 at the last.
-    n_levels : int
-    """
-    levels = torch.arange(n_levels, dtype=place.dtype, device=place.device)
-    return torch.relu(1 - (place.unsqueeze(1) * (n_levels - 1) - levels).abs())
 
 
 def splines(t: Tensor) -> list[Tensor]:
@@ -191,62 +258,3 @@ def spline_derivatives(t):
     first = [-(s**2) / 2, (3 * t**2 - 4 * t) / 2, -(3 * s**2 - 4 * s) / 2, t**2 / 2]
     second = [s, 3 * t - 2, 3 * s - 2, t]
     return torch.stack(first, -1), torch.stack(second, -1)
-
-
-#: Points per knot interval of the tabulated potential, and idle intervals at both ends of each of its curves.
-POINTS, PADDING = 4, 6
-
-
-def pair_force(pair, species, box, wall=None):
-    """A `SplinePair` as a native OpenMM force: no torch at run time, on every platform.
-
-    All curves lie in one tabulated function, one after the other.  It is the natural cubic
-    spline through points of which the knots are a part, and so the same function up to
-    rounding; below `start` a straight line goes on.
-
-    Parameters
-    ----------
-    pair : SplinePair
-    species : array, shape (n_particles,), dtype int
-    box : array, shape (3, 3), nm, or None
-    wall : Wall, optional
-        To be part of it: one force less to be evaluated.
-
-    Returns
-    -------
-    openmm.CustomNonbondedForce
-    """
-    step = pair.spacing / POINTS
-    # Idle intervals keep the curves from feeling each other: beyond the cutoff 0, below `start` the cubic of the
-    # first interval, so that the spline knows of no end there.
-    idle = POINTS * PADDING
-    n = POINTS * (pair.n_basis - 3) + 2 * idle + 1
-    r = torch.clamp(pair.start + step * (torch.arange(n, dtype=torch.float64) - idle), max=pair.cutoff)
-    knot, t = pair.locate(r)
-    c = pair.coefficients
-    tables = sum(weight * c[:, knot + m] for m, weight in enumerate(splines(t)))
-    slopes = (0.5 * (c[:, 2] - c[:, 0]) / pair.spacing).numpy()
-    function = openmm.Continuous1DFunction(tables.numpy().ravel(), 0, len(tables) * n - 1.0)
-    energy = (
-        f"curves(max(0, (r - {pair.start!r}) / {step!r}) + {idle} + {n} * kind) * step({pair.cutoff!r} - r)"
-        f" + ({_of_kind(slopes)}) * min(0, r - {pair.start!r})"
-    )
-    if wall is not None:
-        radii = wall.radii.numpy()[np.triu_indices(len(pair.kinds))]
-        energy += f" + {0.5 * wall.stiffness!r} * max(0, {_of_kind(radii)} - r)^2"
-    # Numbers of the pairs of species as in `coefficients`: arithmetic is several times faster than a look-up.
-    last = len(pair.kinds) - 1
-    kind = f"kind = low * (2 * {last} - low + 1) / 2 + high; low = min(s1, s2); high = max(s1, s2)"
-    force = openmm.CustomNonbondedForce(f"{energy}; {kind}")
-    force.setName("PairPotential")
-    force.addTabulatedFunction("curves", function)
-    force.addPerParticleParameter("s")
-    for s in species:
-        force.addParticle([int(s)])
-    cut_off(force, box)
-    return force
-
-
-def _of_kind(values):
-    """Expression for the value that belongs to each kind of pair."""
-    return " + ".join(f"{float(value)!r} * delta(kind - {number})" for number, value in enumerate(values))

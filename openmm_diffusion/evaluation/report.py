@@ -8,7 +8,8 @@ import numpy as np
 import pandas
 
 from ..analysis.structure import ERRORS, compare_rdf, first_minima, first_peak, noised, structure_rows
-from ..data.frames import Frames
+from ..data import sets
+from ..data.sets import read_runs
 from ..model.denoiser import Denoiser
 from .calibration import DIVERGENCE_SIGMA, calibration, explained_variance, projections, slope
 from .forces import ForceComparison, compare_forces, contact_pairs, force_rows, noise_rows
@@ -163,31 +164,15 @@ def _notes(table, sigma, curves, contacts):
 
 def kept_apart(denoiser, frames):
     """The frames that training left out as test set, if these are the frames it saw; else all of them."""
-    data = denoiser.header.data
-    if data.get("digest") != frames.digest():
+    parts = sets.kept_apart(denoiser.header.data, frames)
+    if parts is None:
         return frames
-    if not data["test_fraction"]:
+    _, test = parts
+    if test is None:
         log.warning("the model was trained on these frames and kept none apart: errors will look smaller than they are")
         return frames
-    _, test = frames.split(data["test_fraction"], data["seed"])
     log.info("reference: the %d of %d frames that training kept apart", len(test), len(frames))
     return test
-
-
-def read_runs(trajectories, topology, temperature, discard, interval):
-    """Independent runs as one set of Frames, one replica each, the first `discard` ps of each left out."""
-    if discard > 0 and interval is None:
-        raise ValueError(
-            f"interval is missing: to discard {discard:g} ps of each run, give the ps between saved frames"
-        )
-    skip = round(discard / interval) if discard > 0 else 0
-    parts = []
-    for path in trajectories:
-        run = Frames.from_trajectory(path, top=topology, temperature=temperature)
-        if len(run) <= skip:
-            raise ValueError(f"{path} has {len(run)} frames and {skip} are discarded: run longer, or discard less")
-        parts.append(run[skip:])
-    return Frames.concatenate(parts)
 
 
 def readable(table):

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from ..model.sum import TRACING
-from ..space.batch import cast, listed_batch
+from ..model.sum import TRACING, evaluated
+from ..space.batch import listed_batch
 from ..space.boxes import wrap
 
 log = logging.getLogger(__name__)
@@ -170,19 +170,7 @@ class Listed(torch.nn.Module):
     def forward(self, positions, box, first, second):
         y = positions.detach().requires_grad_(True)
         c = listed_batch(y if box is None else wrap(y, box), box, self.species, first, second, self.sizes)
-        return differentiated(self.model, y, c, self.like)
-
-
-def differentiated(model, y, c, like):
-    """Energy and forces of a configuration that was made from positions y, in double precision.
-
-    The terms are evaluated in the precision of `like`; differences of positions, and sums of forces, are not.
-    """
-    energy, direct = model.total(cast(c, like))
-    forces = direct.double()
-    if energy.requires_grad:
-        forces = forces - torch.autograd.grad(energy.sum(), y)[0]
-    return energy.detach().double(), forces.detach()
+        return evaluated(self.model, y, c, self.like)
 
 
 def _whole(path):

@@ -9,7 +9,7 @@ import openmm
 import torch
 from openmm import unit
 
-from ..energies.pair import pair_force
+from ..energies.base import pairwise_force
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..space.boxes import check_cutoff
@@ -105,9 +105,8 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         raise ValueError(
             f'backend is "{backend}", which holds one replica: for {replicas} replicas use "compiled" or "python"'
         )
-    prior = [t for t in denoiser.header.terms if t not in denoiser.header.learnt]
-    if prior and not include_prior:
-        denoiser = denoiser.subset(["pair", "network"])
+    if not include_prior:
+        denoiser = denoiser.learnt
     denoiser = merged(denoiser)
     species = _species(denoiser, topology)
     box = topology.getPeriodicBoxVectors()
@@ -116,7 +115,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         check_cutoff(denoiser.cutoff, vectors, "the model's cutoff")
         denoiser = denoiser.in_box(vectors.numpy())
     name = NAME
-    if any(term.kind == "coulomb" for term in denoiser.header.terms):
+    if any(term.charged for term in denoiser.header.terms):
         name += WITH_COULOMB
     if not denoiser.conservative:
         name += WITHOUT_ENERGY
@@ -204,20 +203,41 @@ def _python_force(denoiser, species, periodic, precision, compiled, replicas):
     return openmm.PythonForce(evaluator)
 
 
+def native_obstacle(denoiser):
+    """Why the learnt terms of a `merged` model have no native form, after "the model ..."; None where they have."""
+    learnt = denoiser.header.learnt
+    if not learnt:
+        return "has no learnt terms"
+    other = next((term for term in learnt if not term.joins), None)
+    if other is not None:
+        return f"has a {other.noun}"
+    kinds = [term.kind for term in learnt]
+    twice = next((term for term in learnt if kinds.count(term.kind) > 1), None)
+    return None if twice is None else f"has {kinds.count(twice.kind)} {twice.noun}s of different knots"
+
+
 def _native_force(denoiser, species, periodic):
-    parts = dict(zip([term.kind for term in denoiser.header.terms], denoiser.modules()))
-    if "coulomb" in parts:
+    """All terms as one force over pairs; learnt ones first."""
+    terms = sorted(zip(denoiser.header.terms, denoiser.modules()), key=lambda pair: not pair[0].learnt)
+    apart = next((term for term, _ in terms if not term.learnt and not term.joins), None)
+    if apart is not None:
         raise ValueError(
-            'backend is "native", which holds no Coulomb: give include_prior=False, or use create_system, which adds it'
+            f'backend is "native", which holds no {apart.noun}: give include_prior=False, or use create_system, '
+            "which adds it"
         )
-    kinds = [term.kind for term in denoiser.header.learnt]
-    if kinds != ["pair"]:
+    if native_obstacle(denoiser):
+        kinds = " + ".join(term.kind for term in denoiser.header.learnt) or "none"
         raise ValueError(
-            f'backend is "native", but the model has the terms {" + ".join(kinds) or "none"}: it needs pair potentials '
+            f'backend is "native", but the model has the terms {kinds}: it needs pair potentials '
             'of one set of knots and no network; use "torchscript" or "python"'
         )
+    parts = []
+    for number, (term, module) in enumerate(terms):
+        part = term.pairwise(module, str(number or ""))
+        parts.append(part if term.weight == 1 else part._replace(energy=f"{term.weight!r} * ({part.energy})"))
+    n_species = len(denoiser.header.species)
     box = denoiser.header.box if periodic else None
-    return pair_force(parts["pair"], species.numpy(), box, parts.get("wall"))
+    return pairwise_force(parts, n_species, species.numpy(), box, "PairPotential")
 
 
 def choose_backend():

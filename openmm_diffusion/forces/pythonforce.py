@@ -6,11 +6,11 @@ import threading
 import torch
 
 from ..model.denoiser import Denoiser
-from ..model.sum import TRACING
+from ..model.sum import TRACING, evaluated
 from ..space.batch import make_batch
 from ..space.boxes import check_cutoff, wrap
 from ..space.verlet import VerletList
-from .compiled import CompiledForces, compiler_failure, differentiated, room
+from .compiled import CompiledForces, compiler_failure, room
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Evaluator:
         with TRACING, torch.enable_grad():
             y = positions.detach().requires_grad_(True)
             c = make_batch(y if box is None else wrap(y, box), box, self.index, self.model.cutoff)
-            return differentiated(self.model, y, c, self.like)
+            return evaluated(self.model, y, c, self.like)
 
     def _compiled(self, positions, box):
         if self.pairs is None:

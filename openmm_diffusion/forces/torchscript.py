@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model.denoiser import Denoiser
+from ..model.sum import total_force
 from ..space.batch import cast, listed_batch, make_batch
 from ..space.boxes import wrap
 
@@ -69,14 +70,9 @@ class ScriptedDenoiser(nn.Module):
         if self.outputs_forces:
             y = positions.detach().requires_grad_(True)
             energy, direct = self.evaluate(y, box)
-            gradient = torch.zeros_like(positions)
-            if energy.requires_grad:
-                slope = torch.autograd.grad([energy], [y])[0]
-                if slope is not None:
-                    gradient = slope
             # The accumulator: -sum F . r with F held constant.
             surrogate = energy.detach() - (direct.detach() * y.detach()).sum()
-            return surrogate, direct.detach().to(positions.dtype) - gradient
+            return surrogate, total_force(energy, direct.detach().to(positions.dtype), y)
         energy, direct = self.evaluate(positions, box)
         return energy + (constant_negative(direct) * positions).sum(), torch.zeros_like(positions)
 

@@ -1,17 +1,19 @@
 """Configuration of a training: YAML read into validated models, errors with the key's path."""
 
-import difflib
 from pathlib import Path
 from typing import Literal
 
 import pydantic
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from ..energies.coulomb import PriorConfig
-from ..energies.messagepassing import NetworkConfig
+from ..data.sets import divide
+from ..energies import REGISTRY
+from ..energies.coulomb import CoulombConfig
+from ..energies.network import NetworkConfig
 from ..energies.pair import PairConfig
+from ..energies.wall import WallConfig
 from ..noise import NoiseConfig
+from ..settings import read_yaml, validated
 
 
 class DataConfig(BaseModel):
@@ -41,6 +43,38 @@ class DataConfig(BaseModel):
     validation_fraction: float = Field(0.15, ge=0, lt=0.9)
     limit: PositiveInt | None = None
     seed: NonNegativeInt = 0
+
+    @property
+    def division(self):
+        """Arguments of `data.sets.divide`."""
+        return self.model_dump(include={"test_fraction", "validation_fraction", "limit", "seed"})
+
+    def divide(self, frames):
+        """Training, validation and test frames; the last two may be None."""
+        return divide(frames, **self.division)
+
+
+class PriorConfig(BaseModel):
+    """The prior: any part may be left out (null)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    coulomb: CoulombConfig | None = None
+    wall: WallConfig | None = WallConfig()
+
+    def check(self, symbols, periodic):
+        """Refuse frames that a part cannot be set up for: `symbols` of all particles, and whether they have a box."""
+        for _, settings in self.parts:
+            settings.check(symbols, periodic)
+
+    def terms(self, summary):
+        """The terms of the prior for data of this `DataSummary`."""
+        return [term.prepared(settings, summary) for term, settings in self.parts]
+
+    @property
+    def parts(self):
+        """Term classes of the prior with their settings."""
+        return _asked_for(self, lambda term: not term.learnt)
 
 
 class TrainingConfig(BaseModel):
@@ -157,42 +191,85 @@ class Config(BaseModel):
     @pydantic.model_validator(mode="after")
     def clean_force_matching(self):
         """Force labels belong to the clean positions, and to one noise level."""
-        if self.target == "force" and self.pair is not None and self.pair.sigma:
-            raise ValueError(
-                f"pair.sigma is {self.pair.sigma:g} nm: target: force learns at clean positions, leave pair.sigma out"
-            )
+        for term, settings in self.linear:
+            key = f"{kind_of(term)}.sigma"
+            if self.target == "force" and settings.sigma:
+                raise ValueError(
+                    f"{key} is {settings.sigma:g} nm: target: force learns at clean positions, leave {key} out"
+                )
         if self.target != "denoise" and self.noise.sigmas is not None:
             raise ValueError(f"noise.sigma is a range, but target is {self.target}: give one noise level in nm")
         return self
 
     @pydantic.model_validator(mode="after")
     def one_range(self):
-        """Over a range, the pair potential follows the noise level as everything else does."""
-        if self.noise.sigmas is not None and self.pair is not None and self.pair.sigma is not None:
-            raise ValueError(
-                f"pair.sigma is {self.pair.sigma:g} nm and noise.sigma a range: leave pair.sigma out, the pair "
-                "potential is fitted over the range"
-            )
+        """Over a range, what is fitted in closed form follows the noise level as everything else does."""
+        for term, settings in self.linear:
+            key = f"{kind_of(term)}.sigma"
+            if self.noise.sigmas is not None and settings.sigma is not None:
+                raise ValueError(
+                    f"{key} is {settings.sigma:g} nm and noise.sigma a range: leave {key} out, the {term.noun} "
+                    "is fitted over the range"
+                )
         return self
 
     @pydantic.model_validator(mode="after")
     def different_members(self):
         """A closed-form fit to clean frames has no seed."""
-        if self.ensemble and not self.ensemble.bootstrap and self.network is None and self.pair_sigma == 0:
-            raise ValueError("ensemble.bootstrap is false: members without noise and network would be all the same")
+        if self.ensemble and not self.ensemble.bootstrap and self.network is None:
+            if self.linear and all(self.linear_sigma(settings) == 0 for _, settings in self.linear):
+                raise ValueError("ensemble.bootstrap is false: members without noise and network would be all the same")
         return self
 
     @property
-    def pair_sigma(self):
-        """Noise level (nm) of the pair potential, the smallest of a range."""
+    def linear(self):
+        """Classes of the terms that are fitted in closed form, with their settings, in the order of their fits."""
+        return _asked_for(self, lambda term: term.linear)
+
+    @property
+    def learners(self):
+        """Classes of all learnt terms, with their settings."""
+        return _asked_for(self, lambda term: term.learnt)
+
+    def linear_sigma(self, settings=None):
+        """Noise level (nm) of an energy that is fitted in closed form, the smallest of a range."""
         if self.target == "force":
             return 0.0
-        return self.noise.smallest if self.pair is None or self.pair.sigma is None else self.pair.sigma
+        return self.noise.smallest if settings is None or settings.sigma is None else settings.sigma
 
     @property
     def sigma(self):
-        """Noise level (nm) of the whole model: the network, trained last, sees everything at its own (smallest)."""
-        return self.noise.smallest if self.network is not None and self.target != "force" else self.pair_sigma
+        """Noise level (nm) of the whole model: what is trained last sees everything at its own (smallest)."""
+        if self.network is not None and self.target != "force":
+            return self.noise.smallest
+        return self.linear_sigma(self.linear[-1][1] if self.linear else None)
+
+
+def _asked_for(model, chosen):
+    """Registered terms that are chosen and have settings in a section, with these."""
+    found = [(term, getattr(model, kind, None)) for kind, term in REGISTRY.items() if chosen(term)]
+    return [(term, settings) for term, settings in found if settings is not None]
+
+
+def kind_of(term):
+    """Name of a term's class in configurations and model files."""
+    return term.model_fields["kind"].default
+
+
+def config_model():
+    """`Config` with a section for every registered energy, those it does not name itself left out by default."""
+    prior = _with_sections(PriorConfig, lambda term: not term.learnt)
+    more = {} if prior is PriorConfig else {"prior": (prior, prior())}
+    return _with_sections(Config, lambda term: term.learnt, more)
+
+
+def _with_sections(model, chosen, more=None):
+    new = {
+        kind: (term.Settings | None, None)
+        for kind, term in REGISTRY.items()
+        if chosen(term) and term.Settings is not None and kind not in model.model_fields
+    } | (more or {})
+    return pydantic.create_model(model.__name__, __base__=model, **new) if new else model
 
 
 def read_config(source):
@@ -206,63 +283,9 @@ def read_config(source):
     if isinstance(source, Config):
         return source
     if isinstance(source, dict):
-        return _validated(source, "config")
+        return validated(config_model(), source, "config")
     path = Path(source)
-    values = read_yaml(path)
-    config = _validated(values, str(path))
+    config = validated(config_model(), read_yaml(path), str(path))
     if config.data.frames is not None and not config.data.frames.is_absolute():
         config.data.frames = (path.parent / config.data.frames).resolve()
     return config
-
-
-def read_yaml(path):
-    """Keys and values of a YAML file; errors name the file."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no configuration file {path}: name an existing YAML file")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds no keys: start from examples/licl/licl.yaml")
-    return values
-
-
-def validated(model, values, name):
-    """A pydantic model from a dict, or a ValueError of one sentence about its first wrong key."""
-    try:
-        return model.model_validate(values)
-    except pydantic.ValidationError as error:
-        # A misspelt key that is required is both unknown and missing: the first says more.
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = _keys(model, first["loc"][:-1])
-            close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-            remedy = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            raise ValueError(f"{name}: unknown key {key}; {remedy}") from error
-        if first["type"] == "missing":
-            raise ValueError(f"{name}: {key} is missing") from error
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "value_error" and isinstance(first["input"], dict):
-            raise ValueError(f"{name}: {message}") from error  # names its keys itself
-        message = message[0].lower() + message[1:]
-        raise ValueError(
-            f"{name}: {key} is {first['input']!r}; {message} (bare numbers are nm, ps, K, kJ/mol, e)"
-        ) from error
-
-
-def _validated(values, name):
-    return validated(Config, values, name)
-
-
-def _keys(model, location):
-    """Names that a nested model accepts."""
-    for part in location:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
-        if model is None:
-            return []
-    return sorted(model.model_fields)

@@ -15,16 +15,20 @@ import yaml
 
 from ..analysis.rdf import compute_rdf, rmsd, smear, split_half_error
 from ..data.frames import Frames
+from ..data.sets import resampled
+from ..energies.base import DataSummary
+from ..energies.network import NetworkTerm
 from ..model.combination import deviation, ensemble, members
 from ..model.denoiser import Denoiser
-from ..model.header import CoulombTerm, Header, NetworkTerm, WallTerm
+from ..model.header import Header
 from ..space.boxes import check_cutoff
 from ..space.neighbours import neighbour_pairs
-from ..units import thermal_energy
-from .config import read_config
-from .linear.fit import fit_pair, weights_report
+from ..units import symbols, thermal_energy
+from .checks import check_devices, check_labels
+from .config import kind_of, read_config
+from .linear.fit import fit_linear, weights_report
 from .network.processes import run_processes
-from .trainingset import check_devices, check_labels, divide, resampled, tensors
+from .trainingset import tensors
 
 log = logging.getLogger(__name__)
 
@@ -98,11 +102,9 @@ def _train_all(frames, config, output, resume, progress):
         sample = seed if config.ensemble.bootstrap else None
         found.append(_train(frames, one, directory, resume, progress, sample))
     denoiser = ensemble(found)
-    training, _, _ = divide(frames, config.data)
+    training, _, _ = config.data.divide(frames)
     some = training[:: max(1, len(training) // 100)]
-    values = deviation(
-        [part.subset(["pair", "network"]) for part in members(denoiser)], some.positions, some.boxes, some.species
-    )
+    values = deviation([part.learnt for part in members(denoiser)], some.positions, some.boxes, some.species)
     rms, largest = float(np.sqrt(np.mean(values**2))), float(values.max())
     log.info(
         "spread of the members' forces on training frames: rms %.1f, largest %.1f kJ/mol/nm per particle", rms, largest
@@ -115,7 +117,7 @@ def _train_all(frames, config, output, resume, progress):
 
 def _train(frames, config, output, resume, progress, sample=None):
     """Train one model; `sample` seeds a bootstrap sample of its training frames."""
-    training, validation, test = divide(frames, config.data)
+    training, validation, test = config.data.divide(frames)
     log.info(
         "%d frames to train on, %d to validate, %d kept apart",
         *(0 if part is None else len(part) for part in (training, validation, test)),
@@ -132,9 +134,7 @@ def _train(frames, config, output, resume, progress, sample=None):
     if resume and fitted.exists():
         denoiser = Denoiser.load(fitted)
     else:
-        denoiser = Denoiser(header)
-        if config.pair is not None:
-            denoiser = fit_pair(denoiser, training, config)
+        denoiser = fit_linear(Denoiser(header), training, config)
         denoiser.save(fitted)
     if config.network is not None:
         denoiser = _add_network(denoiser, training, validation, config, output, resume, progress)
@@ -144,31 +144,24 @@ def _train(frames, config, output, resume, progress, sample=None):
 
 def check_training(frames, config):
     """Refuse what cannot work with these frames, warn of what will hurt: cutoffs, charges, smoothing."""
-    names = set(frames.symbols)
-    coulomb = config.prior.coulomb
-    if coulomb is not None:
-        missing = sorted(names - set(coulomb.charges))
-        if missing:
-            raise ValueError(f"prior.coulomb.charges has no charge of {', '.join(missing)}: give one in e")
-        net = sum(coulomb.charges[s] for s in frames.symbols)
-        if frames.box is not None and abs(net) > 1e-6:
-            raise ValueError(
-                f"prior.coulomb.charges add up to {net:g} e over all particles: a periodic system must be neutral"
-            )
+    config.prior.check(frames.symbols, frames.box is not None)
     if frames.box is not None:
-        for name, part in (("pair.cutoff", config.pair), ("network.cutoff", config.network)):
-            if part is not None:
-                check_cutoff(part.cutoff, torch.as_tensor(frames.boxes), name)
+        for kind, settings in config.learners:
+            check_cutoff(settings.cutoff, torch.as_tensor(frames.boxes), f"{kind_of(kind)}.cutoff")
     if config.noise.species is not None or config.noise.axes != "xyz":
-        if config.pair is not None:
+        if config.linear:
+            kinds = [kind_of(kind) for kind, _ in config.linear]
             raise ValueError(
-                "noise.species and noise.axes leave coordinates clean, which the pair fit cannot: set pair: null"
+                f"noise.species and noise.axes leave coordinates clean, which the {kinds[0]} fit cannot: "
+                f"set {kinds[0]}: null"
             )
+        names = set(frames.symbols)
         unknown = sorted(set(config.noise.species or []) - names)
         if unknown:
             raise ValueError(f"noise.species is {unknown}, but the frames hold {sorted(names)}")
-    by_pair = config.network is None and config.pair is not None and config.pair.sigma is not None
-    warn_of_smoothing(frames, config.sigma, "pair.sigma" if by_pair else "noise.sigma")
+    own = config.linear[-1] if config.network is None and config.linear else None
+    key = "noise.sigma" if own is None or own[1].sigma is None else f"{kind_of(own[0])}.sigma"
+    warn_of_smoothing(frames, config.sigma, key)
 
 
 def warn_of_smoothing(frames, sigma, name="noise.sigma"):
@@ -194,15 +187,8 @@ def _header(frames, training, validation, test, config):
     species = sorted(set(frames.species.tolist()))
     shortest = training.shortest_distances()
     distances = [[shortest.get((min(a, b), max(a, b))) for b in species] for a in species]
-    terms = []
-    if config.prior.coulomb is not None:
-        terms.append(CoulombTerm(**config.prior.coulomb.model_dump()))
-    if config.prior.wall is not None:
-        # Noise moves both ends of a pair: the wall must not stand where noised pairs of the data are.
-        margin = config.prior.wall.margin + 2 * config.sigma
-        radii = [[0.0 if d is None else max(d - margin, 0.0) for d in row] for row in distances]
-        level = None if config.noise.sigmas is None else config.sigma
-        terms.append(WallTerm(radii=radii, stiffness=config.prior.wall.stiffness, sigma=level))
+    names = symbols(species)
+    summary = DataSummary(names, distances, config.sigma, config.noise.sigmas is not None)
     parts = {"training": training, "validation": validation, "test": test}
     return Header(
         species=species,
@@ -211,12 +197,12 @@ def _header(frames, training, validation, test, config):
         box=None if frames.box is None else frames.boxes.mean(0).tolist(),
         number_density=frames.number_density,
         shortest_distances=distances,
-        terms=terms,
+        terms=config.prior.terms(summary),
         noised={"species": config.noise.species, "axes": config.noise.axes},
         data={
             "digest": frames.digest(),
             "n_frames": len(frames),
-            **config.data.model_dump(include={"test_fraction", "validation_fraction", "limit", "seed"}),
+            **config.data.division,
             **{f"{k}_frames": 0 if v is None else len(v) for k, v in parts.items()},
             "target": config.target,
             "labelled_training_frames": int(training.labelled.sum()),
@@ -243,7 +229,7 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
         result = train_in_processes(denoiser, training, validation, config, output, resume, progress)
         load_weights(task, result["best"])
     if not result["held_out_loss"] < 0:
-        if config.pair is None:
+        if not config.linear:
             raise ValueError(
                 f"the network learnt nothing: its held-out loss is {result['held_out_loss']:.4f}, and 0 without it; "
                 "lower training.learning_rate, or give more frames"

@@ -120,7 +120,7 @@ def spread(denoiser, positions, box=None, species=None):
     parts = members(denoiser)
     if not parts:
         raise ValueError("the model is no ensemble: a spread needs members, see `ensemble` in the training's YAML")
-    return deviation([part.subset(["pair", "network"]) for part in parts], positions, denoiser.box(box), species)
+    return deviation([part.learnt for part in parts], positions, denoiser.box(box), species)
 
 
 def deviation(denoisers, positions, box, species=None):
@@ -164,7 +164,7 @@ def half_step(denoiser, positions, box=None, species=None):
 
 
 def merged(denoiser):
-    """The same energy with all learnt terms in one, where they are pair potentials of the same knots.
+    """The same energy with all learnt terms in one, where they are linear in coefficients of the same basis.
 
     The joined term stands at the noise level of the sum, and knows no range any more.
 
@@ -177,18 +177,18 @@ def merged(denoiser):
     Denoiser
         The very one, where there is nothing to join.
     """
-    pairs = [(term, module) for term, module in zip(denoiser.header.terms, denoiser.modules()) if term.kind == "pair"]
-    knots = {(term.cutoff, term.start, term.spacing) for term, _ in pairs}
-    if len(knots) != 1 or len(pairs) != len(denoiser.header.learnt) or (len(pairs) == 1 and pairs[0][0].weight == 1):
+    learnt = [(term, module) for term, module in zip(denoiser.header.terms, denoiser.modules()) if term.learnt]
+    if not all(term.linear for term, _ in learnt) or len({term.basis for term, _ in learnt}) != 1:
         return denoiser
-    first, module = pairs[0]
+    first, _ = learnt[0]
+    if len(learnt) == 1 and first.weight == 1:
+        return denoiser
     one = first.model_copy(
         update={"weight": 1.0, "sigma": denoiser.sigma, "sigmas": None, "member": None, "level": None}
     )
-    prior = denoiser.subset(["coulomb", "wall"])
-    other = denoiser.rebuilt([*prior.header.terms, one], [*prior.modules(), module.single()])
-    other.modules()[-1].coefficients.copy_(sum(term.weight * part.coefficients for term, part in pairs))
-    return other
+    module, prior = one.module(denoiser.header), denoiser.prior
+    module.coefficients.copy_(sum(term.weight * part.coefficients for term, part in learnt))
+    return denoiser.rebuilt([*prior.header.terms, one], [*prior.modules(), module])
 
 
 def _sum(denoisers, weights, role):
@@ -199,18 +199,21 @@ def _sum(denoisers, weights, role):
             ours, theirs = getattr(first.header, key), getattr(other.header, key)
             if ours != theirs:
                 raise ValueError(f"model {number} has {key} {theirs}, model 0 {ours}: combine models of one system")
-        if _coulomb(other) != _coulomb(first):
-            raise ValueError(f"model {number} has another Coulomb prior than model 0: combine models with one prior")
+        ours, theirs = _shared_prior(first), _shared_prior(other)
+        differing = [term for kind, term in (ours | theirs).items() if ours.get(kind) != theirs.get(kind)]
+        if differing:
+            raise ValueError(
+                f"model {number} has another {differing[0].noun} prior than model 0: combine models with one prior"
+            )
     for other_role in ("member", "level"):
         kinds = {frozenset(getattr(term, other_role) for term in d.header.learnt) for d in denoisers}
         if len(kinds) > 1:
             raise ValueError("the models are sums of different kinds or numbers of models: combine sums made alike")
-    # The wall stands where no data are; walls of different noise levels differ, and the first is as good as any.
-    prior = first.subset(["coulomb", "wall"])
+    prior = first.prior
     terms, modules = list(prior.header.terms), prior.modules()
     for number, (denoiser, weight) in enumerate(zip(denoisers, weights)):
         for term, module in zip(denoiser.header.terms, denoiser.modules()):
-            if term.kind not in ("coulomb", "wall"):
+            if term.learnt:
                 if getattr(term, role) is not None:
                     raise ValueError(f"model {number} is such a sum already: combine its parts instead")
                 terms.append(term.model_copy(update={"weight": weight * term.weight, role: number}))
@@ -233,5 +236,6 @@ def _common_data(denoisers):
     return {}
 
 
-def _coulomb(denoiser):
-    return [term for term in denoiser.header.terms if term.kind == "coulomb"]
+def _shared_prior(denoiser):
+    """Terms of the prior, by kind, that models must have alike to be combined."""
+    return {term.kind: term for term in denoiser.header.terms if not term.learnt and term.shared}

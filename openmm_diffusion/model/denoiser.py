@@ -18,9 +18,8 @@ from ..noise import denoised_from_force
 from ..space.boxes import check_box, check_cutoff, wrap
 from ..units import bare, symbols, thermal_energy
 from .header import Header
-from .sum import WeightedSum, energy_and_forces, has_energy
-
-MODELS = Path(__file__).parents[1] / "models"
+from .shipped import find_model
+from .sum import WeightedSum, energy_and_forces
 
 
 class Denoiser:
@@ -47,7 +46,7 @@ class Denoiser:
     @property
     def conservative(self):
         """Whether every force is minus the gradient of an energy."""
-        return all(has_energy(term) for term in self.header.terms)
+        return all(term.conservative for term in self.header.terms)
 
     @property
     def sigma(self):
@@ -62,7 +61,7 @@ class Denoiser:
     @property
     def cutoff(self):
         """Longest range of the learnt terms, nm: at most half of any box."""
-        return max([t.cutoff if t.kind == "pair" else t.network.cutoff for t in self.header.learnt], default=0.0)
+        return max([term.cutoff for term in self.header.learnt], default=0.0)
 
     def in_box(self, box):
         """This denoiser with its Ewald sum set up for another box (3, 3), nm, or None: same physics, same weights."""
@@ -85,14 +84,12 @@ class Denoiser:
 
     def with_ewald(self, tolerance=None, cutoff=None):
         """This denoiser with another tolerance or real-space cutoff (nm) of its Ewald sum; None: as it is."""
-        changes = {k: v for k, v in (("tolerance", tolerance), ("cutoff", cutoff)) if v is not None}
-        terms = [t.model_copy(update=changes) if t.kind == "coulomb" else t for t in self.header.terms]
-        return self.rebuilt(terms, self.modules())
+        return self.rebuilt([term.with_ewald(tolerance, cutoff) for term in self.header.terms], self.modules())
 
     def modules(self):
         """The torch module of each term, in the order of `header.terms`."""
         energies, vectors = iter(self.model.energies), iter(self.model.vectors)
-        return [next(energies if has_energy(term) else vectors) for term in self.header.terms]
+        return [next(energies if term.conservative else vectors) for term in self.header.terms]
 
     def rebuilt(self, terms, modules):
         """A denoiser of other terms, each with the weights of the module given for it."""
@@ -108,10 +105,30 @@ class Denoiser:
         other.header = other.header.model_copy(update={"held_out": held_out})
         return other
 
+    def part(self, keep):
+        """A denoiser of only some terms, with the same weights.
+
+        Parameters
+        ----------
+        keep : callable
+            Called with each `Term`: whether it stays.
+        """
+        kept = [(term, module) for term, module in zip(self.header.terms, self.modules()) if keep(term)]
+        return self.rebuilt([term for term, _ in kept], [module for _, module in kept])
+
     def subset(self, kinds):
         """A denoiser of only the terms of some kinds ("coulomb", "wall", "pair", "network"), same weights."""
-        kept = [(term, module) for term, module in zip(self.header.terms, self.modules()) if term.kind in kinds]
-        return self.rebuilt([term for term, _ in kept], [module for _, module in kept])
+        return self.part(lambda term: term.kind in kinds)
+
+    @property
+    def prior(self):
+        """The denoiser of the terms that were known beforehand, without those learnt."""
+        return self.part(lambda term: not term.learnt)
+
+    @property
+    def learnt(self):
+        """The denoiser of the learnt terms, without the prior."""
+        return self.part(lambda term: term.learnt)
 
     def at(self, sigma):
         """This denoiser evaluated at another noise level, for models trained over a range of them.
@@ -131,8 +148,7 @@ class Denoiser:
             raise ValueError(f"sigma is {sigma:g} nm, but the model has no learnt terms: a prior has no noise level")
         other = self.rebuilt([term.at(sigma) for term in self.header.terms], self.modules())
         for term, module in zip(other.header.terms, other.modules()):
-            if term.kind == "pair" and term.sigmas is not None:
-                module.set_level(sigma)
+            term.set_level(module)
         return other
 
     # -- numpy in, numpy out ---------------------------------------------------------
@@ -297,17 +313,3 @@ class Denoiser:
         except RuntimeError as error:
             raise ValueError(f"{name} holds weights that do not fit its header: save or copy it again") from error
         return denoiser
-
-
-def find_model(path):
-    """Path of a model file, or of a shipped model by its bare name."""
-    path = Path(path)
-    shipped = MODELS / f"{path.name}.safetensors"
-    if path.is_dir():
-        raise FileNotFoundError(f"{path} is a directory: give the file in it, {path / 'model.safetensors'}")
-    if path.exists():
-        return path
-    if path.suffix == "" and path.parent == Path(".") and shipped.exists():
-        return shipped
-    names = ", ".join(sorted(p.stem for p in MODELS.glob("*.safetensors"))) or "none"
-    raise FileNotFoundError(f"there is no model file {path}: give a .safetensors file, or a shipped model ({names})")

@@ -1,14 +1,12 @@
 """What a model file says of itself: everything but the weights, as validated JSON."""
 
 import math
-from typing import Annotated, Literal, Union
 
 import numpy as np
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from ..energies.coulomb import WALL_SIGMAS
-from ..energies.messagepassing import NetworkConfig
+from ..energies.base import AnyTerm
 from ..units import symbols
 
 FORMAT = 1
@@ -18,101 +16,6 @@ class _Written(BaseModel):
     """The format number alone: a newer header may hold keys that this version does not know."""
 
     format: int = FORMAT
-
-
-class Term(BaseModel):
-    """One energy of the weighted sum.
-
-    `member` numbers the models of an ensemble, `level` the noise levels of an extrapolation;
-    None: part of every one.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    weight: float = 1.0
-    member: int | None = None
-    level: int | None = None
-
-    def at(self, sigma):
-        """This term at another noise level (nm): itself, where it has none."""
-        return self
-
-
-class LearntTerm(Term):
-    """A term learnt at the noise level `sigma` (nm), or over those of `sigmas`, of which `sigma` is evaluated."""
-
-    def at(self, sigma):
-        """This term evaluated at another noise level (nm), or a ValueError where it was not trained."""
-        low, high = (self.sigma, self.sigma) if self.sigmas is None else (self.sigmas[0], self.sigmas[-1])
-        if not low * (1 - 1e-9) <= sigma <= high * (1 + 1e-9):
-            known = f"at {low:g} nm alone" if low == high else f"over {low:g} to {high:g} nm"
-            raise ValueError(
-                f"sigma is {sigma:g} nm, but the {self.kind} term was trained {known}: give a level it knows, "
-                "or train with noise.sigma: [smallest, largest] (nm) around it"
-            )
-        return self.model_copy(update={"sigma": sigma})
-
-
-class CoulombTerm(Term):
-    """Coulomb in a dielectric: charges (e) by element.
-
-    How the Ewald sum is done, not what it is of: `tolerance` is the relative error aimed at, `cutoff` (nm)
-    that of the sum in real space.  None: as `Coulomb` chooses.
-    """
-
-    kind: Literal["coulomb"] = "coulomb"
-    charges: dict[str, float]
-    relative_permittivity: float
-    tolerance: float | None = None
-    cutoff: float | None = None
-
-
-class WallTerm(Term):
-    """Harmonic wall: radii (nm) as a matrix over species, stiffness in kJ/mol/nm^2.
-
-    With a noise level `sigma` (nm), the radii are those of this level, and others at other levels.
-    """
-
-    kind: Literal["wall"] = "wall"
-    radii: list[list[float]]
-    stiffness: float
-    sigma: float | None = None
-
-    def at(self, sigma):
-        """This wall at another noise level (nm): it retreats as the noise grows."""
-        if self.sigma is None:
-            return self
-        shift = WALL_SIGMAS * (sigma - self.sigma)
-        return self.model_copy(update={"radii": [[r - shift for r in row] for row in self.radii], "sigma": sigma})
-
-
-class PairTerm(LearntTerm):
-    """Spline pair potential at noise level sigma (nm, 0: clean frames); knots in nm.
-
-    `sigmas` are the levels (nm) that it was fitted at and is interpolated between; None: sigma alone.
-    """
-
-    kind: Literal["pair"] = "pair"
-    sigma: float
-    sigmas: list[float] | None = None
-    cutoff: float
-    start: float
-    spacing: float
-    penalty: float | None = None
-
-
-class NetworkTerm(LearntTerm):
-    """Network at noise level sigma (nm, 0: from force labels of clean frames).
-
-    `neighbours` is the mean number of neighbours it was scaled to.  `sigmas` are the smallest and
-    the largest level (nm) that it was trained at; None: sigma alone.
-    """
-
-    kind: Literal["network"] = "network"
-    sigma: float
-    sigmas: tuple[float, float] | None = None
-    network: NetworkConfig
-    neighbours: float
 
 
 class Header(BaseModel):
@@ -149,7 +52,7 @@ class Header(BaseModel):
     box: list[list[float]] | None
     number_density: float | None
     shortest_distances: list[list[float | None]]
-    terms: list[Annotated[Union[CoulombTerm, WallTerm, PairTerm, NetworkTerm], Field(discriminator="kind")]]
+    terms: list[AnyTerm]
     noised: dict = {"species": None, "axes": "xyz"}
     data: dict = {}
     held_out: dict = {}
@@ -205,4 +108,4 @@ class Header(BaseModel):
     @property
     def learnt(self):
         """The learnt terms."""
-        return [t for t in self.terms if t.kind in ("pair", "network")]
+        return [term for term in self.terms if term.learnt]

@@ -118,7 +118,7 @@ class SpreadWatch:
 
     def __init__(self, path, every, denoiser, topology, limit, append=False):
         self.every, self.limit, self.largest, self.looks, self.over = every, limit, 0.0, 0, 0
-        self.parts = [part.subset(["pair", "network"]) for part in members(denoiser)]
+        self.parts = [part.learnt for part in members(denoiser)]
         vectors = topology.getPeriodicBoxVectors()
         if vectors is not None:
             box = np.array(vectors.value_in_unit(unit.nanometer), dtype=float)

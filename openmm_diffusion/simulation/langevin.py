@@ -12,10 +12,10 @@ from openmm import app, unit
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ..forces.diffusionforce import check_system
-from ..learning.config import read_yaml, validated
 from ..model.combination import members
 from ..model.denoiser import Denoiser
 from ..rundirectory import made
+from ..settings import read_yaml, validated
 from ..systems.system import create_system, electrolyte, fastest, random_positions, replicated
 from ..units import symbols
 from .guard import Guard, SpreadWatch

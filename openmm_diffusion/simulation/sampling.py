@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from ..evaluation.report import read_runs
+from ..data.sets import read_runs
 from ..systems.system import default_platform
 from .langevin import simulate
 

@@ -5,9 +5,8 @@ import openmm
 import torch
 from openmm import app, unit
 
-from ..energies.coulomb import coulomb_force, wall_force
 from ..forces.compiled import compiler_failure
-from ..forces.diffusionforce import DiffusionForce
+from ..forces.diffusionforce import DiffusionForce, native_obstacle
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..space.boxes import minimum_image
@@ -44,10 +43,14 @@ def create_system(model, topology, *, native_prior=True, ewald_error_tolerance=5
     native_prior = native_prior and replicas == 1
     if not native_prior:  # where the prior is native, the force has no Ewald sum
         denoiser = denoiser.with_ewald(tolerance=ewald_error_tolerance)
-    # A native pair potential has the wall in it: one force less to be evaluated.
-    walled = native_prior and options.get("backend") == "native"
-    part = denoiser.subset(["wall", "pair", "network"]) if walled else denoiser
-    force = DiffusionForce(part, topology, include_prior=walled or not native_prior, replicas=replicas, **options)
+    # A native force over pairs has what else is a sum over pairs in it: one force less to be evaluated.
+    joined = options.get("backend") == "native"
+
+    def apart(term):
+        """Whether a term is an OpenMM force of its own."""
+        return native_prior and not term.learnt and bool(term.native_name) and not (joined and term.joins)
+
+    force = DiffusionForce(denoiser.part(lambda term: not apart(term)), topology, replicas=replicas, **options)
     system = openmm.System()
     for _ in range(replicas):
         for atom in topology.atoms():
@@ -56,16 +59,11 @@ def create_system(model, topology, *, native_prior=True, ewald_error_tolerance=5
     if box is not None:
         system.setDefaultPeriodicBoxVectors(*box)
         box = np.array(box.value_in_unit(unit.nanometer), dtype=float)
-    if native_prior:
-        names = symbols(denoiser.header.species)
-        species = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
-        for term in denoiser.header.terms:
-            if term.kind == "coulomb":
-                charges = [term.charges[names[s]] for s in species]
-                system.addForce(coulomb_force(charges, term.relative_permittivity, box, ewald_error_tolerance))
-            elif term.kind == "wall" and not walled:
-                system.addForce(wall_force(term.radii, term.stiffness, species, box))
-    if denoiser.header.learnt or not native_prior:
+    species = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
+    for term, module in zip(denoiser.header.terms, denoiser.modules()):
+        if apart(term):
+            system.addForce(term.native(denoiser.header, module, species, box, ewald_error_tolerance))
+    if not all(apart(term) for term in denoiser.header.terms) or not native_prior:
         system.addForce(force)
     return system
 
@@ -96,11 +94,11 @@ def fastest(denoiser, topology, steps, replicas=1, platform=None):
     -------
     dict
     """
-    learnt = [term.kind for term in merged(denoiser).header.learnt]
-    if replicas == 1 and learnt == ["pair"]:
+    whole = merged(denoiser)
+    if replicas == 1 and native_obstacle(whole) is None:
         return {"backend": "native"}
     platform = platform or default_platform()
-    worth_it = steps * replicas >= COMPILED_STEPS * len(learnt)
+    worth_it = steps * replicas >= COMPILED_STEPS * len(whole.header.learnt)
     if platform in ("CPU", "Reference") and worth_it and compiler_failure() is None:
         return {"backend": "compiled", "native_prior": topology.getNumAtoms() > EWALD_PARTICLES}
     return {"backend": "auto" if replicas == 1 else "python"}

@@ -18,18 +18,18 @@ import torch
 
 from ..analysis.structure import first_minima, noised
 from ..data.frames import Frames
-from ..energies.pair import PairConfig, SplinePair
+from ..data.sets import kept_apart
+from ..energies.pair import PairConfig, PairTerm, SplinePair
 from ..evaluation.forces import compare_forces, force_rows
 from ..evaluation.report import COLUMNS
 from ..learning.linear.forcematching import labelled_moments, mixed
 from ..learning.linear.scorematching import solve
 from ..model.combination import merged
+from ..model.curves import pair_curves
 from ..model.denoiser import Denoiser
-from ..model.header import PairTerm
 from ..rundirectory import made
 from ..space.boxes import check_cutoff, wrap
 from ..units import thermal_energy
-from .export import pair_curves
 
 #: Of the smoothness (`scorematching.roughness`): next to nothing, for forces without noise.  It decides only how
 #: the potential goes on where no frames are.  On 2.4 M LiCl the residual on replicas apart is the same within 1 %
@@ -51,7 +51,7 @@ class Distillation:
         One number per row: quantity, of, curve, unit, value, error, over `apart`; for all particles, by
         element, and with and without contact.  Per Cartesian component, errors by bootstrap over replicas.
     curves : DataFrame
-        As `export.pair_curves`, with a column curve: "distilled", and the model's own "pair part" if it has one.
+        As `pair_curves`, with a column curve: "distilled", and the model's own "pair part" if it has one.
     fitted, apart : int
         Frames of the fit, and those that the loss was measured on.
     """
@@ -100,7 +100,7 @@ def distil(model, frames, *, cutoff=None, spacing=None):
     if start:
         pair.coefficients.add_(start.modules()[0].coefficients)
     term = PairTerm(sigma=denoiser.sigma, cutoff=pair.cutoff, start=pair.start, spacing=pair.spacing)
-    prior = denoiser.subset(["coulomb", "wall"])
+    prior = denoiser.prior
     distilled = prior.rebuilt([*prior.header.terms, term], [*prior.modules(), pair])
     table = _loss(denoiser, distilled, own, apart)
     whole = table[table["of"] == "all"].set_index("quantity")["value"]
@@ -118,7 +118,7 @@ def learnt_forces(denoiser, frames):
     With noise, an antithetic pair of each frame; without, the frames as they are.
     """
     y = noised(frames, denoiser.sigma, draws=1) if denoiser.sigma > 0 else frames
-    _, forces = denoiser.subset(["pair", "network"]).evaluated(y.positions, y.boxes, y.species)
+    _, forces = denoiser.learnt.evaluated(y.positions, y.boxes, y.species)
     return Frames(y.positions, y.species, y.box, y.temperature, forces, y.replica)
 
 
@@ -145,13 +145,18 @@ def _check(denoiser):
 
 def _pair_part(denoiser):
     """The model's own pair potential as a denoiser; None without one, or with several of different knots."""
-    pairs = merged(denoiser.subset(["pair"]))
+    pairs = merged(_pairs(denoiser))
     return pairs if len(pairs.header.terms) == 1 else None
+
+
+def _pairs(denoiser):
+    """The denoiser of the model's pair potentials alone."""
+    return denoiser.part(lambda term: isinstance(term, PairTerm))
 
 
 def _blank(denoiser, cutoff, spacing):
     """The `SplinePair` to fit, with the knots asked for, or of the longest pair term, or `PairConfig`'s."""
-    pairs = [term for term in denoiser.header.learnt if term.kind == "pair"]
+    pairs = _pairs(denoiser).header.terms
     given = max(pairs, key=lambda term: term.cutoff, default=PairConfig())
     for name, value in (("cutoff", cutoff), ("spacing", spacing)):
         if value is not None and not value > 0:
@@ -165,10 +170,8 @@ def _knots(pair):
 
 def _divided(denoiser, frames):
     """Frames to fit and frames kept apart: as the training divided them, if it saw these."""
-    data = denoiser.header.data
-    if data.get("digest") == frames.digest() and data["test_fraction"]:
-        return frames.split(data["test_fraction"], data["seed"])
-    return frames.split(APART)
+    rest, apart = kept_apart(denoiser.header.data, frames) or (frames, None)
+    return frames.split(APART) if apart is None else (rest, apart)
 
 
 def _correction(pair, labelled, denoiser, start):
@@ -184,16 +187,16 @@ def _correction(pair, labelled, denoiser, start):
         pair, positions, known, torch.as_tensor(labelled.forces), boxes, denoiser.species_index(labelled.species),
         thermal_energy(labelled.temperature),
     )  # fmt: skip
-    labels_alone = np.ones(len(pair.kinds))
+    labels_alone = np.ones(pair.n_species)
     return solve(pair, mixed([moments], labels_alone), PENALTY)
 
 
 def _loss(denoiser, distilled, own, apart):
     """Rows of the loss on frames kept apart, and of the model's own pair part for comparison."""
     labelled, distances = learnt_forces(denoiser, apart), first_minima(apart)
-    found = force_rows(compare_forces(distilled.subset(["pair"]), labelled, distances))
+    found = force_rows(compare_forces(distilled.learnt, labelled, distances))
     rows = _renamed(found, "force rms, labels", "learnt force rms") + _renamed(found, "force RMSE", "residual rms")
-    if own and any(term.kind == "network" for term in denoiser.header.terms):
+    if own and len(denoiser.header.learnt) > len(_pairs(denoiser).header.terms):
         others = force_rows(compare_forces(own, labelled, distances))
         rows += _renamed(others, "force RMSE", "residual rms of its pair part alone")
     rows += [row for row in found if row[0] in ("explained fraction", "share of particles")]

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import openmm
-import pandas
 from openmm import app, unit
 
-from ..energies.pair import POINTS
+from ..forces.diffusionforce import native_obstacle
 from ..model.combination import merged
+from ..model.curves import pair_curves
 from ..model.denoiser import Denoiser
 from ..rundirectory import made
 from ..systems.system import create_system, random_positions, training_topology
-from ..units import nanometers, symbols
+from ..units import nanometers
 
 log = logging.getLogger(__name__)
 
@@ -138,47 +138,15 @@ def read_pdb(path):
     return pdb.topology, pdb.positions
 
 
-def pair_curves(denoiser):
-    """The pair potential of a model as a table.
-
-    Four points between knots, the knots among them: a cubic spline through them is the
-    potential itself.  Below the first knot it is a straight line.
-
-    Parameters
-    ----------
-    denoiser : Denoiser
-        With one learnt term, or several that `merged` makes one: a pair potential.
-
-    Returns
-    -------
-    DataFrame
-        Columns pair ("A-B"), r_nm, u_kJ/mol and force_kJ/mol/nm, which is -du/dr: positive
-        where the pair repels.
-    """
-    pair = merged(denoiser).subset(["pair"]).modules()[0]
-    step = pair.spacing / POINTS
-    r = pair.start + step * np.arange(-int(pair.start / step), POINTS * (pair.n_basis - 3) + 1)
-    r = r[r > 0.5 * step]
-    names = symbols(denoiser.header.species)
-    kinds = [f"{names[a]}-{names[b]}" for a, b in zip(*np.triu_indices(len(names)))]
-    tables = [
-        pandas.DataFrame(
-            {"pair": kind, "r_nm": r, "u_kJ/mol": pair.curve(row, r), "force_kJ/mol/nm": -pair.slope(row, r)}
-        )
-        for row, kind in enumerate(kinds)
-    ]
-    return pandas.concat(tables, ignore_index=True)
-
-
 def _check_terms(denoiser, format):
     """Refuse what a format cannot hold."""
-    kinds = [term.kind for term in merged(denoiser).header.learnt]
-    if not kinds:
+    whole = merged(denoiser)
+    if not whole.header.learnt:
         raise ValueError("the model has no learnt terms, only a prior: give one that `train` or `distil` wrote")
-    if format == "native" and kinds != ["pair"]:
-        what = "has a network" if "network" in kinds else f"has {len(kinds)} pair potentials of different knots"
+    obstacle = native_obstacle(whole)
+    if format == "native" and obstacle:
         raise ValueError(
-            f"format is native, which holds one pair potential beside the prior, but the model {what}: fit a pair "
+            f"format is native, which holds one pair potential beside the prior, but the model {obstacle}: fit a pair "
             "potential to its forces first (openmm-diffusion distil), or choose format torchscript"
         )
 

@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from ..analysis.rdf import compute_rdf, rmsd
 from ..analysis.structure import BIN_WIDTH, noised, rdf_range
-from ..learning.config import DataConfig, validated
+from ..data.sets import blocks, trained_on
 from ..learning.linear.relativeentropy import basis_sums, change, held_out, mean_sums, sample, solve
 from ..learning.linear.scorematching import moments
-from ..learning.trainingset import blocks, divide
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..model.sum import energy_and_forces
 from ..noise import NoiseConfig, draw_noise
+from ..settings import validated
 from ..simulation.sampling import SamplingConfig, sample_ensemble
 from ..units import thermal_energy
 
@@ -80,7 +80,7 @@ def refine(model, frames, output, config=None, resume=False, report=None):
         config = validated(RefineConfig, config or {}, "config")
     original = model if isinstance(model, Denoiser) else Denoiser.load(model)
     denoiser, output = merged(original), Path(output)
-    pairs = [i for i, term in enumerate(denoiser.header.terms) if term.kind == "pair"]
+    pairs = [i for i, term in enumerate(denoiser.header.terms) if term.linear]
     if len(pairs) != 1 or denoiser.header.terms[pairs[0]].penalty is None:
         raise ValueError(
             "the model needs one fitted pair potential, whose populations can be refined: train one with a pair section"
@@ -134,12 +134,8 @@ def refine(model, frames, output, config=None, resume=False, report=None):
 
 def training_frames(denoiser, frames):
     """The frames that training used, if these are the frames it saw; else all of them."""
-    data = denoiser.header.data
     denoiser.species_index(frames.species)
-    if data.get("digest") != frames.digest():
-        return frames
-    keys = {key: data[key] for key in DataConfig.model_fields if key in data}
-    return divide(frames, DataConfig(**keys))[0]
+    return trained_on(denoiser.header.data, frames)
 
 
 def _begin(output, denoiser, frames, config, resume):

@@ -8,7 +8,8 @@ import torch
 from e3nn import o3
 from e3nn.util.jit import script
 
-from openmm_diffusion.energies.messagepassing import BesselBasis, MessagePassing, NetworkConfig
+from openmm_diffusion.energies.messagepassing import BesselBasis, MessagePassing
+from openmm_diffusion.energies.network import NetworkConfig
 from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.space.neighbours import neighbour_pairs
 

@@ -16,8 +16,8 @@ from mixture import (
     random_pair,
 )
 
-from openmm_diffusion.energies.pair import SplinePair, pair_force
-from openmm_diffusion.learning.linear.scorematching import design, roughness
+from openmm_diffusion.energies.base import pairwise_force
+from openmm_diffusion.energies.pair import SplinePair
 from openmm_diffusion.space.batch import make_batch
 
 
@@ -80,7 +80,7 @@ def test_too_few_knots_are_refused():
 def test_design_matrix_gives_the_forces_of_the_potential():
     pair = random_pair()
     positions, c = crowded()
-    G, _ = design(pair, c)
+    G, _ = pair.design(c)
     expected = forces(pair, positions, BOX, c.species)
     got = (G @ pair.coefficients.flatten()).view(2, 6, 3).numpy()
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
@@ -89,7 +89,7 @@ def test_design_matrix_gives_the_forces_of_the_potential():
 def test_divergence_is_the_trace_of_the_hessian():
     pair = random_pair()
     positions, c = crowded()
-    _, divergence = design(pair, c)
+    _, divergence = pair.design(c)
 
     def potential(flat):
         return pair(make_batch(flat.view(2, 6, 3), torch.as_tensor(BOX), c.species, CUTOFF)).sum()
@@ -106,7 +106,7 @@ def test_roughness_of_a_curve_does_not_depend_on_the_knots(spacing):
         # Coefficient k belongs to the spline centred at start + (k - 1) spacing.
         r = pair.start + pair.spacing * (np.arange(pair.n_basis) - 1)
         c = torch.as_tensor(np.cos(9 * r) * np.clip(1 - r, 0, None) ** 4)
-        return float(c @ roughness(pair) @ c)
+        return float(c @ pair.roughness() @ c)
 
     assert of(spacing) == pytest.approx(of(0.02), rel=0.05)
 
@@ -133,7 +133,7 @@ def test_the_native_force_is_the_same_potential(platform, box):
         system.addParticle(1.0)
     if box is not None:
         system.setDefaultPeriodicBoxVectors(*box)
-    system.addForce(pair_force(pair, species, box))
+    system.addForce(pairwise_force([pair.pairwise("curves")], 2, species, box, "PairPotential"))
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform))
     context.setPositions(x)
     state = context.getState(getForces=True, getEnergy=True)

@@ -5,7 +5,9 @@ import openmm
 import pytest
 import torch
 
-from openmm_diffusion.energies.coulomb import Coulomb, Wall, coulomb_force, native_cutoff, wall_force
+from openmm_diffusion.energies.base import native_cutoff
+from openmm_diffusion.energies.coulomb import Coulomb, coulomb_force
+from openmm_diffusion.energies.wall import Wall, wall_force
 from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.units import COULOMB
 

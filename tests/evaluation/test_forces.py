@@ -7,10 +7,11 @@ from mixture import BOX, CUTOFF, SPACING, SPECIES, START, energy, sample, true_f
 
 from openmm_diffusion import Denoiser, Frames
 from openmm_diffusion.analysis.resampling import block_numbers
+from openmm_diffusion.energies.pair import PairTerm
 from openmm_diffusion.evaluation.calibration import calibration, explained_variance, projections
 from openmm_diffusion.evaluation.forces import compare_forces, force_rows, noise_rows
 from openmm_diffusion.evaluation.report import evaluate
-from openmm_diffusion.model.header import Header, PairTerm
+from openmm_diffusion.model.header import Header
 
 LI, CL = 3, 17
 NOISE = 60.0  # kJ/mol/nm

@@ -7,15 +7,16 @@ from mixture import BOX, CUTOFF, KT, SPACING, SPECIES, START, crowded, error, ra
 from scipy.stats import norm
 
 from openmm_diffusion.data.frames import Frames
+from openmm_diffusion.energies.network import NetworkTerm
 from openmm_diffusion.energies.pair import PairConfig, SplinePair
 from openmm_diffusion.learning.config import read_config
 from openmm_diffusion.learning.linear.forcematching import fit_labelled, labelled_moments, mixed
-from openmm_diffusion.learning.linear.scorematching import design, fit, mean_moments, moments, penalised
+from openmm_diffusion.learning.linear.scorematching import fit, mean_moments, moments, penalised
 from openmm_diffusion.learning.network.forcematching import HybridTask
 from openmm_diffusion.learning.training import train
 from openmm_diffusion.learning.trainingset import tensors
 from openmm_diffusion.model.denoiser import Denoiser
-from openmm_diffusion.model.header import Header, NetworkTerm
+from openmm_diffusion.model.header import Header
 from openmm_diffusion.noise import draw_noise
 from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.units import BOLTZMANN, thermal_energy
@@ -74,7 +75,7 @@ def test_species_add_up_to_the_moments_of_score_matching():
     whole = moments(pair, positions, prior, box, c.species, KT)
     torch.testing.assert_close(sum(m.A for m in apart.score), whole.A)
     torch.testing.assert_close(sum(m.b for m in apart.score), whole.b)
-    G = design(pair, c)[0].view(2, 18, -1)[1]
+    G = pair.design(c)[0].view(2, 18, -1)[1]
     torch.testing.assert_close(sum(m.A for m in apart.force), G.T @ G)
     torch.testing.assert_close(sum(m.b for m in apart.force), G.T @ (labels - prior)[1].flatten())
     assert [m.weight for m in apart.score + apart.force] == [2, 2, 1, 1]

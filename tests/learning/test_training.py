@@ -17,7 +17,7 @@ from scipy.stats import norm
 from openmm_diffusion.data.frames import Frames
 from openmm_diffusion.learning.config import DataConfig, read_config
 from openmm_diffusion.learning.network.forcematching import make_task
-from openmm_diffusion.learning.training import divide, train, warn_of_smoothing
+from openmm_diffusion.learning.training import train, warn_of_smoothing
 from openmm_diffusion.learning.trainingset import tensors
 from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.noise import draw_noise
@@ -73,7 +73,7 @@ def test_a_spring_is_learnt_as_that_of_the_smoothed_well(ratio):
 
 @pytest.mark.parametrize("limit", [None, 500, 200])
 def test_divisions_share_no_replica_and_respect_the_limit(licl, limit):
-    training, validation, test = divide(licl, DataConfig(test_fraction=0.3, validation_fraction=0.15, limit=limit))
+    training, validation, test = DataConfig(test_fraction=0.3, validation_fraction=0.15, limit=limit).divide(licl)
     replicas = [set(part.replica.tolist()) for part in (training, validation, test)]
     assert not replicas[0] & replicas[1] and not replicas[0] & replicas[2] and not replicas[1] & replicas[2]
     if limit is None:
@@ -85,19 +85,19 @@ def test_divisions_share_no_replica_and_respect_the_limit(licl, limit):
 
 
 def test_the_test_frames_do_not_depend_on_the_limit(licl):
-    digests = {divide(licl, DataConfig(limit=limit))[2].digest() for limit in (None, 500, 100)}
+    digests = {DataConfig(limit=limit).divide(licl)[2].digest() for limit in (None, 500, 100)}
     assert len(digests) == 1
 
 
 def test_a_single_run_is_cut_into_contiguous_stretches(licl):
     run = licl[licl.replica == 3]
-    training, validation, test = divide(run, DataConfig())
+    training, validation, test = DataConfig().divide(run)
     joined = np.concatenate([training.positions, validation.positions, test.positions])
     np.testing.assert_array_equal(joined, run.positions)
 
 
 def test_nothing_is_kept_apart_when_asked(licl):
-    training, validation, test = divide(licl, DataConfig(test_fraction=0))
+    training, validation, test = DataConfig(test_fraction=0).divide(licl)
     assert test is None and len(training) + len(validation) == len(licl)
 
 
@@ -241,7 +241,7 @@ def test_a_pair_potential_alone_may_have_clean_frames_and_all_of_them(licl):
     denoiser = train(licl, config)
     assert denoiser.sigma == 0 and denoiser.header.terms[-1].sigma == 0
     assert denoiser.header.data["training_frames"] == 300 and denoiser.header.data["validation_frames"] == 0
-    _, _, test = divide(licl, DataConfig(test_fraction=0.3, validation_fraction=0))
+    _, _, test = DataConfig(test_fraction=0.3, validation_fraction=0).divide(licl)
     labelled = test[test.labelled]
     error = denoiser.forces(labelled.positions) - labelled.forces
     # Labels are 39 kJ/mol/nm; 300 frames leave 9 to 11 in random divisions, the best pair potential 6.4.

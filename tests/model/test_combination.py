@@ -5,8 +5,8 @@ import pytest
 from models import licl_denoiser, licl_frames
 
 from openmm_diffusion.data.frames import Frames
+from openmm_diffusion.data.sets import blocks, resampled
 from openmm_diffusion.learning.training import train
-from openmm_diffusion.learning.trainingset import blocks, resampled
 from openmm_diffusion.model.combination import ensemble, extrapolated, half_step, members, merged, spread
 from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.systems import create_system

@@ -12,10 +12,13 @@ from openmm import unit
 from scipy.spatial.transform import Rotation
 
 from openmm_diffusion.data.frames import Frames
-from openmm_diffusion.energies.messagepassing import NetworkConfig
+from openmm_diffusion.energies.coulomb import CoulombTerm
+from openmm_diffusion.energies.network import NetworkConfig, NetworkTerm
+from openmm_diffusion.energies.pair import PairTerm
+from openmm_diffusion.energies.wall import WallTerm
 from openmm_diffusion.model.combination import merged
 from openmm_diffusion.model.denoiser import Denoiser
-from openmm_diffusion.model.header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
+from openmm_diffusion.model.header import Header
 from openmm_diffusion.units import thermal_energy
 
 HEADS = pytest.mark.parametrize("head", ["energy", "vector"])

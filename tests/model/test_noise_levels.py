@@ -9,15 +9,17 @@ import torch
 from scipy.stats import norm
 
 from openmm_diffusion.data.frames import Frames
-from openmm_diffusion.energies.coulomb import WALL_SIGMAS
-from openmm_diffusion.energies.messagepassing import NetworkConfig
-from openmm_diffusion.energies.pair import LEVELS
+from openmm_diffusion.energies.base import LEVELS
+from openmm_diffusion.energies.coulomb import CoulombTerm
+from openmm_diffusion.energies.network import NetworkConfig, NetworkTerm
+from openmm_diffusion.energies.pair import PairTerm
+from openmm_diffusion.energies.wall import WALL_SIGMAS, WallTerm
 from openmm_diffusion.forces.torchscript import scripted_module
 from openmm_diffusion.learning.config import read_config
 from openmm_diffusion.learning.training import train
 from openmm_diffusion.model.combination import merged
 from openmm_diffusion.model.denoiser import Denoiser
-from openmm_diffusion.model.header import CoulombTerm, Header, NetworkTerm, PairTerm, WallTerm
+from openmm_diffusion.model.header import Header
 from openmm_diffusion.model.sum import energy_and_forces
 from openmm_diffusion.noise import NoiseConfig, draw_noise, draw_sigmas
 from openmm_diffusion.units import thermal_energy

@@ -15,7 +15,7 @@ from openmm_diffusion.data.frames import Frames
 from openmm_diffusion.energies.pair import SplinePair, splines
 from openmm_diffusion.forces.torchscript import OpenEnergy
 from openmm_diffusion.learning.linear.forcematching import labelled_moments, textbook_weights
-from openmm_diffusion.learning.linear.scorematching import design, moments, score_objective, solve
+from openmm_diffusion.learning.linear.scorematching import moments, score_objective, solve
 from openmm_diffusion.model.combination import extrapolated, half_step
 from openmm_diffusion.noise import NoiseConfig, denoising_force, draw_noise, force_from_denoised, scale
 from openmm_diffusion.space.batch import make_batch
@@ -255,7 +255,7 @@ def cluster():
 def force_of_basis(pair, y):
     """G of each configuration y (n, particles, 3): shape (n, 3 particles, n_coefficients)."""
     c = make_batch(y, None, torch.zeros(y.shape[1], dtype=torch.int64), pair.cutoff)
-    return design(pair, c)[0].view(len(y), -1, pair.coefficients.numel())
+    return pair.design(c)[0].view(len(y), -1, pair.coefficients.numel())
 
 
 def loss_gradients(cluster, sigma, draws, seed=0):

@@ -13,11 +13,12 @@ from models import ALL, PRIOR, QUICK, licl_denoiser, licl_frames
 from openmm import app, unit
 from scipy.interpolate import CubicSpline
 
+from openmm_diffusion.energies.pair import PairTerm
 from openmm_diffusion.model.combination import ensemble, extrapolated
+from openmm_diffusion.model.curves import pair_curves
 from openmm_diffusion.model.denoiser import Denoiser
-from openmm_diffusion.model.header import PairTerm
 from openmm_diffusion.systems import electrolyte
-from openmm_diffusion.workflows.export import export, pair_curves
+from openmm_diffusion.workflows.export import export
 
 #: Runs the exported script, then evaluates the System at given positions.
 CONSUMER = """

@@ -1,27 +1,24 @@
-"""The pair part of a training: its moments, replica by replica, and the fit in closed form at every noise level."""
+"""The closed-form part of a training: moments, replica by replica, and a fit of each linear energy at every level."""
 
 import logging
 
 import numpy as np
 import torch
 
-from ...energies.pair import LEVELS
-from ...model.header import PairTerm
-from ...model.sum import energy_and_forces, term_module
+from ...data.sets import blocks
+from ...energies.base import LEVELS
+from ...model.sum import energy_and_forces
 from ...noise import draw_noise
 from ...units import symbols, thermal_energy
-from ..trainingset import blocks, tensors
+from ..trainingset import tensors
 from .forcematching import fit_labelled, labelled_moments
 from .scorematching import fit, moments
 
 log = logging.getLogger(__name__)
 
 
-def fit_pair(denoiser, training, config):
-    """A denoiser with a pair potential, fitted in closed form on frames noised by `pair_sigma`, or as they are.
-
-    Over a range of noise levels, each level of the table is a fit of its own, of the same frames
-    with the same noise, scaled: what the draws do by chance then changes slowly with the level.
+def fit_linear(denoiser, training, config):
+    """A denoiser with every linear energy that a configuration asks for, fitted in closed form one after the other.
 
     Parameters
     ----------
@@ -33,49 +30,70 @@ def fit_pair(denoiser, training, config):
     Returns
     -------
     Denoiser
-        Its header says under `held_out` how the fit did.
+        Its header says under `held_out` how the fits did.
     """
-    prior, noise = denoiser.model, config.noise
+    for term, settings in config.linear:
+        denoiser = fit_term(denoiser, term, settings, training, config)
+    return denoiser
+
+
+def fit_term(denoiser, kind, settings, training, config):
+    """A denoiser with one more linear energy, fitted to frames noised by its noise level, or to those as they are.
+
+    Over a range of noise levels, each level of the table is a fit of its own, of the same frames
+    with the same noise, scaled: what the draws do by chance then changes slowly with the level.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        Its terms are held fixed; stays as it is.
+    kind : type
+        The `LinearTerm` to add.
+    settings : LinearSettings
+    training : Frames
+    config : Config
+
+    Returns
+    -------
+    Denoiser
+    """
+    noise = config.noise
     levels = None if noise.sigmas is None else np.geomspace(*noise.sigmas, LEVELS).tolist()
-    term = PairTerm(
-        sigma=config.pair_sigma, sigmas=levels, cutoff=config.pair.cutoff, start=config.pair.start,
-        spacing=config.pair.spacing,
-    )  # fmt: skip
-    header = denoiser.header
-    pair, kT = term_module(term, header), thermal_energy(training.temperature)
+    term = kind.blank(settings, config.linear_sigma(settings), levels)
+    energy, kT = term.module(denoiser.header), thermal_energy(training.temperature)
     results = []
     for i, level in enumerate(levels or [term.sigma]):
-        replicas = _replicas(pair, prior, denoiser, training, config, level)
+        replicas = _replicas(energy, denoiser, settings, training, config, level)
         if config.target == "denoise":
-            results.append(fit(pair, replicas, config.pair))
+            results.append(fit(energy, replicas, settings, term.noun))
         else:
-            results.append(fit_labelled(pair, replicas, config.pair, config.target, level or noise.smallest, kT))
+            known = level or noise.smallest
+            results.append(fit_labelled(energy, replicas, settings, config.target, known, kT, term.noun))
         if levels:
-            pair.table[i] = pair.coefficients
-    if levels:
-        pair.set_level(term.sigma)
+            energy.table[i] = energy.coefficients
+    term.set_level(energy)
     # The first is the level that the model is evaluated at.
     first = results[0]
-    held_out = {"pair_score": first["held_out_score"], "pair_scale": first["scale"]}
+    held_out = {f"{term.kind}_score": first["held_out_score"], f"{term.kind}_scale": first["scale"]}
     if levels:
-        held_out["pair_levels"] = [
+        held_out[f"{term.kind}_levels"] = [
             {"sigma": level, **{key: result[key] for key in ("penalty", "scale", "held_out_score")}}
             for level, result in zip(levels, results)
         ]
     if config.target == "hybrid":
-        held_out |= weights_report(header.species, "pair", first["weights"], first["textbook"])
+        held_out |= weights_report(denoiser.header.species, term.kind, first["weights"], first["textbook"])
     fitted = term.model_copy(update={"penalty": first["penalty"]})
-    other = denoiser.rebuilt([*header.terms, fitted], [*denoiser.modules(), pair])
+    other = denoiser.rebuilt([*denoiser.header.terms, fitted], [*denoiser.modules(), energy])
     return other.with_held_out(held_out)
 
 
-def _replicas(pair, prior, denoiser, training, config, sigma):
+def _replicas(energy, denoiser, settings, training, config, sigma):
     """Moments of the training frames noised by sigma (nm), one for each replica; with labels, `LabelledMoments`."""
     kT = thermal_energy(training.temperature)
-    noise = config.noise.model_copy(update={"antithetic": True, "draws": config.pair.draws})
+    noise = config.noise.model_copy(update={"antithetic": True, "draws": settings.draws})
     generator = torch.Generator().manual_seed(config.training.seed)
     replicas = []
-    for block in blocks(training, config.pair.folds):
+    for block in blocks(training, settings.folds):
         data = tensors(block, denoiser, config, torch.float64)
         y, boxes = data.positions, data.box
         if sigma > 0:
@@ -83,13 +101,14 @@ def _replicas(pair, prior, denoiser, training, config, sigma):
             y, boxes = data.noised(eps.new_full(eps.shape[:2], sigma), eps)
         level = y.new_full((len(y),), sigma)
         parts = zip(y.split(32), [None] * len(y) if boxes is None else boxes.split(32), level.split(32))
-        prior_forces = torch.cat([energy_and_forces(prior, *part, data.species, sigma=at)[1] for *part, at in parts])
+        model = denoiser.model
+        prior_forces = torch.cat([energy_and_forces(model, *part, data.species, sigma=at)[1] for *part, at in parts])
         if config.target == "denoise":
-            replicas.append(moments(pair, y, prior_forces, boxes, data.species, kT))
+            replicas.append(moments(energy, y, prior_forces, boxes, data.species, kT))
         else:
             labels = torch.full_like(data.positions, torch.nan) if data.forces is None else data.forces
             labels = labels.repeat(len(y) // len(labels), 1, 1)
-            replicas.append(labelled_moments(pair, y, prior_forces, labels, boxes, data.species, kT))
+            replicas.append(labelled_moments(energy, y, prior_forces, labels, boxes, data.species, kT))
     return replicas
 
 

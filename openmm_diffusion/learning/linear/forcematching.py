@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from ...space.batch import make_batch
-from .scorematching import Moments, design, fit, mean_moments, penalised
+from .scorematching import Moments, fit, mean_moments, penalised
 
 
 @dataclass
@@ -47,12 +47,12 @@ class LabelledMoments:
     components: torch.Tensor
 
 
-def labelled_moments(pair, positions, prior_forces, labels, box, species, kT, frames_per_chunk=32):
+def labelled_moments(energy, positions, prior_forces, labels, box, species, kT, frames_per_chunk=32):
     """`LabelledMoments` of a set of configurations.
 
     Parameters
     ----------
-    pair : SplinePair
+    energy : LinearEnergy
     positions, prior_forces : Tensor, shape (n_frames, n_particles, 3), nm and kJ/mol/nm
     labels : Tensor, shape (n_frames, n_particles, 3), kJ/mol/nm
         Total forces, prior included; NaN in frames without.  Of frames noised by sigma, the
@@ -61,16 +61,16 @@ def labelled_moments(pair, positions, prior_forces, labels, box, species, kT, fr
     species : Tensor, shape (n_particles,)
     kT : float, kJ/mol
     """
-    size, n_species = pair.coefficients.numel(), len(pair.kinds)
+    size, n_species = energy.coefficients.numel(), energy.n_species
     shape = (2, n_species, size)
     A, b = torch.zeros(*shape, size, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
     power, components = torch.zeros(n_species, dtype=torch.float64), 3 * torch.bincount(species, minlength=n_species)
-    share = _divergence_share(pair)
+    share = energy.share()
     labelled = ~torch.isnan(labels[:, 0, 0])
     for witness, rows in enumerate((torch.nonzero(~labelled).flatten(), torch.nonzero(labelled).flatten())):
         for chunk in rows.split(frames_per_chunk):
-            c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, pair.cutoff)
-            G, divergence = design(pair, c)
+            c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, energy.cutoff)
+            G, divergence = energy.design(c)
             G = G.view(len(chunk), len(species), 3, size)
             for s in range(n_species):
                 G_s = G[:, species == s].flatten(0, 2)
@@ -88,19 +88,6 @@ def labelled_moments(pair, positions, prior_forces, labels, box, species, kT, fr
         for k, n in enumerate(counts)
     )
     return LabelledMoments(score, force, power / max(counts[1], 1), components)
-
-
-def _divergence_share(pair):
-    """Part of div G that is by coordinates of each species: half a pair's belongs to either end.
-
-    Shape (n_species, n_coefficients).
-    """
-    n_species = len(pair.kinds)
-    share = torch.zeros(n_species, len(pair.coefficients), dtype=torch.float64)
-    for a, b in zip(*np.triu_indices(n_species)):
-        share[a, pair.kinds[a, b]] += 0.5
-        share[b, pair.kinds[a, b]] += 0.5
-    return share.repeat_interleave(pair.n_basis, dim=1)
 
 
 def mixed(replicas, weights):
@@ -131,7 +118,7 @@ def mixed(replicas, weights):
     return result
 
 
-def balance(pair, replicas, penalty):
+def balance(energy, replicas, penalty):
     """Weights w_s that leave the least error, from the scatter of both gradients over replicas.
 
     Near the solution c, replica r pulls with g_r = sum over its frames of A c - b.  What these
@@ -141,7 +128,7 @@ def balance(pair, replicas, penalty):
 
     Parameters
     ----------
-    pair : SplinePair
+    energy : LinearEnergy
         Fitted: c is its coefficients.
     replicas : list of LabelledMoments
     penalty : float
@@ -151,9 +138,9 @@ def balance(pair, replicas, penalty):
     array, shape (n_species,)
         v_score / (v_score + v_force).
     """
-    c = pair.coefficients.flatten()
-    A, _ = mean_moments(mixed(replicas, np.zeros(len(pair.kinds))))
-    metric, free = penalised(pair, A, penalty)
+    c = energy.coefficients.flatten()
+    A, _ = mean_moments(mixed(replicas, np.zeros(energy.n_species)))
+    metric, free = penalised(energy, A, penalty)
 
     def scatter(parts):
         parts = [m for m in parts if m.weight > 0]
@@ -163,52 +150,54 @@ def balance(pair, replicas, penalty):
         unbiased = len(parts) / (len(parts) - 1) if len(parts) > 1 else torch.inf
         return unbiased * float((pull.T * torch.linalg.solve(metric, pull.T)).sum()) / frames
 
-    v_score = np.array([scatter([r.score[s] for r in replicas]) for s in range(len(pair.kinds))])
-    v_force = np.array([scatter([r.force[s] for r in replicas]) for s in range(len(pair.kinds))])
+    v_score = np.array([scatter([r.score[s] for r in replicas]) for s in range(energy.n_species)])
+    v_force = np.array([scatter([r.force[s] for r in replicas]) for s in range(energy.n_species)])
     return v_score / (v_score + v_force)
 
 
-def label_residual(pair, replicas):
+def label_residual(energy, replicas):
     """Mean square of F_label - F_prior - G c per component, by species: array, shape (n_species,), (kJ/mol/nm)^2."""
-    c = pair.coefficients.flatten()
+    c = energy.coefficients.flatten()
     parts = [r for r in replicas if r.force[0].weight > 0]
     frames = sum(r.force[0].weight for r in parts)
     squares = []
-    for s in range(len(pair.kinds)):
+    for s in range(energy.n_species):
         A, b = mean_moments([r.force[s] for r in parts])
         power = sum(r.force[s].weight * r.power[s] for r in parts) / frames
         squares.append(float((power - 2 * b @ c + c @ A @ c) / parts[0].components[s]))
     return np.maximum(squares, 0)
 
 
-def textbook_weights(pair, replicas, sigma, kT):
+def textbook_weights(energy, replicas, sigma, kT):
     """v_D / (v_D + v_F) by species: right for single independent draws of noise only, and here for comparison.
 
     v_D = (kT / sigma)^2 is the variance of one denoising label per component, v_F that of a force
     label: its `label_residual`.
     """
-    v_force = label_residual(pair, replicas)
+    v_force = label_residual(energy, replicas)
     v_denoise = (kT / sigma) ** 2
     return v_denoise / (v_denoise + v_force)
 
 
-def fit_labelled(pair, replicas, config, target, sigma, kT, passes=4):
-    """Fit `pair` in place with force labels.
+def fit_labelled(energy, replicas, config, target, sigma, kT, noun="pair potential", passes=4):
+    """Fit `energy` in place with force labels.
 
     Weights and fit depend on each other: from the fit to positions alone, a few passes
     settle both (the third changes w by less than 0.01 on a known potential).
 
     Parameters
     ----------
-    pair : SplinePair
+    energy : LinearEnergy
     replicas : list of LabelledMoments
         At least two with labels.
-    config : PairConfig
+    config : LinearSettings
     target : "force" or "hybrid"
         Labels alone, or labels and positions.
     sigma : float, nm
         Noise level that the textbook weights are stated for.
     kT : float, kJ/mol
+    noun : str
+        What the log calls the energy.
     passes : int
 
     Returns
@@ -222,11 +211,11 @@ def fit_labelled(pair, replicas, config, target, sigma, kT, passes=4):
             f"{with_labels} of {len(replicas)} replicas has force labels: cross-validation needs labelled frames in "
             "two at least"
         )
-    n_species = len(pair.kinds)
+    n_species = energy.n_species
     weights = np.ones(n_species) if target == "force" else np.zeros(n_species)
-    result = fit(pair, mixed(replicas, weights), config)
+    result = fit(energy, mixed(replicas, weights), config, noun)
     if target == "hybrid":
         for _ in range(passes):
-            weights = balance(pair, replicas, result["penalty"])
-            result = fit(pair, mixed(replicas, weights), config)
-    return {**result, "weights": weights, "textbook": textbook_weights(pair, replicas, sigma, kT)}
+            weights = balance(energy, replicas, result["penalty"])
+            result = fit(energy, mixed(replicas, weights), config, noun)
+    return {**result, "weights": weights, "textbook": textbook_weights(energy, replicas, sigma, kT)}

@@ -28,9 +28,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...energies.pair import splines
-from ...space.batch import make_batch, pair_species
-from .scorematching import mean_moments, penalised, roughness, score_objective
+from ...space.batch import make_batch
+from .scorematching import mean_moments, penalised, score_objective
 
 #: Part of the sample that must stay effective: where reweighting would lean on fewer frames, a step ends.
 EFFECTIVE = 0.3
@@ -66,32 +65,27 @@ class Sample:
         return float(1 / (p * torch.where(p > 0, p / self.probabilities, 0.0)).sum())
 
 
-def sample(pair, sums):
-    """`Sample` of the ensemble of `pair` from `basis_sums` of its frames."""
+def sample(energy, sums):
+    """`Sample` of the ensemble of `energy` from `basis_sums` of its frames."""
     even = torch.full((len(sums),), 1 / len(sums), dtype=sums.dtype)
-    return Sample(pair.coefficients.flatten().clone(), sums, even)
+    return Sample(energy.coefficients.flatten().clone(), sums, even)
 
 
-def basis_sums(pair, positions, box, species, frames_per_chunk=64):
+def basis_sums(energy, positions, box, species, frames_per_chunk=64):
     """B_k of every frame, shape (n_frames, n_coefficients): how often the pairs visit each basis function.
 
     Parameters
     ----------
-    pair : SplinePair
+    energy : LinearEnergy
     positions : Tensor, shape (n_frames, n_particles, 3), nm
     box : Tensor, shape (n_frames, 3, 3), nm, or None
     species : Tensor, shape (n_particles,)
     """
-    size, rows = pair.coefficients.numel(), []
+    rows = []
     for start in range(0, len(positions), frames_per_chunk):
         chunk = slice(start, start + frames_per_chunk)
-        c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, pair.cutoff)
-        knot, t = pair.locate(torch.clamp(c.distances, min=pair.start))
-        column = c.first // positions.shape[1] * size + pair.kinds[pair_species(c)] * pair.n_basis + knot
-        sums = torch.zeros(len(c.positions) * size, dtype=torch.float64)
-        for m, weight in enumerate(splines(t)):
-            sums.index_add_(0, column + m, weight)
-        rows.append(sums.view(-1, size))
+        c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, energy.cutoff)
+        rows.append(energy.values(c))
     return torch.cat(rows)
 
 
@@ -109,15 +103,15 @@ def change(c, data, model, kT):
     return float(data @ (c.flatten() - model.c)) / kT + model.reweighted(c, kT)[0]
 
 
-def solve(pair, replicas, data, model, penalty, weight, kT):
-    """Minimum of score matching, penalty and `weight` kT^2 S_rel together, shape of `pair.coefficients`, kJ/mol.
+def solve(energy, replicas, data, model, penalty, weight, kT):
+    """Minimum of score matching, penalty and `weight` kT^2 S_rel together, shape of `energy.coefficients`, kJ/mol.
 
     Or as far on the way to it as the sample can tell: see `EFFECTIVE`.  Without the held-out
     scale of `scorematching.fit`.
 
     Parameters
     ----------
-    pair : SplinePair
+    energy : LinearEnergy
     replicas : list of Moments
     data : Tensor
         <B>_data of the same frames.
@@ -127,7 +121,7 @@ def solve(pair, replicas, data, model, penalty, weight, kT):
     kT : float, kJ/mol
     """
     A, b = mean_moments(replicas)
-    smooth = A + penalty * roughness(pair)
+    smooth = A + penalty * energy.roughness()
 
     def objective(c):
         return float(0.5 * c @ smooth @ c - b @ c) + weight * kT**2 * change(c, data, model, kT)
@@ -138,7 +132,7 @@ def solve(pair, replicas, data, model, penalty, weight, kT):
         B = p @ model.sums
         C = (model.sums * p[:, None]).T @ model.sums - B[:, None] * B[None]
         gradient = smooth @ c - b + weight * kT * (data - B)
-        hessian, free = penalised(pair, A + weight * C, penalty)
+        hessian, free = penalised(energy, A + weight * C, penalty)
         step = torch.zeros_like(c)
         step[free] = -torch.linalg.solve(hessian, gradient[free])
         now, slope, length = objective(c), float(gradient @ step), 1.0
@@ -148,14 +142,14 @@ def solve(pair, replicas, data, model, penalty, weight, kT):
         ):
             length /= 2
             if length < 1e-3:
-                return c.view_as(pair.coefficients)
+                return c.view_as(energy.coefficients)
         c = c + length * step
         if -slope < 1e-6 * abs(now):
             break
-    return c.view_as(pair.coefficients)
+    return c.view_as(energy.coefficients)
 
 
-def held_out(pair, replicas, sums, model, penalty, weight, kT, n_folds=5):
+def held_out(energy, replicas, sums, model, penalty, weight, kT, n_folds=5):
     """What a weight does on replicas left out: score objective and change of S_rel, means over folds.
 
     Arguments as `solve`, with `sums` <B>_data of each replica.
@@ -173,7 +167,7 @@ def held_out(pair, replicas, sums, model, penalty, weight, kT, n_folds=5):
         out = [i for i in range(len(replicas)) if i % n_folds == fold]
         kept = [i for i in range(len(replicas)) if i % n_folds != fold]
         data = mean_sums(replicas, sums, kept)
-        c = solve(pair, [replicas[i] for i in kept], data, model, penalty, weight, kT)
+        c = solve(energy, [replicas[i] for i in kept], data, model, penalty, weight, kT)
         scores.append(score_objective(c, [replicas[i] for i in out]))
         entropies.append(change(c, mean_sums(replicas, sums, out), model, kT))
     return float(np.mean(scores)), float(np.mean(entropies))

@@ -24,8 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...energies.pair import spline_derivatives
-from ...space.batch import make_batch, pair_species
+from ...space.batch import make_batch
 
 log = logging.getLogger(__name__)
 
@@ -49,79 +48,26 @@ class Moments:
     weight: float
 
 
-def moments(pair, positions, prior_forces, box, species, kT, frames_per_chunk=32):
+def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=32):
     """`Moments` of a set of configurations.
 
     Parameters
     ----------
-    pair : SplinePair
+    energy : LinearEnergy
     positions, prior_forces : Tensor, shape (n_frames, n_particles, 3), nm and kJ/mol/nm
     box : Tensor, shape (n_frames, 3, 3), nm, or None
     species : Tensor, shape (n_particles,)
     kT : float, kJ/mol
     """
-    size = pair.coefficients.numel()
+    size = energy.coefficients.numel()
     A, b = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
     for start in range(0, len(positions), frames_per_chunk):
         chunk = slice(start, start + frames_per_chunk)
-        c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, pair.cutoff)
-        G, divergence = design(pair, c)
+        c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, energy.cutoff)
+        G, divergence = energy.design(c)
         A += G.T @ G
         b -= G.T @ prior_forces[chunk].double().reshape(-1) + kT * divergence
     return Moments(A / len(positions), b / len(positions), float(len(positions)))
-
-
-def design(pair, c):
-    """Force of every basis function on every coordinate, and its divergence.
-
-    Returns
-    -------
-    G : Tensor, shape (n_frames n_particles 3, n_coefficients), 1/nm
-        F = G c.
-    divergence : Tensor, shape (n_coefficients,), 1/nm^2
-        sum over frames of div G = -2 sum_{i<j} (B'' + 2 B'/r): both ends of a pair move.
-    """
-    kind = pair.kinds[pair_species(c)]
-    knot, t = pair.locate(torch.clamp(c.distances, min=pair.start))
-    first, second = spline_derivatives(t)
-    # Below the first knot the potential is straight.
-    second = second * (c.distances >= pair.start).unsqueeze(-1)
-    first, second = first / pair.spacing, second / pair.spacing**2
-    size = pair.coefficients.numel()
-    column = (kind * pair.n_basis + knot).unsqueeze(-1) + torch.arange(4)
-    divergence = torch.zeros(size, dtype=torch.float64)
-    divergence.index_add_(0, column.flatten(), -2 * (second + 2 * first / c.distances.unsqueeze(-1)).flatten())
-    n_coordinates = c.positions.numel()
-    G = torch.zeros(n_coordinates * size, dtype=torch.float64)
-    unit_vectors = c.vectors / c.distances.unsqueeze(-1)
-    for axis in range(3):
-        push = (first * unit_vectors[:, axis : axis + 1]).flatten()
-        G.index_add_(0, ((c.first.unsqueeze(-1) * 3 + axis) * size + column).flatten(), push)
-        G.index_add_(0, ((c.second.unsqueeze(-1) * 3 + axis) * size + column).flatten(), -push)
-    return G.view(n_coordinates, size), divergence
-
-
-def roughness(pair):
-    """Quadratic form of the smoothness penalty, shape (n_coefficients, n_coefficients).
-
-    Squared fourth differences of each spline's coefficients, weighted by
-    1 / (1 + (l / (r - r_0))^4), with l = 0.5 nm and r_0 = start - 0.03 nm: potentials
-    are steep and curved near contact and smooth far out.  Chosen by the held-out score
-    at sigma = 0 on 2.4 M LiCl (training replicas of three divisions, 500 and 2,000
-    frames) among orders 2-5, exponents 2-8 and l = 0.2-3 nm: order 4 beats order 3 by
-    600 +- 110 and 280 +- 70 (kJ/mol/nm)^2 per frame, order 2 by ten times that; order 5
-    and l = 1 nm score alike.
-    """
-    n, order = pair.n_basis, 4
-    differences = np.diff(np.eye(n), order, axis=0)
-    # Coefficient k belongs to the spline centred at start + (k - 1) spacing.
-    centre = pair.start + pair.spacing * (np.arange(n - order) + order / 2 - 1)
-    weight = 1 / (1 + (0.5 / np.maximum(centre - pair.start + 0.03, 0.03)) ** 4)
-    one = differences.T @ (weight[:, None] * differences)
-    # Written for knots 0.02 nm apart; differences of a given curve scale as spacing^order,
-    # and there are 1/spacing of them.
-    one *= (0.02 / pair.spacing) ** (2 * order - 1)
-    return torch.as_tensor(np.kron(np.eye(len(pair.coefficients)), one))
 
 
 def mean_moments(replicas):
@@ -130,22 +76,22 @@ def mean_moments(replicas):
     return sum(m.A * (m.weight / total) for m in replicas), sum(m.b * (m.weight / total) for m in replicas)
 
 
-def solve(pair, replicas, penalty):
-    """Penalised solution c of A c = b, shape of `pair.coefficients`, kJ/mol.
+def solve(energy, replicas, penalty):
+    """Penalised solution c of A c = b, shape of `energy.coefficients`, kJ/mol.
 
     The last three coefficients of each spline stay zero.
     """
     A, b = mean_moments(replicas)
-    matrix, free = penalised(pair, A, penalty)
-    c = torch.zeros(pair.coefficients.numel(), dtype=torch.float64)
+    matrix, free = penalised(energy, A, penalty)
+    c = torch.zeros(energy.coefficients.numel(), dtype=torch.float64)
     c[free] = torch.linalg.solve(matrix, b[free])
-    return c.view_as(pair.coefficients)
+    return c.view_as(energy.coefficients)
 
 
-def penalised(pair, A, penalty):
+def penalised(energy, A, penalty):
     """A + penalty R of the free coefficients, and which are free: all but the last three of each spline."""
-    free = (torch.arange(pair.n_basis) < pair.n_basis - 3).repeat(len(pair.coefficients))
-    matrix = (A + penalty * roughness(pair))[free][:, free]
+    free = energy.free()
+    matrix = (A + penalty * energy.roughness())[free][:, free]
     # Curves of no fourth difference where no data are: without a ridge the matrix is singular.
     return matrix + 1e-9 * matrix.diagonal().max() * torch.eye(len(matrix), dtype=matrix.dtype), free
 
@@ -161,7 +107,7 @@ def score_objective(c, replicas):
     return float(0.5 * c @ A @ c - b @ c)
 
 
-def held_out_scale(pair, folds, penalty):
+def held_out_scale(energy, folds, penalty):
     """Best factor on the solution of a penalty, and the held-out score with it.
 
     A penalty that leaves the least noise also shrinks the forces.  On each fold
@@ -170,7 +116,7 @@ def held_out_scale(pair, folds, penalty):
 
     Parameters
     ----------
-    pair : SplinePair
+    energy : LinearEnergy
     folds : list of (list of Moments, list of Moments)
         To fit, and left out.
     penalty : float
@@ -181,7 +127,7 @@ def held_out_scale(pair, folds, penalty):
     scores : array, shape (n_folds,), kJ^2/mol^2/nm^2 per frame
         `score_objective` of each fold left out, with that factor.
     """
-    solutions = [solve(pair, kept, penalty) for kept, _ in folds]
+    solutions = [solve(energy, kept, penalty) for kept, _ in folds]
     linear = quadratic = 0.0
     for c, (_, left_out) in zip(solutions, folds):
         A, b = mean_moments(left_out)
@@ -191,8 +137,8 @@ def held_out_scale(pair, folds, penalty):
     return scale, np.array(scores)
 
 
-def fit(pair, replicas, config):
-    """Fit `pair` in place; penalty and scale are chosen by the held-out score over folds of replicas.
+def fit(energy, replicas, config, noun="pair potential"):
+    """Fit `energy` in place; penalty and scale are chosen by the held-out score over folds of replicas.
 
     Of the penalties, the largest whose score is within one standard error of the best one's
     (Breiman et al., Classification and Regression Trees, 1984): held-out scores are noisy, and
@@ -200,10 +146,12 @@ def fit(pair, replicas, config):
 
     Parameters
     ----------
-    pair : SplinePair
+    energy : LinearEnergy
     replicas : list of Moments
         One per independent replica, or per contiguous stretch of a single run.
-    config : PairConfig
+    config : LinearSettings
+    noun : str
+        What the log calls the energy.
 
     Returns
     -------
@@ -219,7 +167,7 @@ def fit(pair, replicas, config):
         ([m for i, m in numbered if i % n_folds != fold], [m for i, m in numbered if i % n_folds == fold])
         for fold in range(n_folds)
     ]
-    scales, scores = zip(*[held_out_scale(pair, folds, penalty) for penalty in config.penalties])
+    scales, scores = zip(*[held_out_scale(energy, folds, penalty) for penalty in config.penalties])
     scores = np.array(scores)
     best = scores.mean(1).argmin()
     errors = (scores - scores[best]).std(1, ddof=1) / np.sqrt(n_folds)
@@ -227,8 +175,6 @@ def fit(pair, replicas, config):
     allowed = scores.mean(1) <= scores.mean(1)[best] + errors
     chosen = max(np.flatnonzero(allowed), key=lambda row: config.penalties[row])
     penalty, score, scale = config.penalties[chosen], path[chosen][1], float(scales[chosen])
-    pair.coefficients.copy_(scale * solve(pair, replicas, penalty))
-    log.info(
-        "pair potential: penalty %g, scale %.3f, held-out score %.0f kJ^2/mol^2/nm^2 per frame", penalty, scale, score
-    )
+    energy.coefficients.copy_(scale * solve(energy, replicas, penalty))
+    log.info("%s: penalty %g, scale %.3f, held-out score %.0f kJ^2/mol^2/nm^2 per frame", noun, penalty, scale, score)
     return {"penalty": penalty, "scale": scale, "held_out_score": score, "path": path}

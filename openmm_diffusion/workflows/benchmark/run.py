@@ -15,12 +15,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from ...figures import benchmark_figure
-from ...learning.config import validated
 from ...model.denoiser import Denoiser
 from ...rundirectory import made
+from ...settings import validated
 from ...systems.system import create_system, default_platform, random_positions, training_topology
 from .timing import Runner, interleaved, relative_differences, summary
-from .variants import NEQUIP, PATHS, cold_start, learnt_forces, learnt_kinds, path_context, path_system
+from .variants import NEQUIP, PATHS, cold_start, learnt_forces, learnt_part, path_context, path_system
 
 #: Of a row, what is measured before the rounds.
 COSTS = ("start_s", "restart_s", "compile_s", "memory_MB", "rms_difference", "max_difference")
@@ -182,7 +182,7 @@ def _start(denoiser, topology, names, config, platform, frames, report):
             runners[name, copies] = Runner(context, several, denoiser.header.temperature)
             if name not in ("prior", NEQUIP):  # one has no learnt force, the other is another model
                 forces = [learnt_forces(context, positions) for positions in several]
-                part = denoiser.subset(learnt_kinds(system))
+                part = learnt_part(denoiser, system)
                 part.model.double()
                 expected = part.forces(frames, box, species)[ahead].reshape(several.shape)
                 row["rms_difference"], row["max_difference"] = relative_differences(forces, expected)
@@ -198,12 +198,11 @@ def _conditions(denoiser, topology, config, platform, runners, load):
     properties = {
         p: context.getPlatform().getPropertyValue(context, p) for p in context.getPlatform().getPropertyNames()
     }
-    kinds = dict.fromkeys(t.kind for t in denoiser.header.learnt)
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "model": {"digest": denoiser.digest(), "terms": [t.kind for t in denoiser.header.terms]},
         "particles": topology.getNumAtoms(),
-        "cutoffs_nm": {kind: denoiser.subset([kind]).cutoff for kind in kinds},
+        "cutoffs_nm": _cutoffs(denoiser),
         "platform": platform,
         "device": properties.get("DeviceName") or _processor(),
         "processor": _processor(),
@@ -219,6 +218,14 @@ def _conditions(denoiser, topology, config, platform, runners, load):
             **{name: _version(name) for name in ("openmm_diffusion", "openmm", "torch", "e3nn", "openmmtorch")},
         },
     }
+
+
+def _cutoffs(denoiser):
+    """Longest range (nm) of the learnt terms of each kind."""
+    found = {}
+    for term in denoiser.header.learnt:
+        found[term.kind] = max(term.cutoff, found.get(term.kind, 0.0))
+    return found
 
 
 def _version(name):

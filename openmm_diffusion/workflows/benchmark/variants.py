@@ -66,8 +66,7 @@ def path_system(name, denoiser, topology, copies=1, nequip_file=None):
         raise ValueError(f"{name} runs one copy, not {copies}: OpenMM's own forces and NequIP files know no copies")
     options = PATHS.get(name)
     if options is None:
-        learnt = {term.kind for term in denoiser.header.learnt}
-        denoiser = denoiser.subset({term.kind for term in denoiser.header.terms} - learnt)
+        denoiser = denoiser.prior
         options = PATHS["eager"]  # of no learnt terms: no force comes of it
     system = create_system(denoiser, topology, replicas=copies, **options)
     if name == NEQUIP:
@@ -78,11 +77,10 @@ def path_system(name, denoiser, topology, copies=1, nequip_file=None):
     return system
 
 
-def learnt_kinds(system):
-    """Kinds of the terms in group 1 of a System: the learnt ones, and what of the prior has no force of its own."""
+def learnt_part(denoiser, system):
+    """The denoiser of the terms in group 1 of a System: the learnt ones, and what of the prior has no own force."""
     names = {force.getName() for force in system.getForces()}
-    prior = {"CoulombPrior": "coulomb", "WallPrior": "wall"}
-    return ["pair", "network", *(kind for name, kind in prior.items() if name not in names)]
+    return denoiser.part(lambda term: term.learnt or term.native_name not in names)
 
 
 def path_context(system, denoiser, timestep, platform, threads):

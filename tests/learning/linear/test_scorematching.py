@@ -21,7 +21,7 @@ from mixture import (
 
 from openmm_diffusion.analysis.rdf import smear
 from openmm_diffusion.energies.pair import PairConfig, SplinePair
-from openmm_diffusion.learning.linear.scorematching import design, fit, moments, roughness, score_objective, solve
+from openmm_diffusion.learning.linear.scorematching import fit, moments, score_objective, solve
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_moments_are_the_averages_of_the_design():
     positions, c = crowded()
     prior = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     m = moments(pair, positions, prior, torch.as_tensor(BOX).expand(2, 3, 3), c.species, KT, frames_per_chunk=1)
-    G, divergence = design(pair, c)
+    G, divergence = pair.design(c)
     torch.testing.assert_close(m.A, G.T @ G / 2)
     torch.testing.assert_close(m.b, -(G.T @ prior.flatten() + KT * divergence) / 2)
     # The score objective is half the squared force plus kT times the divergence, prior cross term included.
@@ -107,7 +107,7 @@ def test_solution_minimises_the_penalised_objective(frames):
     m = moments(pair, x, torch.zeros_like(x), torch.as_tensor(BOX).expand(100, 3, 3), torch.as_tensor(SPECIES), KT)
 
     def objective(c):
-        return score_objective(c, [m]) + 0.5 * 10.0 * float(c.flatten() @ roughness(pair) @ c.flatten())
+        return score_objective(c, [m]) + 0.5 * 10.0 * float(c.flatten() @ pair.roughness() @ c.flatten())
 
     best = solve(pair, [m], 10.0)
     assert (best[:, -3:] == 0).all()

@@ -5,7 +5,7 @@ import torch
 
 from openmm_diffusion.data.frames import Frames
 from openmm_diffusion.learning.config import DataConfig
-from openmm_diffusion.learning.training import divide, train
+from openmm_diffusion.learning.training import train
 from openmm_diffusion.units import thermal_energy
 
 KT = thermal_energy(300)
@@ -93,7 +93,7 @@ def test_a_network_learns_the_angles_that_no_pair_potential_can():
         "training": {"steps": 300, "batch": 128, "learning_rate": 0.02, "patience": 100},
     }
     both = train(frames, config, progress=False)
-    held_out = divide(frames, DataConfig(**config["data"]))[2].positions.astype(float)
+    held_out = DataConfig(**config["data"]).divide(frames)[2].positions.astype(float)
     _, truth = energy_forces(torch.as_tensor(held_out))
 
     def error(model):

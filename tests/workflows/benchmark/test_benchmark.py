@@ -23,7 +23,7 @@ from openmm_diffusion.workflows.benchmark.timing import Runner, interleaved, rel
 from openmm_diffusion.workflows.benchmark.variants import (
     cold_start,
     learnt_forces,
-    learnt_kinds,
+    learnt_part,
     path_context,
     path_system,
 )
@@ -50,9 +50,9 @@ def test_every_path_is_the_same_prior_and_the_same_learnt_force(name):
         pytest.skip(torchscript_failure())
     frames = licl_frames().positions[:3].astype(float)
     prior, path = context_of("prior"), context_of(name)
-    kinds = learnt_kinds(path.getSystem())
-    assert kinds == (["pair", "network", "wall"] if name == "native" else ["pair", "network"])
-    learnt, pair = PAIR.subset(kinds).forces(frames), PAIR.subset(["pair"]).forces(frames)
+    part = learnt_part(PAIR, path.getSystem())
+    assert {term.kind for term in part.header.terms} == ({"pair", "wall"} if name == "native" else {"pair"})
+    learnt, pair = part.forces(frames), PAIR.subset(["pair"]).forces(frames)
     for positions, of_the_pair in zip(frames, pair):
         expected = forces_of(prior, positions, {0}) + of_the_pair
         np.testing.assert_allclose(forces_of(path, positions, {0, 1}), expected, atol=1e-4 * np.abs(expected).max())

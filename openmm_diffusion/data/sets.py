@@ -1,0 +1,96 @@
+"""Sets of frames: who trains, who validates, who is kept apart; resampled, in blocks, and joined from runs."""
+
+import numpy as np
+
+from .frames import Frames
+
+
+def divide(frames, test_fraction, validation_fraction, limit=None, seed=0):
+    """Training, validation and test frames; the last two may be None.
+
+    Parameters
+    ----------
+    frames : Frames
+    test_fraction : float
+        Kept out of everything.
+    validation_fraction : float
+        Of the rest.
+    limit : int or None
+        Use at most so many frames for training and validation together, evenly over all runs.
+    seed : int
+        Of the choice of replicas, see `Frames.split`.
+    """
+    rest, test = (frames, None) if test_fraction == 0 else frames.split(test_fraction, seed)
+    if limit is not None and limit < len(rest):
+        # Evenly over all runs: as independent as so many frames can be.
+        rest = rest[np.linspace(0, len(rest) - 1, limit).round().astype(int)]
+    if validation_fraction == 0:
+        return rest, None, test
+    training, validation = rest.split(validation_fraction, seed + 2)
+    return training, validation, test
+
+
+def saw(data, frames):
+    """Whether a training that describes its frames by `data`, as the header of a model does, saw these frames."""
+    return data.get("digest") == frames.digest()
+
+
+def trained_on(data, frames):
+    """The frames that such a training used of those it saw; all of them, where it saw others."""
+    if not saw(data, frames):
+        return frames
+    return divide(frames, data["test_fraction"], data["validation_fraction"], data.get("limit"), data["seed"])[0]
+
+
+def kept_apart(data, frames):
+    """The frames that such a training kept apart of those it saw, and the rest: (rest, apart).
+
+    None where it saw other frames; apart is None where it kept none.
+    """
+    if not saw(data, frames):
+        return None
+    return frames.split(data["test_fraction"], data["seed"]) if data["test_fraction"] else (frames, None)
+
+
+def resampled(frames, seed):
+    """A bootstrap sample of frames: whole replicas, or tenths of a single run, drawn with replacement.
+
+    What is drawn twice is there twice under one replica number, so that no fold of a
+    cross-validation holds a copy of a frame of another.  At least two are different.
+    """
+    rng = np.random.default_rng(seed)
+    groups = [np.flatnonzero(frames.replica == number) for number in np.unique(frames.replica)]
+    if len(groups) == 1:
+        groups = [rows for rows in np.array_split(groups[0], 10) if len(rows)]
+    if len(groups) < 2:
+        raise ValueError("ensemble.bootstrap needs at least two training frames to draw from: give more frames")
+    chosen = [0]
+    while len(set(chosen)) < 2:
+        chosen = rng.integers(len(groups), size=len(groups))
+    part = frames[np.concatenate([groups[number] for number in chosen])]
+    numbers = np.concatenate([np.full(len(groups[number]), number) for number in chosen])
+    return Frames(part.positions, part.species, part.box, part.temperature, part.forces, numbers)
+
+
+def blocks(frames, n_blocks):
+    """The replicas of frames, or contiguous stretches of a single one: sets that are nearly independent."""
+    numbers = np.unique(frames.replica)
+    if len(numbers) > 1:
+        return [frames[frames.replica == number] for number in numbers]
+    return [frames[rows] for rows in np.array_split(np.arange(len(frames)), n_blocks) if len(rows)]
+
+
+def read_runs(trajectories, topology, temperature, discard, interval):
+    """Independent runs as one set of Frames, one replica each, the first `discard` ps of each left out."""
+    if discard > 0 and interval is None:
+        raise ValueError(
+            f"interval is missing: to discard {discard:g} ps of each run, give the ps between saved frames"
+        )
+    skip = round(discard / interval) if discard > 0 else 0
+    parts = []
+    for path in trajectories:
+        run = Frames.from_trajectory(path, top=topology, temperature=temperature)
+        if len(run) <= skip:
+            raise ValueError(f"{path} has {len(run)} frames and {skip} are discarded: run longer, or discard less")
+        parts.append(run[skip:])
+    return Frames.concatenate(parts)

@@ -1,0 +1,42 @@
+"""What a training is refused for before anything is written."""
+
+import torch
+
+#: Fewer labelled frames than this tell nothing of their noise, and so not how far to trust them.
+MIN_LABELLED = 10
+
+
+def check_labels(training, validation, config):
+    """Refuse a target that needs force labels where the divided frames have none, or too few."""
+    if config.target == "denoise":
+        return
+    n = int(training.labelled.sum())
+    if n < MIN_LABELLED:
+        raise ValueError(
+            f"target is {config.target}, but {n or 'none'} of the {len(training)} training frames have force labels: "
+            f"give frames with forces (kJ/mol/nm), {MIN_LABELLED} at least, or set target: denoise"
+        )
+    if config.target == "force" and config.network is not None and not validation.labelled.any():
+        raise ValueError(
+            "target is force, but none of the validation frames have force labels to stop the network by: "
+            "label frames of more runs, or set another data.seed"
+        )
+
+
+def check_devices(validation, config):
+    """Refuse more processes than there are GPUs, on a machine that has some, or frames for their held-out loss."""
+    number = config.training.devices
+    if config.network is None or number == 1:
+        return
+    if torch.cuda.is_available() and number > torch.cuda.device_count():
+        raise ValueError(
+            f"training.devices is {number}, but this machine has {torch.cuda.device_count()} GPUs: give no more "
+            "than that, or hide them (CUDA_VISIBLE_DEVICES=) to train on the CPU"
+        )
+    # Force matching knows labelled frames only.
+    n = int(validation.labelled.sum()) if config.target == "force" else len(validation)
+    if number > n:
+        raise ValueError(
+            f"training.devices is {number}, but there are {n} validation frames to share: give fewer devices, or more "
+            "frames (data.validation_fraction)"
+        )

@@ -1,0 +1,59 @@
+"""The learnt sums over pairs of a model as curves."""
+
+import numpy as np
+import pandas
+import torch
+
+from ..space.batch import make_batch
+from ..units import symbols
+from .combination import merged
+from .sum import total_force
+
+#: Distance (nm) of the points of a curve whose energy names none.
+STEP = 0.005
+
+
+def pair_curves(denoiser):
+    """The learnt pair potential of a model as a table.
+
+    A cubic spline through the points of a `SplinePair` is the potential itself, and a straight line below its
+    first knot.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        Of its learnt terms those that are sums over pairs count, all together.
+
+    Returns
+    -------
+    DataFrame
+        Columns pair ("A-B"), r_nm, u_kJ/mol and force_kJ/mol/nm, which is -du/dr: positive
+        where the pair repels.
+    """
+    part = merged(denoiser).part(lambda term: term.learnt and term.joins)
+    r = max((_points(module) for module in part.modules()), key=len)
+    names = symbols(denoiser.header.species)
+    tables = []
+    for a, b in zip(*np.triu_indices(len(names))):
+        u, force = _two_particles(part, a, b, r)
+        tables.append(
+            pandas.DataFrame({"pair": f"{names[a]}-{names[b]}", "r_nm": r, "u_kJ/mol": u, "force_kJ/mol/nm": force})
+        )
+    return pandas.concat(tables, ignore_index=True)
+
+
+def _points(module):
+    """Distances (nm) at which a module's curve should be known."""
+    if hasattr(module, "points"):
+        return module.points()
+    return STEP * np.arange(1, round(module.cutoff / STEP) + 1)
+
+
+def _two_particles(denoiser, a, b, r):
+    """Energy (kJ/mol) and repulsion (kJ/mol/nm) of two particles of species a and b, at distances r (nm)."""
+    y = torch.zeros(len(r), 2, 3, dtype=torch.float64)
+    y[:, 1, 0] = torch.as_tensor(r)
+    y.requires_grad_(True)
+    batch = make_batch(y, None, torch.tensor([a, b]), denoiser.cutoff)
+    energy, direct = denoiser.model.double().total(batch)
+    return energy.detach().numpy(), total_force(energy, direct, y)[:, 1, 0].detach().numpy()

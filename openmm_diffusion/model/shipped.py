@@ -1,0 +1,20 @@
+"""The models that come with the package, and where any model file is."""
+
+from pathlib import Path
+
+#: Directory of the shipped models.
+MODELS = Path(__file__).parents[1] / "models"
+
+
+def find_model(path):
+    """Path of a model file, or of a shipped model by its bare name."""
+    path = Path(path)
+    shipped = MODELS / f"{path.name}.safetensors"
+    if path.is_dir():
+        raise FileNotFoundError(f"{path} is a directory: give the file in it, {path / 'model.safetensors'}")
+    if path.exists():
+        return path
+    if path.suffix == "" and path.parent == Path(".") and shipped.exists():
+        return shipped
+    names = ", ".join(sorted(p.stem for p in MODELS.glob("*.safetensors"))) or "none"
+    raise FileNotFoundError(f"there is no model file {path}: give a .safetensors file, or a shipped model ({names})")
