@@ -13,12 +13,12 @@ the force of the clean and of the noised ensemble, the latter by quadrature.  Th
 import logging
 
 import torch
-from records import Records, parse, run, tell
-from scaling_bonds import dimer_md_rows, dimer_rows
-from scaling_claims import claims
-from scaling_figure import draw
-from scaling_regression import fit_rows, md_rows
-from scaling_wells import KT
+from protocol.records import Records, parse, run, tell
+from scale.bonds import dimer_md_rows, dimer_rows
+from scale.claims import claims
+from scale.figure import draw
+from scale.regression import fit_rows, md_rows
+from scale.wells import KT
 
 NAME = "01_scaling"
 SETTINGS = {

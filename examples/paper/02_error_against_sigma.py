@@ -10,18 +10,18 @@ and the life and g(r) of molecular dynamics.  Exponents and crossings go to 02_e
 
 import logging
 
-import double_well_dimer
 import torch
-from harmonic_well import WIDTH, spring
-from licl import BUNDLED, ion_frames
-from licl_levels import Levels, level_config
-from licl_runs import TIME_STEP, md
-from licl_smoothing import Smoothing
-from records import Records, parse, run, tell
-from sigma_claims import claims
-from sigma_figure import draw
-from sigma_fits import fits
-from sigma_learners import EXACT, LEARNERS, SINGLE, TEMPERATURE
+from protocol.licl import BUNDLED, ion_frames
+from protocol.records import Records, parse, run, tell
+from sigma import double_well_dimer
+from sigma.claims import claims
+from sigma.figure import draw
+from sigma.fits import fits
+from sigma.harmonic_well import WIDTH, spring
+from sigma.learners import EXACT, LEARNERS, SINGLE, TEMPERATURE
+from sigma.licl_levels import Levels, level_config
+from sigma.licl_runs import TIME_STEP, md
+from sigma.licl_smoothing import Smoothing
 
 NAME = "02_error_against_sigma"
 #: Noise levels, nm: 0.01 to 0.5 Angstrom, with those of Harcombe & Duignan.

@@ -17,11 +17,12 @@ from dataclasses import asdict
 
 import numpy as np
 import pandas
-from arms import ARMS, LABEL_NOISE, NETWORK, OURS, PAPER, TRAINING, compute, frames_with_forces
-from arms_figure import draw_errors, draw_rdf
-from licl import BUNDLED
-from records import Records, parse, run, tell
-from verdicts import below, mean_error, verdict, where
+from arms.comparison import ARMS, LABEL_NOISE, OURS, PAPER, compute, frames_with_forces
+from arms.figure import draw_errors, draw_rdf
+from protocol.licl import BUNDLED
+from protocol.records import Records, parse, run, tell
+from protocol.training import NETWORK, TRAINING
+from protocol.verdicts import below, mean_error, verdict, where
 
 #: nm; 0.05, 0.10 and 0.265 Angstrom.
 SETTINGS = {

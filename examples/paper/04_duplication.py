@@ -15,15 +15,15 @@ import logging
 import os
 
 import torch
-from arms import NETWORK, TRAINING
-from duplication_claims import claims
-from duplication_figure import draw
-from duplication_law import laws
-from duplication_licl import EXACT, LEARNERS, divided, licl_rows, reference_rows
-from duplication_network import network_rows
-from duplication_wells import spring_rows, visits_rows, wells_rows
-from licl import BUNDLED, ion_frames
-from records import Records, parse, run, tell
+from duplication.claims import claims
+from duplication.figure import draw
+from duplication.law import laws
+from duplication.licl import EXACT, LEARNERS, divided, licl_rows, reference_rows
+from duplication.network import network_rows
+from duplication.wells import spring_rows, visits_rows, wells_rows
+from protocol.licl import BUNDLED, ion_frames
+from protocol.records import Records, parse, run, tell
+from protocol.training import NETWORK, TRAINING
 
 NAME = "04_duplication"
 LABELS = ((500, 1), (250, 2), (125, 4), (62, 8), (31, 16))

@@ -17,8 +17,10 @@ import zlib
 
 import numpy as np
 import torch
-from licl import BUNDLED
-from long_runs import (
+from longruns.claims import claims
+from longruns.energy import BEGINNING, drifts, heating, loop_work, refusals
+from longruns.figure import draw
+from longruns.runs import (
     CONTACT,
     FRICTION,
     INTERVAL,
@@ -40,11 +42,9 @@ from long_runs import (
     stability,
     structure,
 )
-from long_runs_claims import claims
-from long_runs_energy import BEGINNING, drifts, heating, loop_work, refusals
-from long_runs_figure import draw
 from openmm import unit
-from records import Records, parse, run, tell
+from protocol.licl import BUNDLED
+from protocol.records import Records, parse, run, tell
 
 from openmm_diffusion import Frames
 from openmm_diffusion.analysis.dynamics import yeh_hummer_correction

@@ -667,7 +667,7 @@ def theory():
 
 def test_every_test_that_the_theory_names_exists():
     existing = {
-        name for path in (ROOT / "tests").glob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
     }
     named = set(re.findall(r"`(test_\w+)`", theory()))
     assert named - existing == set()

@@ -1,0 +1,1 @@
+"""What 03_five_arms.py is made of."""

@@ -1,0 +1,1 @@
+"""What 04_duplication.py is made of."""

@@ -1,0 +1,1 @@
+"""What 05_long_runs.py is made of."""

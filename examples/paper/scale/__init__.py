@@ -1,0 +1,1 @@
+"""What 01_scaling.py is made of."""

@@ -1,0 +1,1 @@
+"""What 02_error_against_sigma.py is made of."""
