@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ..space.batch import Batch, pair_species, sum_pairs, within
 from ..units import COULOMB, symbols
-from .base import Settings, Term, native_cutoff, register
+from .base import Settings, Term, register
+from .native import native_cutoff
 
 
 class CoulombConfig(Settings):

@@ -14,7 +14,9 @@ from pydantic import PositiveFloat
 from torch import Tensor
 
 from ..space.batch import Batch, pair_species, sum_pairs, within
-from .base import LinearEnergy, LinearSettings, LinearTerm, Pairwise, of_kind, register
+from .base import register
+from .linear import LinearEnergy, LinearSettings, LinearTerm
+from .native import Pairwise, of_kind
 
 #: Points per knot interval of the tabulated potential, and idle intervals at both ends of each of its curves.
 POINTS, PADDING = 4, 6
@@ -216,7 +218,7 @@ class SplinePair(LinearEnergy):
         return (energy + slope * (r - inside) * (r < self.start)).numpy()
 
     def pairwise(self, name):
-        """The potential as a tabulated function called `name`, see `base.Pairwise`.
+        """The potential as a tabulated function called `name`, see `native.Pairwise`.
 
         All curves lie in one function, one after the other.  It is the natural cubic spline
         through points of which the knots are a part, and so the same function up to

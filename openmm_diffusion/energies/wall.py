@@ -9,7 +9,8 @@ from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from ..space.batch import Batch, pair_species, sum_pairs, within
-from .base import Pairwise, Settings, Term, cut_off, of_kind, register
+from .base import Settings, Term, register
+from .native import Pairwise, cut_off, of_kind
 
 #: Noise levels by which the wall retreats as the noise grows over a range.  Two would do where the margin is most
 #: of it, but at 0.05 nm such a wall stands among the noised pairs: it changed the held-out score of the pair

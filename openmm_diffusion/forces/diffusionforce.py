@@ -9,7 +9,7 @@ import openmm
 import torch
 from openmm import unit
 
-from ..energies.base import pairwise_force
+from ..energies.native import pairwise_force
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..space.boxes import check_cutoff

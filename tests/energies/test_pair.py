@@ -16,7 +16,7 @@ from mixture import (
     random_pair,
 )
 
-from openmm_diffusion.energies.base import pairwise_force
+from openmm_diffusion.energies.native import pairwise_force
 from openmm_diffusion.energies.pair import SplinePair
 from openmm_diffusion.space.batch import make_batch
 

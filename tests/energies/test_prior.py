@@ -5,8 +5,8 @@ import openmm
 import pytest
 import torch
 
-from openmm_diffusion.energies.base import native_cutoff
 from openmm_diffusion.energies.coulomb import Coulomb, coulomb_force
+from openmm_diffusion.energies.native import native_cutoff
 from openmm_diffusion.energies.wall import Wall, wall_force
 from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.units import COULOMB

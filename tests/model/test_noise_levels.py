@@ -9,8 +9,8 @@ import torch
 from scipy.stats import norm
 
 from openmm_diffusion.data.frames import Frames
-from openmm_diffusion.energies.base import LEVELS
 from openmm_diffusion.energies.coulomb import CoulombTerm
+from openmm_diffusion.energies.linear import LEVELS
 from openmm_diffusion.energies.network import NetworkConfig, NetworkTerm
 from openmm_diffusion.energies.pair import PairTerm
 from openmm_diffusion.energies.wall import WALL_SIGMAS, WallTerm

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ...data.sets import blocks
-from ...energies.base import LEVELS
+from ...energies.linear import LEVELS
 from ...model.sum import energy_and_forces
 from ...noise import draw_noise
 from ...units import symbols, thermal_energy

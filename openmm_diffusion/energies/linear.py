@@ -1,0 +1,162 @@
+"""Energies that are linear in their coefficients, U = sum_k c_k B_k(y): what a fit in closed form needs of them."""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from ..noise import log_place
+from ..space.batch import Batch
+from .base import LearntTerm, Settings
+
+#: Noise levels that a range is fitted at, evenly on a logarithmic scale: each is 1.6 times the last over
+#: [0.003, 0.05] nm, close enough for a linear interpolation (see `level_weights`).
+LEVELS = 7
+
+
+class LinearSettings(Settings):
+    """How an energy that is linear in its coefficients is fitted; each adds its basis.
+
+    Attributes
+    ----------
+    sigma : float, nm, or None
+        Noise level of the frames that it is fitted on; None: `noise.sigma`.  0 takes the
+        frames as they are: no smoothing, and no noise that the data do not have.
+    draws : int
+        Antithetic noise pairs per frame that the averages run over (ignored at sigma = 0).
+    penalties : list of float
+        Strengths of the smoothness penalty, of which cross-validation over replicas
+        picks one by the held-out score.
+    folds : int
+        Of the cross-validation; at most one for each replica.
+    """
+
+    sigma: NonNegativeFloat | None = None
+    draws: PositiveInt = 2
+    penalties: list[PositiveFloat] = [float(10**e) for e in np.arange(0, 6.5, 0.5)]
+    folds: int = Field(20, ge=2)
+
+
+class LinearTerm(LearntTerm):
+    """A learnt term whose energy is linear in its coefficients; it also has the field `penalty`.
+
+    Its module is a `LinearEnergy`.
+    """
+
+    linear: ClassVar[bool] = True
+
+    @classmethod
+    def blank(cls, settings, sigma, sigmas):
+        """The term that `settings` ask for, at a noise level (nm) or over several, not fitted yet."""
+        raise NotImplementedError(f"{cls.__name__} cannot be fitted")
+
+    @property
+    def basis(self):
+        """What two terms must share for their coefficients to be added up: hashable."""
+        raise NotImplementedError(f"{type(self).__name__} does not tell its basis")
+
+    def set_level(self, module):
+        if self.sigmas is not None:
+            module.set_level(self.sigma)
+
+
+class LinearEnergy(nn.Module):
+    """An energy linear in its coefficients, U = sum_k c_k B_k(y), and all that a fit in closed form needs.
+
+    Over a range of noise levels the coefficients depend on sigma, and nothing else does::
+
+        c_k(sigma) = sum_l h_l(log sigma) c_kl
+
+    with c_kl fitted at `LEVELS` levels, each from frames noised by it, and h_l the hat functions on them: linear
+    between neighbouring levels in log sigma.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the coefficients.
+    n_species : int
+    sigmas : list of float, nm, or None
+        Noise levels of the table, evenly spaced on a logarithmic scale; None: one level only.
+
+    Attributes
+    ----------
+    coefficients : Tensor, kJ/mol
+        At the level evaluated.
+    table : Tensor, shape (n_levels, ...), kJ/mol
+        Coefficients at each of `sigmas`; no levels without them.
+    """
+
+    def __init__(self, shape, n_species, sigmas=None):
+        super().__init__()
+        self.n_species = n_species
+        self.register_buffer("coefficients", torch.zeros(shape, dtype=torch.float64))
+        self.n_levels = 0 if sigmas is None else len(sigmas)
+        self.smallest, self.largest = (0.0, 0.0) if sigmas is None else (float(sigmas[0]), float(sigmas[-1]))
+        table = torch.zeros(self.n_levels, *self.coefficients.shape, dtype=torch.float64)
+        self.register_buffer("table", table, persistent=sigmas is not None)
+
+    def forward(self, c: Batch) -> Tensor:
+        """Energy of each frame, shape (n_frames,), kJ/mol."""
+        values = self.values(c)
+        coefficients, sigma = self.coefficients.flatten().unsqueeze(0), c.sigma
+        if sigma is not None and self.n_levels > 0:
+            coefficients = self.at(sigma).flatten(1)
+        return (values * coefficients.to(values.dtype)).sum(-1)
+
+    def values(self, c: Batch) -> Tensor:
+        """B_k of every frame, shape (n_frames, n_coefficients)."""
+        raise NotImplementedError
+
+    def design(self, c):
+        """Force of every basis function on every coordinate, and its divergence.
+
+        Returns
+        -------
+        G : Tensor, shape (n_frames n_particles 3, n_coefficients), 1/nm
+            F = G c.
+        divergence : Tensor, shape (n_coefficients,), 1/nm^2
+            div G = -lap B, summed over frames.
+        """
+        raise NotImplementedError
+
+    def share(self):
+        """Part of div G that is by coordinates of each species, shape (n_species, n_coefficients)."""
+        raise NotImplementedError
+
+    def roughness(self):
+        """Quadratic form of the penalty, shape (n_coefficients, n_coefficients), dimensionless."""
+        raise NotImplementedError
+
+    def free(self):
+        """Which coefficients are fitted, shape (n_coefficients,), dtype bool; others stay zero."""
+        return torch.ones(self.coefficients.numel(), dtype=torch.bool)
+
+    def at(self, sigma: Tensor) -> Tensor:
+        """Coefficients at noise levels (n,), nm, interpolated in the table: shape (n, ...), kJ/mol."""
+        weights = level_weights(log_place(sigma, self.smallest, self.largest), self.n_levels)
+        return torch.tensordot(weights.to(self.table.dtype), self.table, 1)
+
+    def set_level(self, sigma: float):
+        """Evaluate at a noise level (nm) of the range from now on."""
+        self.coefficients.copy_(self.at(torch.tensor([sigma], dtype=torch.float64))[0])
+
+
+def level_weights(place: Tensor, n_levels: int) -> Tensor:
+    """Weights of the levels in the interpolation over the noise, shape (n, n_levels).
+
+    Linear in log sigma between the two nearest levels of the table: hat functions.  On 417 frames of
+    2.4 M LiCl, with every second of 13 levels held out, the forces interpolated at those differ from
+    the fits there by 0.6-0.8 % (rms) where cross-validation chose the same penalty for all, and by
+    3-9 % where it did not: less than the statistical error of a fit (25 %).  Cubics (local Lagrange, spline) are
+    within 1 % of that, either way, and can amplify the noise of the levels.
+
+    Parameters
+    ----------
+    place : Tensor, shape (n,)
+        `log_place` of the noise levels: 0 at the first level of the table, 1 at the last.
+    n_levels : int
+    """
+    levels = torch.arange(n_levels, dtype=place.dtype, device=place.device)
+    return torch.relu(1 - (place.unsqueeze(1) * (n_levels - 1) - levels).abs())
