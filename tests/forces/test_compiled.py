@@ -202,7 +202,7 @@ print(np.abs(forces.numpy() - denoiser.forces(frames.positions[0])).max() < 1e-9
 
 def test_without_a_compiler_the_force_is_the_same_and_one_line_says_so(tmp_path):
     environment = {"PATH": str(tmp_path), "OMP_NUM_THREADS": "1", compiled.CACHE: str(tmp_path), "HOME": str(tmp_path)}
-    path = os.path.join(os.path.dirname(__file__), "..", "examples", "licl", "licl.npz")
+    path = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "licl", "licl.npz")
     done = subprocess.run([sys.executable, "-c", NO_COMPILER, path], capture_output=True, text=True, env=environment)
     lines = done.stdout.splitlines()
     assert lines[-1] == "True", done.stderr
