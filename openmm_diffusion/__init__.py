@@ -1,14 +1,49 @@
-"""openmm_diffusion: molecular dynamics potentials for OpenMM, learnt by denoising equilibrium configurations."""
+"""openmm_diffusion: molecular dynamics potentials for OpenMM, learnt by denoising equilibrium configurations.
 
-import torch  # noqa: F401 - before OpenMM: openmm-torch's plugins load only where torch's libraries are
+Names are imported when they are used: importing the package itself loads no library.
+"""
 
-from .analysis.rdf import compute_rdf
-from .data.frames import Frames
-from .evaluation.report import evaluate
-from .forces.diffusionforce import DiffusionForce
-from .learning.training import train
-from .model.denoiser import Denoiser
-from .simulation.langevin import simulate
-from .systems.system import create_system
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .analysis.rdf import compute_rdf
+    from .data.frames import Frames
+    from .evaluation.report import evaluate
+    from .forces.diffusionforce import DiffusionForce
+    from .learning.training import train
+    from .model.denoiser import Denoiser
+    from .simulation.langevin import simulate
+    from .systems import create_system
+
+#: Module that each name of the face comes from.
+_HOMES = {
+    "Denoiser": "model.denoiser",
+    "DiffusionForce": "forces.diffusionforce",
+    "Frames": "data.frames",
+    "compute_rdf": "analysis.rdf",
+    "create_system": "systems",
+    "evaluate": "evaluation.report",
+    "simulate": "simulation.langevin",
+    "train": "learning.training",
+}
 
 __all__ = ["Denoiser", "DiffusionForce", "Frames", "compute_rdf", "create_system", "evaluate", "simulate", "train"]
+
+
+def __getattr__(name):
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("openmm_diffusion")
+    if name == "systems":  # public as a module
+        return importlib.import_module(".systems", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # torch before OpenMM: openmm-torch's plugins load only where torch's libraries are.
+    importlib.import_module("torch")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *__all__, "__version__"])

@@ -1,6 +1,22 @@
-"""Directories that results are written to."""
+"""The directory of a run: how it is begun and resumed, and how its files are written whole."""
 
+import os
 from pathlib import Path
+
+import yaml
+
+#: What a run was asked for, kept in its directory.
+SETTINGS = "config.yaml"
+
+HOLDS = "output {directory} holds a {what} already: resume it (--resume), or name another directory"
+DIFFERS = (
+    "{key} is {new}, but the {what} in {directory} was begun with {old}: resume it with the same settings "
+    "(the duration may grow)"
+)
+
+
+class RunDirectoryError(FileExistsError, ValueError):
+    """A directory that holds another run than the one asked for."""
 
 
 def made(directory):
@@ -11,3 +27,69 @@ def made(directory):
         raise FileExistsError(f"output is {directory}, but {file} is a file: name a directory")
     directory.mkdir(parents=True, exist_ok=True)
     return directory
+
+
+def write_whole(path, content):
+    """Write a file (str or bytes) that appears whole or not at all, whenever the process is killed."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check(
+    directory, given, resume, started, *, what="run", may_differ=None, understood=None, holds=HOLDS, differs=DIFFERS
+):
+    """Refuse a directory that cannot be begun or gone on with; nothing is written.
+
+    Parameters
+    ----------
+    directory : path
+    given : dict
+        What is asked for, as `begin` writes it.
+    resume : bool
+        Whether the caller asked to go on.
+    started : bool
+        Whether the directory holds a run that can be lost.
+    what : str
+        Kind of run, for the sentences.
+    may_differ : callable, optional
+        Called with key, new and old value: whether a resumed run may differ in it.
+    understood : callable, optional
+        Called with what the run in the directory was asked for, a dict: the same with all keys of today.
+    holds, differs : str
+        Sentences, with the names directory, what, key, new and old in braces.
+
+    Raises
+    ------
+    RunDirectoryError
+        A FileExistsError and a ValueError.
+    """
+    if not started:
+        return
+    if not resume:
+        raise RunDirectoryError(holds.format(directory=directory, what=what))
+    begun = asked_for(directory) if understood is None else understood(asked_for(directory))
+    for key, new in given.items():
+        old = begun.get(key)
+        if new != old and not (may_differ and may_differ(key, new, old)):
+            raise RunDirectoryError(differs.format(directory=directory, what=what, key=key, new=new, old=old))
+
+
+def begin(directory, given):
+    """Make the directory of a run and write what was asked for into it; returns the directory as a Path."""
+    directory = made(directory)
+    write_whole(directory / SETTINGS, yaml.safe_dump(given, sort_keys=False))
+    return directory
+
+
+def asked_for(directory):
+    """What the run in a directory was asked for, a dict; empty where it does not say."""
+    settings = Path(directory) / SETTINGS
+    return yaml.safe_load(settings.read_text()) or {} if settings.exists() else {}

@@ -4,8 +4,11 @@ import numpy as np
 
 from .frames import Frames
 
+#: Parts of the frames that are kept out of everything, and of the rest to validate with, where nobody says.
+TEST_FRACTION, VALIDATION_FRACTION = 0.3, 0.15
 
-def divide(frames, test_fraction, validation_fraction, limit=None, seed=0):
+
+def divide(frames, test_fraction=TEST_FRACTION, validation_fraction=VALIDATION_FRACTION, limit=None, seed=0):
     """Training, validation and test frames; the last two may be None.
 
     Parameters
@@ -39,7 +42,8 @@ def trained_on(data, frames):
     """The frames that such a training used of those it saw; all of them, where it saw others."""
     if not saw(data, frames):
         return frames
-    return divide(frames, data["test_fraction"], data["validation_fraction"], data.get("limit"), data["seed"])[0]
+    keys = ("test_fraction", "validation_fraction", "limit", "seed")
+    return divide(frames, **{key: data[key] for key in keys if key in data})[0]
 
 
 def kept_apart(data, frames):

@@ -6,7 +6,7 @@ from typing import Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from ..data.sets import divide
+from ..data.sets import TEST_FRACTION, VALIDATION_FRACTION, divide
 from ..energies import REGISTRY
 from ..energies.coulomb import CoulombConfig
 from ..energies.network import NetworkConfig
@@ -39,8 +39,8 @@ class DataConfig(BaseModel):
 
     frames: Path | None = None
     temperature: PositiveFloat | None = None
-    test_fraction: float = Field(0.3, ge=0, lt=0.9)
-    validation_fraction: float = Field(0.15, ge=0, lt=0.9)
+    test_fraction: float = Field(TEST_FRACTION, ge=0, lt=0.9)
+    validation_fraction: float = Field(VALIDATION_FRACTION, ge=0, lt=0.9)
     limit: PositiveInt | None = None
     seed: NonNegativeInt = 0
 

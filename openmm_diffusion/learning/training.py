@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
+from .. import rundirectory
 from ..analysis.rdf import compute_rdf, rmsd, smear, split_half_error
 from ..data.frames import Frames
 from ..data.sets import resampled
@@ -21,11 +21,12 @@ from ..energies.network import NetworkTerm
 from ..model.combination import deviation, ensemble, members
 from ..model.denoiser import Denoiser
 from ..model.header import Header
+from ..settings import validated
 from ..space.boxes import check_cutoff
 from ..space.neighbours import neighbour_pairs
 from ..units import symbols, thermal_energy
 from .checks import check_devices, check_labels
-from .config import kind_of, read_config
+from .config import config_model, kind_of, read_config
 from .linear.fit import fit_linear, weights_report
 from .network.processes import run_processes
 from .trainingset import tensors
@@ -34,6 +35,11 @@ log = logging.getLogger(__name__)
 
 #: RMSD of a g(r) above which the smoothing by the noise is warned of.
 SMOOTHING_WARNING = 0.05
+
+ANOTHER = (
+    "{key} is {new}, but output {directory} was begun with another configuration ({old}): resume with that one, or "
+    "name another directory"
+)
 
 
 def train(frames, config, output=None, resume=False, progress=True):
@@ -71,20 +77,19 @@ def train(frames, config, output=None, resume=False, progress=True):
         with tempfile.TemporaryDirectory() as directory:
             check_training(frames, config)
             return _train_all(frames, config, Path(directory), False, progress)
-    output = Path(output)
-    settings = output / "config.yaml"
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    output, given = Path(output), config.model_dump(mode="json")
     fitted = [part / "pair.safetensors" for part in (output, output / "member-0")]
     begun = next((path for path in fitted if path.exists()), None)
-    if begun and not resume:
-        raise ValueError(f"output {output} holds a run already: resume it (--resume), or name another directory")
-    if begun and settings.read_text() != text:
-        raise ValueError(f"output {output} was begun with another configuration ({settings}): resume with that one")
+
+    def understood(old):
+        # Settings are compared, not the text of a file: an older version wrote other keys in another order.
+        return validated(config_model(), old, str(output / rundirectory.SETTINGS)).model_dump(mode="json")
+
+    rundirectory.check(output, given, resume, begun is not None, understood=understood, differs=ANOTHER)
     if begun and Denoiser.load(begun).header.data["digest"] != frames.digest():
         raise ValueError(f"output {output} was begun with other frames: resume with those, or name another directory")
     check_training(frames, config)
-    output.mkdir(parents=True, exist_ok=True)
-    settings.write_text(text)
+    rundirectory.begin(output, given)
     return _train_all(frames, config, output, resume, progress)
 
 

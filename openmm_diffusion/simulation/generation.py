@@ -15,16 +15,15 @@ state: on resuming, a chunk beyond the state is dropped and sampled again.
 """
 
 import logging
-import os
 import time
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import openmm
-import yaml
 from openmm import app, unit
 
+from .. import rundirectory
 from ..data.frames import Frames
 from ..systems.solution import GenerateConfig, build_system, place_molecules
 
@@ -32,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 #: Enough to remove the overlaps of a random placement; the discarded time does the rest.
 MINIMISER_STEPS = 500
+
+NOT_EMPTY = "{directory} is not empty: continue it with resume=True (--resume), or give another directory"
+MADE_WITH = "{key} is {new}, but {directory} was made with {key} {old}: resume with that, or give another directory"
 
 
 def generate(config, directory, resume=False, progress=None):
@@ -74,16 +76,19 @@ def generate(config, directory, resume=False, progress=None):
         config = GenerateConfig.load(config)
     _platform(config.platform)  # refused before anything is written
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    if not resume and any(directory.iterdir()):
-        raise FileExistsError(
-            f"{directory} is not empty: continue it with resume=True (--resume), or give another directory"
-        )
-    if (directory / "config.yaml").exists():
-        _check_same(config, GenerateConfig.load(directory / "config.yaml"), directory)
-    elif any(path.suffix != ".tmp" for path in directory.iterdir()):
-        raise ValueError(f"{directory} is not empty but holds no config.yaml to resume from: give another directory")
-    _write(directory / "config.yaml", yaml.safe_dump(config.model_dump(), sort_keys=False).encode())
+    started = directory.is_dir() and any(directory.iterdir())
+    if started and resume and not (directory / rundirectory.SETTINGS).exists():
+        if any(path.suffix != ".tmp" for path in directory.iterdir()):
+            raise ValueError(
+                f"{directory} is not empty but holds no config.yaml to resume from: give another directory"
+            )
+        started = False
+    given = config.model_dump()
+    rundirectory.check(
+        directory, given, resume, started, may_differ=_may_differ, understood=_understood,
+        holds=NOT_EMPTY, differs=MADE_WITH,
+    )  # fmt: skip
+    rundirectory.begin(directory, given)
     logger.info(
         "%d %s%s (%.3f mol/L) and %d waters in a cube of %g nm",
         config.pairs, config.cation, config.anion, config.true_molarity, config.n_waters, config.edge,
@@ -102,24 +107,13 @@ def generate(config, directory, resume=False, progress=None):
     return frames
 
 
-def _check_same(config, saved, directory):
-    for key, value in config.model_dump().items():
-        old = getattr(saved, key)
-        if value == old or key in ("platform", "chunk") or (key in ("frames", "runs") and value > old):
-            continue
-        raise ValueError(
-            f"{key} is {value}, but {directory} was made with {key} {old}: resume with that, or give another directory"
-        )
+def _understood(old):
+    return GenerateConfig.load(old).model_dump()
 
 
-def _write(path, content):
-    """A file that appears whole or not at all, whenever the process is killed."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+def _may_differ(key, new, old):
+    """What a resumed generation may be asked for anew: where it runs, how often it saves, and more of it."""
+    return key in ("platform", "chunk") or (key in ("frames", "runs") and new > old)
 
 
 def _run(config, run, folder, progress):
@@ -144,7 +138,8 @@ def _run(config, run, folder, progress):
                 context.getIntegrator().step(min(config.chunk * every, discard - step))
             else:
                 count = min(config.chunk, config.frames - saved)
-                _write(folder / f"frames-{saved:07d}.npz", _sample(context, config, count, every, run))
+                chunk = _sample(context, config, count, every, run)
+                rundirectory.write_whole(folder / f"frames-{saved:07d}.npz", chunk)
                 saved += count
             _save_state(context, folder)
             step = context.getStepCount()
@@ -197,7 +192,7 @@ def _platform(name):
 def _save_state(context, folder):
     # XML rather than a binary checkpoint: it can be resumed on another platform or machine.
     state = context.getState(positions=True, velocities=True)
-    _write(folder / "state.xml", openmm.XmlSerializer.serialize(state).encode())
+    rundirectory.write_whole(folder / "state.xml", openmm.XmlSerializer.serialize(state).encode())
 
 
 def _sample(context, config, count, every, run):

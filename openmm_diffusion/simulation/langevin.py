@@ -1,5 +1,6 @@
 """Langevin runs of a model: reporters, checkpoints, guards, resume."""
 
+import io
 import logging
 import sys
 from pathlib import Path
@@ -7,14 +8,13 @@ from typing import Literal
 
 import numpy as np
 import openmm
-import yaml
 from openmm import app, unit
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
+from .. import rundirectory
 from ..forces.diffusionforce import check_system
 from ..model.combination import members
 from ..model.denoiser import Denoiser
-from ..rundirectory import made
 from ..settings import read_yaml, validated
 from ..systems.system import create_system, electrolyte, fastest, random_positions, replicated
 from ..units import symbols
@@ -173,9 +173,9 @@ def simulate(model, output, config=None, resume=False, positions=None, progress=
                     raise
                 time = simulation.currentStep * config.timestep
                 guard.stop(f"positions became NaN after {time:g} ps", time)
-            partial = checkpoint.with_suffix(".partial")
-            simulation.saveState(str(partial))
-            partial.replace(checkpoint)
+            state = io.StringIO()
+            simulation.saveState(state)
+            rundirectory.write_whole(checkpoint, state.getvalue())
     finally:
         if watch:
             watch.finish()
@@ -227,11 +227,9 @@ def _topology(denoiser, config):
 
 def _force_options(output, denoiser, topology, config, resume):
     """Options of `create_system`: those that the run was begun with, for a State fits no other System."""
-    settings = output / "config.yaml"
-    if resume and settings.exists():
-        begun = yaml.safe_load(settings.read_text()).get("force")
-        if begun:
-            return begun
+    begun = rundirectory.asked_for(output).get("force") if resume else None
+    if begun:
+        return begun
     if config.backend != "auto":
         return {"backend": config.backend}
     steps = round(config.duration / config.timestep)
@@ -240,22 +238,13 @@ def _force_options(output, denoiser, topology, config, resume):
 
 def _begin(output, config, denoiser, options, resume):
     """Make the directory of a run, or check that it is the one to go on with."""
-    settings = output / "config.yaml"
     given = {**config.model_dump(mode="json"), "model": denoiser.digest(), "force": options}
-    if (output / "checkpoint.xml").exists() and not resume:
-        raise ValueError(f"output {output} holds a run already: resume it (--resume), or name another directory")
-    if settings.exists():
-        begun = {**SimulationConfig().model_dump(mode="json"), "force": options, **yaml.safe_load(settings.read_text())}
-        changed = [
-            key for key in given if key not in ("duration", "platform", "threads") and given[key] != begun.get(key)
-        ]
-        if changed and (output / "checkpoint.xml").exists():
-            raise ValueError(
-                f"{changed[0]} is {given[changed[0]]}, but the run in {output} was begun with {begun.get(changed[0])}: "
-                "resume it with the same settings (the duration may grow)"
-            )
-    made(output)
-    settings.write_text(yaml.safe_dump(given, sort_keys=False))
+    rundirectory.check(
+        output, given, resume, (output / "checkpoint.xml").exists(),
+        may_differ=lambda key, new, old: key in ("duration", "platform", "threads"),
+        understood=lambda old: {**SimulationConfig().model_dump(mode="json"), "force": options, **old},
+    )  # fmt: skip
+    rundirectory.begin(output, given)
 
 
 def _simulation(denoiser, topology, system, config):

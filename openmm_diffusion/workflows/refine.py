@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas
 import torch
-import yaml
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
+from .. import rundirectory
 from ..analysis.rdf import compute_rdf, rmsd
 from ..analysis.structure import BIN_WIDTH, noised, rdf_range
 from ..data.sets import blocks, trained_on
@@ -23,6 +23,8 @@ from ..simulation.sampling import SamplingConfig, sample_ensemble
 from ..units import thermal_energy
 
 log = logging.getLogger(__name__)
+
+ANOTHER = "output {directory} was begun with another {key}: resume with the same, or name another directory"
 
 
 class RefineConfig(BaseModel):
@@ -92,7 +94,10 @@ def refine(model, frames, output, config=None, resume=False, report=None):
     used = training_frames(original, frames)
     if used.box is None or not np.allclose(used.boxes, used.boxes[0, 0, 0] * np.eye(3), rtol=0.01, atol=1e-6):
         raise ValueError("frames are not in a cubic box: simulations make cubic boxes, so there is nothing to compare")
-    _begin(output, original, frames, config, resume)
+    given = {**config.model_dump(mode="json"), "model": original.digest(), "frames": frames.digest()}
+    started = (output / rundirectory.SETTINGS).exists()
+    rundirectory.check(output, given, resume, started, what="refinement", differs=ANOTHER)
+    rundirectory.begin(output, given)
     replicas, sums = _reference(denoiser, pairs[0], used)
     data = mean_sums(replicas, sums)
     # Simulations group particles by element, in the order of their first appearance.
@@ -136,23 +141,6 @@ def training_frames(denoiser, frames):
     """The frames that training used, if these are the frames it saw; else all of them."""
     denoiser.species_index(frames.species)
     return trained_on(denoiser.header.data, frames)
-
-
-def _begin(output, denoiser, frames, config, resume):
-    """Make the directory of a refinement, or check that it is the one to go on with."""
-    settings = output / "config.yaml"
-    given = {**config.model_dump(mode="json"), "model": denoiser.digest(), "frames": frames.digest()}
-    text = yaml.safe_dump(given, sort_keys=False)
-    if settings.exists() and not resume:
-        raise ValueError(f"output {output} holds a refinement already: resume it (--resume), or name another directory")
-    if settings.exists() and settings.read_text() != text:
-        begun = yaml.safe_load(settings.read_text())
-        changed = next(key for key in given if given[key] != begun.get(key))
-        raise ValueError(
-            f"output {output} was begun with another {changed}: resume with the same, or name another directory"
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    settings.write_text(text)
 
 
 def _tensors(frames):

@@ -14,8 +14,8 @@ import yaml
 from openmm import unit
 from pydantic import ValidationError
 
+from openmm_diffusion import rundirectory
 from openmm_diffusion.data.frames import Frames
-from openmm_diffusion.simulation import generation as module
 from openmm_diffusion.simulation.generation import generate
 from openmm_diffusion.systems.solution import GenerateConfig, build_system, place_molecules
 from openmm_diffusion.units import MOLAR
@@ -184,7 +184,7 @@ def test_sigkill_and_resume(tmp_path):
 def test_death_before_any_write(tmp_path, monkeypatch, fatal):
     """The writes are: config, first state, state after discard, chunk, state, chunk, state."""
     config = GenerateConfig(**SMALL | {"frames": 2, "chunk": 1})
-    write, written = module._write, []
+    write, written = rundirectory.write_whole, []
 
     def dying(path, content):
         if len(written) == fatal:
@@ -192,7 +192,7 @@ def test_death_before_any_write(tmp_path, monkeypatch, fatal):
         written.append(path.name)
         write(path, content)
 
-    monkeypatch.setattr(module, "_write", dying)
+    monkeypatch.setattr(rundirectory, "write_whole", dying)
     with pytest.raises(KeyboardInterrupt):
         generate(config, tmp_path)
     monkeypatch.undo()
