@@ -1,9 +1,9 @@
-# make install | quickstart | test.  Needs Python 3.11-3.13, make and a C compiler; installs the rest into .venv.
+# make install | quickstart | test | check | lint | doctest.  Needs Python 3.11-3.13, make and a C compiler; installs the rest into .venv.
 PYTHON ?= python3
 VENV := .venv
 RUN := runs/quickstart
 
-.PHONY: install quickstart test lint
+.PHONY: install quickstart test check lint doctest
 
 install: $(VENV)/installed
 
@@ -20,8 +20,17 @@ $(VENV)/installed: setup.cfg pyproject.toml
 quickstart: install
 	$(VENV)/bin/python examples/licl/quickstart.py $(RUN)
 
+# Everything, some ten minutes.
 test: install
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadscope
+
+# What takes no long run, no compiler and no process of its own: under two minutes.
+check: install
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadscope -m "not slow"
+
+# The examples in docstrings.
+doctest: install
+	$(VENV)/bin/python -m pytest --doctest-modules openmm_diffusion --ignore openmm_diffusion/__main__.py
 
 lint: install
 	$(VENV)/bin/ruff check .

@@ -4,6 +4,8 @@ import pytest
 import yaml
 from commandline import run
 
+pytestmark = pytest.mark.slow
+
 
 def config(tmp_path, **changes):
     values = yaml.safe_load(open("examples/licl/licl.yaml"))

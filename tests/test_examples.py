@@ -6,7 +6,10 @@ from pathlib import Path
 
 import mdtraj
 import pandas
+import pytest
 import yaml
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = Path("examples/licl")
 

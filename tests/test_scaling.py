@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from models import licl_frames
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "scaling.py"
 spec = importlib.util.spec_from_file_location("scaling", SCRIPT)
 scaling = importlib.util.module_from_spec(spec)

@@ -14,6 +14,8 @@ import pytest
 
 from openmm_diffusion import Denoiser
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 FRAMES = HERE.parents[1] / "examples" / "licl" / "licl.npz"
 EXPECTED = np.load(HERE / "expected.npz")

@@ -16,6 +16,8 @@ from openmm_diffusion.model.combination import ensemble
 from openmm_diffusion.model.curves import pair_curves
 from openmm_diffusion.space.batch import make_batch
 
+pytestmark = pytest.mark.slow
+
 AMPLITUDES = np.array([8.0, 4.0, 6.0])  # kJ/mol, of Na-Na, Na-Cl, Cl-Cl
 SPECIES, EDGE, TEMPERATURE = np.array([11, 17] * 10), 1.3, 300.0
 CONFIG = {

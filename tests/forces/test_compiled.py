@@ -21,6 +21,8 @@ from openmm_diffusion.forces.pythonforce import Evaluator
 from openmm_diffusion.model.sum import energy_and_forces
 from openmm_diffusion.space.boxes import wrap
 
+pytestmark = pytest.mark.slow
+
 TRICLINIC = np.array([[2.526, 0.0, 0.0], [0.9, 2.526, 0.0], [-0.7, 0.8, 2.526]])
 
 

@@ -61,7 +61,11 @@ def test_other_backends_have_no_cuda_graphs():
     [
         "CPU",
         pytest.param(
-            "CUDA", marks=pytest.mark.skipif("CUDA" not in PRESENT, reason="OpenMM has no CUDA platform here")
+            "CUDA",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif("CUDA" not in PRESENT, reason="OpenMM has no CUDA platform here"),
+            ],
         ),
     ],
 )

@@ -27,7 +27,10 @@ PRESENT = {openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platfo
 PLATFORMS = [
     "Reference",
     "CPU",
-    pytest.param("CUDA", marks=pytest.mark.skipif("CUDA" not in PRESENT, reason="OpenMM has no CUDA platform here")),
+    pytest.param(
+        "CUDA",
+        marks=[pytest.mark.gpu, pytest.mark.skipif("CUDA" not in PRESENT, reason="OpenMM has no CUDA platform here")],
+    ),
 ]
 
 

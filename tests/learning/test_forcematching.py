@@ -21,6 +21,8 @@ from openmm_diffusion.noise import draw_noise
 from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.units import BOLTZMANN, thermal_energy
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PairConfig(
     cutoff=CUTOFF, start=START, spacing=SPACING, penalties=[float(10**e) for e in np.arange(-3, 6.5, 0.5)]
 )

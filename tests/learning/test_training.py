@@ -23,6 +23,8 @@ from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.noise import draw_noise
 from openmm_diffusion.units import thermal_energy
 
+pytestmark = pytest.mark.slow
+
 LI, CL = 3, 17
 KT = thermal_energy(300)
 LICL = Path(__file__).parents[2] / "examples" / "licl" / "licl.npz"

@@ -24,6 +24,8 @@ from openmm_diffusion.model.sum import energy_and_forces
 from openmm_diffusion.noise import NoiseConfig, draw_noise, draw_sigmas
 from openmm_diffusion.units import thermal_energy
 
+pytestmark = pytest.mark.slow
+
 LI, CL = 3, 17
 KT = thermal_energy(300)
 LICL = Path(__file__).parents[2] / "examples" / "licl" / "licl.npz"

@@ -20,6 +20,8 @@ from openmm_diffusion.simulation.generation import generate
 from openmm_diffusion.systems.solution import GenerateConfig, build_system, place_molecules
 from openmm_diffusion.units import MOLAR
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "pairs": 2,
     "edge": 1.5,

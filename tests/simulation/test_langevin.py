@@ -19,6 +19,8 @@ from openmm_diffusion.model.combination import ensemble, spread
 from openmm_diffusion.simulation.guard import SimulationStopped, closest_allowed
 from openmm_diffusion.simulation.langevin import SimulationConfig
 
+pytestmark = pytest.mark.slow
+
 SHORT = dict(duration=0.4, interval=0.04, timestep=0.004, platform="CPU", seed=3)
 
 

@@ -13,6 +13,8 @@ from openmm_diffusion.simulation.guard import SimulationStopped
 from openmm_diffusion.systems import fastest, replicated
 from openmm_diffusion.systems import system as systems
 
+pytestmark = pytest.mark.slow
+
 COPIES = 3
 
 

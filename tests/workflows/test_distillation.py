@@ -15,6 +15,8 @@ from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.systems import create_system
 from openmm_diffusion.workflows.distillation import APART, distil, learnt_forces, write
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=["energy", "vector"])
 def network_and_pair(request):

@@ -20,6 +20,8 @@ from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.systems import electrolyte
 from openmm_diffusion.workflows.export import export
 
+pytestmark = pytest.mark.slow
+
 #: Runs the exported script, then evaluates the System at given positions.
 CONSUMER = """
 import json, runpy, sys

@@ -16,6 +16,8 @@ from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.workflows.refine import refine, training_frames
 
+pytestmark = pytest.mark.slow
+
 KT = 2.494  # kJ/mol at 300 K
 CUTOFF, START, SPACING, BARRIER = 0.8, 0.18, 0.02, 0.34
 # From 0.2 nm on, as if by a wall: below it is what no data tell.

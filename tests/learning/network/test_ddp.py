@@ -18,7 +18,10 @@ from openmm_diffusion.learning.network.processes import run_processes
 from openmm_diffusion.learning.training import train
 from openmm_diffusion.model.denoiser import Denoiser
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on the CPU; here are GPUs")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on the CPU; here are GPUs"),
+]
 
 
 def test_two_processes_take_the_step_of_one(tmp_path, monkeypatch):

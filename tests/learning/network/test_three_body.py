@@ -1,12 +1,15 @@
 """A network earns its place where forces depend on angles: configurations alone, judged by the known forces."""
 
 import numpy as np
+import pytest
 import torch
 
 from openmm_diffusion.data.frames import Frames
 from openmm_diffusion.learning.config import DataConfig
 from openmm_diffusion.learning.training import train
 from openmm_diffusion.units import thermal_energy
+
+pytestmark = pytest.mark.slow
 
 KT = thermal_energy(300)
 N = 5

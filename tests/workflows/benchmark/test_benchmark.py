@@ -28,6 +28,8 @@ from openmm_diffusion.workflows.benchmark.variants import (
     path_system,
 )
 
+pytestmark = pytest.mark.slow
+
 PAIR = licl_denoiser(kinds=QUICK)
 
 #: Module whose start of a process is replaced.

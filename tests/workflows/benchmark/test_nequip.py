@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from openmm_diffusion.workflows.benchmark.nequip import nequip_force
 
+pytestmark = pytest.mark.slow
+
 #: Springs between all neighbours, eV/A^2, by type: type_names are in another order than the topology's elements.
 STIFFNESS = [[0.1, 0.3], [0.3, 0.7]]
 TYPES, R_MAX = "Cl Li", 6.0  # A
