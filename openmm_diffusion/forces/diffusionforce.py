@@ -57,7 +57,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         "auto" takes the first of the two, in this order, that passes a self-test, and
         says in the log which and why.  "compiled" is a PythonForce whose energy and gradient
         are compiled into one graph: many times faster, after some seconds of compiling at the
-        first force of a new model (see `openmm_diffusion.compiled`).  "native" is a tabulated
+        first force of a new model (see `openmm_diffusion.forces.compiled`).  "native" is a tabulated
         CustomNonbondedForce, for models whose learnt terms are all pair potentials: no torch at
         run time.  It can carry the wall, but not Coulomb.
     include_prior : bool

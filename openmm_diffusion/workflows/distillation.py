@@ -31,7 +31,7 @@ from ..rundirectory import made
 from ..space.boxes import check_cutoff, wrap
 from ..units import thermal_energy
 
-#: Of the smoothness (`scorematching.roughness`): next to nothing, for forces without noise.  It decides only how
+#: Of the smoothness (`SplinePair.roughness`): next to nothing, for forces without noise.  It decides only how
 #: the potential goes on where no frames are.  On 2.4 M LiCl the residual on replicas apart is the same within 1 %
 #: from 1e-8 to 1 (1,386 frames; within 1.5 % to 0.1 for 100 frames), and 10-20 % more at 100 (up to twice as much).
 PENALTY = 0.01
