@@ -106,13 +106,13 @@ class Frames:
         Parameters
         ----------
         trajectory : path-like or list of path-like
-            Of a list, each file is taken as an independent run, with a replica number of its own.
+            Each file of a list is taken as an independent run, with a replica number of its own.
         top : path-like or mdtraj Topology, optional
             What the atoms are; needed by formats that do not say.
         select : str
             Atoms to keep, in mdtraj's selection language: "name LI or name CL".
         temperature : float or Quantity, K
-            Of the ensemble that was simulated; trajectories do not hold it.
+            Temperature of the ensemble that was simulated; trajectories do not hold it.
         stride : int
             Keep every stride-th frame.
         replica : int
@@ -206,7 +206,7 @@ class Frames:
         Parameters
         ----------
         fraction : float
-            Of the frames that should be held out, 0 to 1; met as closely as whole replicas allow.
+            Share of the frames that should be held out, 0 to 1; it is met as closely as whole replicas allow.
         seed : int
             Chooses the replicas; has no effect with one replica.
 

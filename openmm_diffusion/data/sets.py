@@ -17,11 +17,11 @@ def divide(frames, test_fraction=TEST_FRACTION, validation_fraction=VALIDATION_F
     test_fraction : float
         Kept out of everything.
     validation_fraction : float
-        Of the rest.
+        Share of the rest to validate with.
     limit : int or None
         Use at most so many frames for training and validation together, evenly over all runs.
     seed : int
-        Of the choice of replicas, see `Frames.split`.
+        Seed of the choice of replicas, see `Frames.split`.
     """
     rest, test = (frames, None) if test_fraction == 0 else frames.split(test_fraction, seed)
     if limit is not None and limit < len(rest):

@@ -132,7 +132,7 @@ class Term(BaseModel):
         Parameters
         ----------
         header : Header
-            Of the model: its species, box and temperature.
+            Header of the model: its species, box and temperature.
 
         Returns
         -------

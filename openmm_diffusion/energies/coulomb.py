@@ -94,7 +94,7 @@ class Coulomb(nn.Module):
     tolerance : float or None
         Relative error aimed at in either half of the sum; None: 1e-5.
     cutoff : float, nm, or None
-        Of the sum in real space; None: half the smallest width of the box.  The shorter, the more
+        Range of the sum in real space; None: half the smallest width of the box.  The shorter, the more
         wave vectors.
 
     References

@@ -30,7 +30,7 @@ class LinearSettings(Settings):
         Strengths of the smoothness penalty, of which cross-validation over replicas
         picks one by the held-out score.
     folds : int
-        Of the cross-validation; at most one for each replica.
+        Folds of the cross-validation; at most one for each replica.
     """
 
     sigma: NonNegativeFloat | None = None
@@ -75,7 +75,7 @@ class LinearEnergy(nn.Module):
     Parameters
     ----------
     shape : tuple of int
-        Of the coefficients.
+        Shape of the coefficients.
     n_species : int
     sigmas : list of float, nm, or None
         Noise levels of the table, evenly spaced on a logarithmic scale; None: one level only.

@@ -12,7 +12,7 @@ class Pairwise(NamedTuple):
     Attributes
     ----------
     energy : str
-        Of the distance r (nm) and of `kind`, the number of the pair of species, (0, 0), (0, 1), ..., (1, 1), ...:
+        An expression in the distance r (nm) and in `kind`, the number of the pair of species, (0, 0), (0, 1), ...:
         kJ/mol.
     functions : dict of str to openmm.TabulatedFunction
         That the expression names.

@@ -90,7 +90,7 @@ class DenoisingNetwork(nn.Module):
     term : NetworkTerm
     n_species : int
     kT : float, kJ/mol
-        Of the training data.
+        Thermal energy of the training data.
     """
 
     def __init__(self, term, n_species, kT):

@@ -73,9 +73,9 @@ class CompiledForces:
     model : WeightedSum
         In the precision and on the device it shall run in.
     structure : str
-        Of the model, all but its weights: tells compiled graphs on disk apart.
+        All of the model but its weights: it tells compiled graphs on disk apart.
     species : Tensor, shape (n_particles,), dtype int64
-        Of one frame.
+        Species of the particles of one frame.
     like : Tensor
         Whose precision the terms are evaluated in.
     n_frames : int
@@ -198,7 +198,7 @@ def sources(module):
 
 
 def _digest(values, files):
-    """Of everything that the compiled code depends on."""
+    """A hash of everything that the compiled code depends on."""
     digest = hashlib.sha256()
     for value in values:
         digest.update(value if isinstance(value, bytes) else repr(value).encode())

@@ -67,7 +67,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         TorchForce only: compute the forces inside the module (True) or let TorchForce
         differentiate the energy (False).  The forces are the same.
     precision : "single" or "double"
-        Of the terms; positions come in the precision of the platform.
+        Precision of the terms; positions come in that of the platform.
     replicas : int
         Independent copies of the topology in one System: atoms of the first, of the second, and so
         on.  No copy feels another, each has its own periodic images, and one evaluation serves all.

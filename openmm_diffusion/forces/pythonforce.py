@@ -29,7 +29,7 @@ class Evaluator:
     data : bytes
         Model file.
     species : list of int
-        Of one replica.
+        That of one replica.
     periodic : bool
     precision : "single" or "double"
     compiled : bool

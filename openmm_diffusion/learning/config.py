@@ -28,7 +28,7 @@ class DataConfig(BaseModel):
     test_fraction : float
         Kept out of everything, as the reference of `evaluate`.
     validation_fraction : float
-        Of the rest: held-out loss and early stopping of a network.  A pair potential alone is
+        Share of the rest for the held-out loss and early stopping of a network.  A pair potential alone is
         cross-validated and may have all of it: 0.
     limit : int or None
         Use at most so many frames for training and validation together, evenly over all runs.
@@ -92,7 +92,7 @@ class TrainingConfig(BaseModel):
     learning_rate, weight_decay : float
         Of AdamW; the rate falls to zero on a cosine.
     ema_decay : float
-        Of the exponential moving average of the weights, which is what is saved.
+        Decay of the exponential moving average of the weights, which is what is saved.
     check_every : int
         Steps between evaluations of the held-out loss; a checkpoint follows each.
     validation_draws : int

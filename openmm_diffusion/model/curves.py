@@ -22,7 +22,7 @@ def pair_curves(denoiser):
     Parameters
     ----------
     denoiser : Denoiser
-        Of its learnt terms those that are sums over pairs count, all together.
+        Those of its learnt terms that are sums over pairs are added up.
 
     Returns
     -------

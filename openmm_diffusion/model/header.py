@@ -29,7 +29,7 @@ class Header(BaseModel):
     particles : list of int
         Atomic number of every particle of the training frames.
     temperature : float, K
-        Of the training data: the kT in every force is this one.
+        Temperature of the training data, whose kT is in every force.
     box : list, shape (3, 3), nm, or None
         (Mean) box of the training data.
     number_density : float or None, 1/nm^3
@@ -84,8 +84,8 @@ class Header(BaseModel):
     def sigma(self):
         """Noise level (nm) of the ensemble that the forces belong to; 0 for a model without learnt terms.
 
-        Of a pair potential and a network on its residual, the network's.  Of a weighted sum of
-        models, the root of the mean of sigma^2, to which the leading smoothing is proportional: 0 for
+        A pair potential and a network on its residual have that of the network.  A weighted sum of
+        models has the root of the mean of sigma^2, to which the leading smoothing is proportional: 0 for
         models extrapolated to no noise.
         """
         levels, weights = {}, {}

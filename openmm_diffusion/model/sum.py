@@ -23,7 +23,7 @@ def total_force(energy: Tensor, direct: Tensor, positions: Tensor, differentiabl
     Parameters
     ----------
     energy : Tensor, kJ/mol
-        Of any shape, made from `positions`.
+        An energy of any shape that was made from `positions`.
     direct, positions : Tensor, shape (..., n_particles, 3), kJ/mol/nm and nm
     differentiable : bool
         Keep the graph, so that a loss on the forces can be differentiated.

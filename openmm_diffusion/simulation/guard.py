@@ -27,7 +27,7 @@ class SimulationStopped(RuntimeError):
     time : float or None, ps
         Since its beginning; None where it was not known.
     distance : float or None, nm
-        Of the pair that came too close; None where positions became NaN.
+        Distance of the pair that came too close; None where positions became NaN.
     """
 
     def __init__(self, message, time=None, distance=None):
@@ -47,7 +47,7 @@ class Guard:
     denoiser : Denoiser
         A pair closer than `closest_allowed` of it stops the run.
     topology : openmm.app.Topology
-        Of one replica.
+        That of one replica.
     """
 
     def __init__(self, path, every, denoiser, topology):

@@ -85,7 +85,7 @@ def fastest(denoiser, topology, steps, replicas=1, platform=None):
     ----------
     denoiser : Denoiser
     topology : openmm.app.Topology
-        Of one replica.
+        That of one replica.
     steps, replicas : int
     platform : str, optional
         OpenMM's; None: its fastest.

@@ -31,7 +31,7 @@ from ..rundirectory import made
 from ..space.boxes import check_cutoff, wrap
 from ..units import thermal_energy
 
-#: Of the smoothness (`SplinePair.roughness`): next to nothing, for forces without noise.  It decides only how
+#: Weight of the smoothness (`SplinePair.roughness`): next to nothing, as forces have no noise.  It decides only how
 #: the potential goes on where no frames are.  On 2.4 M LiCl the residual on replicas apart is the same within 1 %
 #: from 1e-8 to 1 (1,386 frames; within 1.5 % to 0.1 for 100 frames), and 10-20 % more at 100 (up to twice as much).
 PENALTY = 0.01
@@ -77,7 +77,7 @@ def distil(model, frames, *, cutoff=None, spacing=None):
         Configurations of the model's ensemble, without noise: its training frames, best.  Of those,
         the replicas that training kept apart serve to measure the loss; of others, a fifth.
     cutoff, spacing : float, nm, optional
-        Of the spline; None: as in the model's pair part, or `PairConfig`.
+        Knots of the spline; None: as in the model's pair part, or `PairConfig`.
 
     Returns
     -------

@@ -32,9 +32,9 @@ class LabelledMoments:
     Attributes
     ----------
     score : list of Moments, one per species
-        Of the positions of all frames: b = -<G_s^T F_prior,s + kT div_s G>.
+        Moments of the positions of all frames: b = -<G_s^T F_prior,s + kT div_s G>.
     force : list of Moments, one per species
-        Of the labels of labelled frames: b = <G_s^T (F_label - F_prior)_s>; weight 0 without labels.
+        Moments of the labels of labelled frames: b = <G_s^T (F_label - F_prior)_s>; weight 0 without labels.
     power : Tensor, shape (n_species,), (kJ/mol/nm)^2
         <|(F_label - F_prior)_s|^2> of labelled frames, all components together.
     components : Tensor, shape (n_species,)

@@ -140,7 +140,7 @@ def held_out_scale(energy, folds, penalty):
 def fit(energy, replicas, config, noun="pair potential"):
     """Fit `energy` in place; penalty and scale are chosen by the held-out score over folds of replicas.
 
-    Of the penalties, the largest whose score is within one standard error of the best one's
+    The penalty chosen is the largest whose score is within one standard error of the best one's
     (Breiman et al., Classification and Regression Trees, 1984): held-out scores are noisy, and
     too rough a potential errs far more where data are sparse than too smooth a one.
 
