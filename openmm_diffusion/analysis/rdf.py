@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from typing import TYPE_CHECKING
 
 import mdtraj
 import numpy as np
 import pandas
+
+if TYPE_CHECKING:
+    from ..data.frames import Frames
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,13 @@ def rebin(rdf, factor):
     return RDF(r, {n: v[0] for n, v in g.items()}, {n: v[1] for n, v in g.items()}, blocks, weights)
 
 
-def compute_rdf(frames, r_range=(0.2, 1.0), bin_width=0.01, n_blocks=8, frames_per_chunk=500):
+def compute_rdf(
+    frames: "Frames | mdtraj.Trajectory",
+    r_range: tuple[float, float] = (0.2, 1.0),
+    bin_width: float = 0.01,
+    n_blocks: int = 8,
+    frames_per_chunk: int = 500,
+) -> RDF:
     """g(r) of every pair of species.
 
     Parameters

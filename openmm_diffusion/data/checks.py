@@ -4,15 +4,18 @@ Each function takes what a user passed and returns the array as `frames.Frames`
 keeps it: nm, kJ/mol/nm, float32 for what there is per frame, float64 for the box.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from openmm import app, unit
 
 from ..space.boxes import check_box
 from ..units import nanometers
 
 
-def checked_positions(value):
+def checked_positions(value: ArrayLike | unit.Quantity) -> np.ndarray:
     """Finite positions, float32, shape (n_frames, n_particles, 3), nm; accepts Quantities."""
     positions = _lengths(value, "positions", np.float32)
     if positions.ndim != 3 or positions.shape[2] != 3:
@@ -28,7 +31,7 @@ def checked_positions(value):
     return positions
 
 
-def checked_species(value, n_particles):
+def checked_species(value: ArrayLike, n_particles: int) -> np.ndarray:
     """Atomic numbers of elements, int64, shape (n_particles,)."""
     species = np.asarray(value)
     if species.shape != (n_particles,):
@@ -46,7 +49,7 @@ def checked_species(value, n_particles):
     return species.astype(np.int64)
 
 
-def checked_box(value, n_frames):
+def checked_box(value: ArrayLike | unit.Quantity, n_frames: int) -> np.ndarray:
     """Reduced box vectors, float64, shape (3, 3) or (n_frames, 3, 3), nm; accepts Quantities."""
     box = _lengths(value, "box", np.float64)
     if box.shape not in ((3, 3), (n_frames, 3, 3)):
@@ -63,7 +66,7 @@ def checked_box(value, n_frames):
     return box
 
 
-def checked_forces(value, shape):
+def checked_forces(value: ArrayLike | unit.Quantity, shape: tuple[int, ...]) -> np.ndarray | None:
     """Forces, float32, of the given shape, kJ/mol/nm, NaN in whole frames only, or None; accepts Quantities."""
     expected = unit.kilojoule_per_mole / unit.nanometer
     if isinstance(value, unit.Quantity):
@@ -87,7 +90,7 @@ def checked_forces(value, shape):
     return None if missing.all() else forces
 
 
-def checked_replica(value, n_frames):
+def checked_replica(value: ArrayLike | None, n_frames: int) -> np.ndarray:
     """Numbers of the independent runs, int64, shape (n_frames,); None means one run, 0."""
     replica = np.zeros(n_frames, dtype=np.int64) if value is None else np.asarray(value)
     if replica.shape != (n_frames,) or replica.dtype.kind not in "iu":
@@ -98,7 +101,7 @@ def checked_replica(value, n_frames):
     return replica.astype(np.int64)
 
 
-def _lengths(value, argument, dtype):
+def _lengths(value: Any, argument: str, dtype: type[np.floating]) -> np.ndarray:
     """Lengths as an array in nm: of numbers, of a Quantity, or of a list of Quantities as OpenMM returns."""
     if isinstance(value, (list, tuple)):
         value = [nanometers(part, argument) for part in value]

@@ -1,6 +1,9 @@
 """The extended XYZ text format: its frames as arrays, in the file's own units (Angstrom, eV/Angstrom)."""
 
+import os
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from openmm.app.element import Element
@@ -8,7 +11,7 @@ from openmm.app.element import Element
 _KEY_VALUE = re.compile(r"""([\w-]+)=("[^"]*"|'[^']*'|\S+)""")
 
 
-def read_extxyz(path):
+def read_extxyz(path: str | os.PathLike[str]) -> dict[str, Any]:
     """All frames of an extended XYZ file.
 
     The comment line of each frame names its columns (``Properties=species:S:1:pos:R:3:forces:R:3``,
@@ -36,7 +39,7 @@ def read_extxyz(path):
     ValueError
         If a frame is incomplete or not XYZ, or the frames differ in their atoms.
     """
-    frames = []
+    frames: list[dict[str, Any]] = []
     with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.strip():
@@ -57,7 +60,7 @@ def read_extxyz(path):
     return columns | {"species": frames[0]["species"]}
 
 
-def _read_frame(count, lines, where):
+def _read_frame(count: str, lines: Iterator[str], where: str) -> dict[str, Any]:
     """One frame as a dict; `count` is its first line, `lines` is left at the line after it."""
     if not count.isdigit() or int(count) == 0:
         raise ValueError(f"{where} starts with {count[:40]!r}: an XYZ frame starts with its number of atoms")
@@ -76,7 +79,7 @@ def _read_frame(count, lines, where):
         element = next((columns[name] for name in ("species", "z", "element") if name in columns), None)
         if element is None or "pos" not in columns:
             raise ValueError("has no columns species and pos among its Properties")
-        frame = {
+        frame: dict[str, Any] = {
             "species": np.array([_atomic_number(row[element][0]) for row in rows]),
             "positions": _numbers(rows, columns["pos"]),
         }
@@ -98,11 +101,11 @@ def _read_frame(count, lines, where):
     return frame
 
 
-def _numbers(rows, columns):
+def _numbers(rows: list[list[str]], columns: slice) -> np.ndarray:
     return np.array([row[columns] for row in rows], dtype=float).reshape(len(rows), 3)
 
 
-def _atomic_number(name):
+def _atomic_number(name: str) -> int:
     if name.isdigit():
         return int(name)
     try:
@@ -111,7 +114,7 @@ def _atomic_number(name):
         raise ValueError(f"{name!r} is no element symbol") from None
 
 
-def _stack(frames, key, path):
+def _stack(frames: list[dict[str, Any]], key: str, path: str | os.PathLike[str]) -> np.ndarray | None:
     present = [frame[key] for frame in frames if key in frame]
     if not present:
         return None

@@ -3,12 +3,15 @@
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import mdtraj
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from openmm import app, unit
 
 from ..space.boxes import minimum_image
@@ -54,9 +57,21 @@ class Frames:
     box: np.ndarray | None
     temperature: float
     forces: np.ndarray | None = None
-    replica: np.ndarray | None = None
+    replica: np.ndarray = None  # type: ignore[assignment]  # never None once made
 
-    def __post_init__(self):
+    if TYPE_CHECKING:  # what is given is converted: more than the fields hold may be
+
+        def __init__(
+            self,
+            positions: ArrayLike | unit.Quantity,
+            species: ArrayLike,
+            box: ArrayLike | unit.Quantity | None,
+            temperature: float | unit.Quantity,
+            forces: ArrayLike | unit.Quantity | None = None,
+            replica: ArrayLike | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
         positions = checked_positions(self.positions)
         n_frames = len(positions)
         fields = {
@@ -71,7 +86,7 @@ class Frames:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def load(cls, path, temperature=None):
+    def load(cls, path: str | os.PathLike[str], temperature: float | unit.Quantity | None = None) -> "Frames":
         """Frames from a file: native npz, NequIP's npz or extended XYZ; see `readers.read_frames`.
 
         Parameters
@@ -100,7 +115,15 @@ class Frames:
         return cls(temperature=temperature, **fields)
 
     @classmethod
-    def from_trajectory(cls, trajectory, top=None, select="all", temperature=None, stride=1, replica=0):
+    def from_trajectory(
+        cls,
+        trajectory: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        top: str | os.PathLike[str] | mdtraj.Topology | None = None,
+        select: str = "all",
+        temperature: float | unit.Quantity | None = None,
+        stride: int = 1,
+        replica: int = 0,
+    ) -> "Frames":
         """Frames from a trajectory in any format that mdtraj reads.
 
         Parameters
@@ -134,12 +157,13 @@ class Frames:
         return cls(frames.positions, frames.species, frames.box, temperature, None, frames.replica + replica)
 
     @classmethod
-    def concatenate(cls, parts):
+    def concatenate(cls, parts: Iterable["Frames"]) -> "Frames":
         """The frames of several sets of one system, their replicas renumbered from 0 so that they stay distinct."""
         parts = list(parts)
         if not parts:
             raise ValueError("parts is an empty list: give at least one set of frames")
-        first, replicas, offset = parts[0], [], 0
+        first, offset = parts[0], 0
+        replicas: list[np.ndarray] = []
         for number, part in enumerate(parts):
             if not np.array_equal(part.species, first.species):
                 raise ValueError(f"parts[{number}] has other species than parts[0]: join frames of one system only")
@@ -153,8 +177,10 @@ class Frames:
             values, inverse = np.unique(part.replica, return_inverse=True)
             replicas.append(inverse + offset)
             offset += len(values)
-        box, forces = first.box, None
-        if any(not np.array_equal(part.box, box) for part in parts) or np.ndim(box) == 3:
+        box: Any = first.box
+        forces = None
+        boxes: list[Any] = [part.box for part in parts]
+        if any(not np.array_equal(other, box) for other in boxes) or np.ndim(box) == 3:
             box = np.concatenate([part.boxes for part in parts])
         if any(part.forces is not None for part in parts):
             forces = np.concatenate(
@@ -163,7 +189,7 @@ class Frames:
         positions = np.concatenate([part.positions for part in parts])
         return cls(positions, first.species, box, first.temperature, forces, np.concatenate(replicas))
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the native npz file, compressed; an interrupted write leaves no half file under this name."""
         path = Path(path)
         if path.suffix != ".npz":
@@ -178,7 +204,7 @@ class Frames:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def topology(self):
+    def topology(self) -> app.Topology:
         """OpenMM Topology: each particle a residue of its own, named by its element; box of the first frame."""
         topology = app.Topology()
         chain = topology.addChain()
@@ -186,17 +212,18 @@ class Frames:
             element = app.Element.getByAtomicNumber(int(number))
             residue = topology.addResidue(element.symbol.upper(), chain)
             topology.addAtom(element.symbol.upper(), element, residue)
-        if self.box is not None:
-            topology.setPeriodicBoxVectors(self.boxes[0] * unit.nanometer)
+        boxes = self.boxes
+        if boxes is not None:
+            topology.setPeriodicBoxVectors(boxes[0] * unit.nanometer)
         return topology
 
-    def to_mdtraj(self):
+    def to_mdtraj(self) -> mdtraj.Trajectory:
         """mdtraj Trajectory of all frames, in nm, with the box where there is one."""
         trajectory = mdtraj.Trajectory(self.positions, mdtraj.Topology.from_openmm(self.topology()))
         trajectory.unitcell_vectors = self.boxes
         return trajectory
 
-    def split(self, fraction, seed=0):
+    def split(self, fraction: float, seed: int = 0) -> tuple["Frames", "Frames"]:
         """Two sets that are as independent as the data allow: (rest, held_out).
 
         Neighbouring frames of a run are correlated, so a random choice of frames would
@@ -227,7 +254,7 @@ class Frames:
         held_out = np.isin(self.replica, replicas[order[: np.abs(excess).argmin() + 1]])
         return self[~held_out], self[held_out]
 
-    def shortest_distances(self):
+    def shortest_distances(self) -> dict[tuple[int, int], float]:
         """The shortest distance of each pair of species over all frames.
 
         Returns
@@ -252,7 +279,7 @@ class Frames:
             for low, high in np.unique(pairs, axis=0)
         }
 
-    def digest(self):
+    def digest(self) -> str:
         """First 16 hexadecimal characters of the SHA-256 of positions, species, box and temperature."""
         box = np.zeros(0) if self.box is None else self.box
         arrays = (("<f4", self.positions), ("<i8", self.species), ("<f8", box), ("<f8", self.temperature))
@@ -263,36 +290,37 @@ class Frames:
         return digest.hexdigest()[:16]
 
     @property
-    def symbols(self):
+    def symbols(self) -> list[str]:
         """Element symbols, list of str, one for each particle."""
         return [app.Element.getByAtomicNumber(int(number)).symbol for number in self.species]
 
     @property
-    def boxes(self):
+    def boxes(self) -> np.ndarray | None:
         """Box vectors of each frame, shape (n_frames, 3, 3), nm; None without periodicity."""
         return None if self.box is None else np.array(np.broadcast_to(self.box, (len(self), 3, 3)))
 
     @property
-    def labelled(self):
+    def labelled(self) -> np.ndarray:
         """Which frames have forces, shape (n_frames,), dtype bool."""
         return np.zeros(len(self), dtype=bool) if self.forces is None else ~np.isnan(self.forces[:, 0, 0])
 
     @property
-    def number_density(self):
+    def number_density(self) -> float | None:
         """Particles per nm^3, mean over frames; None without a box."""
-        return None if self.box is None else float(np.mean(len(self.species) / np.linalg.det(self.boxes)))
+        boxes = self.boxes
+        return None if boxes is None else float(np.mean(len(self.species) / np.linalg.det(boxes)))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> "Frames":
         """The frames of an index, a slice, a mask or an array of indices, always as Frames."""
         chosen = np.atleast_1d(np.arange(len(self))[index])
         box = self.box[chosen] if self.box is not None and self.box.ndim == 3 else self.box
         forces = None if self.forces is None else self.forces[chosen]
         return Frames(self.positions[chosen], self.species, box, self.temperature, forces, self.replica[chosen])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         species = ", ".join(f"{count} {symbol}" for symbol, count in Counter(self.symbols).items())
         return (
             f"Frames({len(self)} frames of {species}, {self.temperature:g} K, "

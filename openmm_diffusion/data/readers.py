@@ -8,10 +8,12 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import mdtraj
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from openmm import unit
 from openmm.app.internal.unitcell import reducePeriodicBoxVectors
 
@@ -23,7 +25,7 @@ from .extxyz import read_extxyz
 EV_PER_ANGSTROM = ELECTRONVOLT / ANGSTROM
 
 
-def read_frames(path):
+def read_frames(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Positions, species, box, temperature, forces and replica of a file, told apart by name and content.
 
     Parameters
@@ -63,7 +65,12 @@ def read_frames(path):
     )
 
 
-def read_trajectory(path, top=None, select="all", stride=1):
+def read_trajectory(
+    path: str | os.PathLike[str],
+    top: "str | os.PathLike[str] | mdtraj.Topology | None" = None,
+    select: str = "all",
+    stride: int = 1,
+) -> dict[str, Any]:
     """Selected atoms of a trajectory that mdtraj reads; arguments as in `frames.Frames.from_trajectory`."""
     path = _existing(path)
     if isinstance(top, (str, os.PathLike)):
@@ -93,7 +100,7 @@ def read_trajectory(path, top=None, select="all", stride=1):
     }
 
 
-def reduced_box(cell, source):
+def reduced_box(cell: ArrayLike, source: str | os.PathLike[str]) -> np.ndarray | None:
     """A cell in OpenMM's reduced form, which `geometry.check_box` asks for.
 
     Only whole vectors of the cell are subtracted from its others: the lattice stays
@@ -131,14 +138,14 @@ def reduced_box(cell, source):
     return np.array(vectors).reshape(cell.shape)
 
 
-def _existing(path):
+def _existing(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file (looked from {Path.cwd()}): give the path of an existing one")
     return path
 
 
-def _load(path, top, **options):
+def _load(path: Path, top: "str | mdtraj.Topology | None", **options: Any) -> mdtraj.Trajectory:
     # mdtraj's formats differ in whether they take a topology at all.
     if top is not None:
         options["top"] = top
@@ -150,7 +157,7 @@ def _load(path, top, **options):
         ) from error
 
 
-def _read_npz(path):
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -164,7 +171,7 @@ def _read_npz(path):
         ) from error
 
 
-def _native(arrays, path):
+def _native(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
     box = arrays.get("box")
     return {
         "positions": arrays["positions"],
@@ -176,7 +183,7 @@ def _native(arrays, path):
     }
 
 
-def _nequip(arrays, path):
+def _nequip(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
     # sGDML files have the same keys, but say that they are in kcal/mol.
     energy_unit = str(arrays.get("e_unit", "eV"))
     if energy_unit.lower() != "ev":
@@ -197,7 +204,7 @@ def _nequip(arrays, path):
     }
 
 
-def _from_angstrom(raw, path):
+def _from_angstrom(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     """Arrays in Angstrom and eV/Angstrom, with cell and pbc, as fields in nm and kJ/mol/nm."""
     cell, pbc = raw.pop("cell"), raw.pop("pbc")
     periodic = cell is not None and np.any(cell)
@@ -215,6 +222,6 @@ def _from_angstrom(raw, path):
     }
 
 
-def _one_if_constant(cells):
+def _one_if_constant(cells: np.ndarray) -> np.ndarray:
     """One cell (3, 3) for all frames where they are the same, as in a run at constant volume."""
     return cells[0] if cells.ndim == 3 and len(cells) and (cells == cells[0]).all() else cells

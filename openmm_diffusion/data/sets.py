@@ -1,5 +1,9 @@
 """Sets of frames: who trains, who validates, who is kept apart; resampled, in blocks, and joined from runs."""
 
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import numpy as np
 
 from .frames import Frames
@@ -8,7 +12,13 @@ from .frames import Frames
 TEST_FRACTION, VALIDATION_FRACTION = 0.3, 0.15
 
 
-def divide(frames, test_fraction=TEST_FRACTION, validation_fraction=VALIDATION_FRACTION, limit=None, seed=0):
+def divide(
+    frames: Frames,
+    test_fraction: float = TEST_FRACTION,
+    validation_fraction: float = VALIDATION_FRACTION,
+    limit: int | None = None,
+    seed: int = 0,
+) -> tuple[Frames, Frames | None, Frames | None]:
     """Training, validation and test frames; the last two may be None.
 
     Parameters
@@ -33,12 +43,12 @@ def divide(frames, test_fraction=TEST_FRACTION, validation_fraction=VALIDATION_F
     return training, validation, test
 
 
-def saw(data, frames):
+def saw(data: Mapping[str, Any], frames: Frames) -> bool:
     """Whether a training that describes its frames by `data`, as the header of a model does, saw these frames."""
     return data.get("digest") == frames.digest()
 
 
-def trained_on(data, frames):
+def trained_on(data: Mapping[str, Any], frames: Frames) -> Frames:
     """The frames that such a training used of those it saw; all of them, where it saw others."""
     if not saw(data, frames):
         return frames
@@ -46,7 +56,7 @@ def trained_on(data, frames):
     return divide(frames, **{key: data[key] for key in keys if key in data})[0]
 
 
-def kept_apart(data, frames):
+def kept_apart(data: Mapping[str, Any], frames: Frames) -> tuple[Frames, Frames | None] | None:
     """The frames that such a training kept apart of those it saw, and the rest: (rest, apart).
 
     None where it saw other frames; apart is None where it kept none.
@@ -56,7 +66,7 @@ def kept_apart(data, frames):
     return frames.split(data["test_fraction"], data["seed"]) if data["test_fraction"] else (frames, None)
 
 
-def resampled(frames, seed):
+def resampled(frames: Frames, seed: int) -> Frames:
     """A bootstrap sample of frames: whole replicas, or tenths of a single run, drawn with replacement.
 
     What is drawn twice is there twice under one replica number, so that no fold of a
@@ -68,7 +78,7 @@ def resampled(frames, seed):
         groups = [rows for rows in np.array_split(groups[0], 10) if len(rows)]
     if len(groups) < 2:
         raise ValueError("ensemble.bootstrap needs at least two training frames to draw from: give more frames")
-    chosen = [0]
+    chosen: Any = [0]
     while len(set(chosen)) < 2:
         chosen = rng.integers(len(groups), size=len(groups))
     part = frames[np.concatenate([groups[number] for number in chosen])]
@@ -76,7 +86,7 @@ def resampled(frames, seed):
     return Frames(part.positions, part.species, part.box, part.temperature, part.forces, numbers)
 
 
-def blocks(frames, n_blocks):
+def blocks(frames: Frames, n_blocks: int) -> list[Frames]:
     """The replicas of frames, or contiguous stretches of a single one: sets that are nearly independent."""
     numbers = np.unique(frames.replica)
     if len(numbers) > 1:
@@ -84,13 +94,19 @@ def blocks(frames, n_blocks):
     return [frames[rows] for rows in np.array_split(np.arange(len(frames)), n_blocks) if len(rows)]
 
 
-def read_runs(trajectories, topology, temperature, discard, interval):
+def read_runs(
+    trajectories: Iterable[str | os.PathLike[str]],
+    topology: str | os.PathLike[str] | None,
+    temperature: float,
+    discard: float,
+    interval: float | None,
+) -> Frames:
     """Independent runs as one set of Frames, one replica each, the first `discard` ps of each left out."""
     if discard > 0 and interval is None:
         raise ValueError(
             f"interval is missing: to discard {discard:g} ps of each run, give the ps between saved frames"
         )
-    skip = round(discard / interval) if discard > 0 else 0
+    skip = round(discard / interval) if interval is not None and discard > 0 else 0
     parts = []
     for path in trajectories:
         run = Frames.from_trajectory(path, top=topology, temperature=temperature)

@@ -5,7 +5,8 @@ module that the term builds, and the settings by which a training asks for it; `
 asks the term for what it can do, never for its name.
 """
 
-from typing import Annotated, ClassVar, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -13,12 +14,21 @@ from pydantic import (
     ConfigDict,
     SerializeAsAny,
 )
+from torch import nn
+
+if TYPE_CHECKING:
+    import numpy as np
+    import openmm
+
+    from .native import Pairwise
 
 #: The known terms by kind, in the order in which a training sets them up.
 REGISTRY: dict[str, type["Term"]] = {}
 
+AnyOfThem = TypeVar("AnyOfThem", bound="Term")
 
-def register(term):
+
+def register(term: type[AnyOfThem]) -> type[AnyOfThem]:
     """Make a `Term` known to model files, configurations and forces; returns it, and so serves as a decorator.
 
     Raises
@@ -31,6 +41,19 @@ def register(term):
         raise ValueError(f"{term.__name__} has the kind {kind!r}: give it one that no other term has")
     REGISTRY[kind] = term
     return term
+
+
+class ModelHeader(Protocol):
+    """What a term asks of the `Header` of its model, which is a floor above."""
+
+    @property
+    def species(self) -> Sequence[int]: ...
+
+    @property
+    def temperature(self) -> float: ...
+
+    @property
+    def box(self) -> list[list[float]] | None: ...
 
 
 class DataSummary(NamedTuple):
@@ -48,8 +71,8 @@ class DataSummary(NamedTuple):
         Whether the model knows a range of noise levels.
     """
 
-    species: list
-    shortest_distances: list
+    species: list[str]
+    shortest_distances: list[list[float | None]]
     sigma: float
     ranged: bool
 
@@ -59,7 +82,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    def check(self, symbols, periodic):
+    def check(self, symbols: Iterable[str], periodic: bool) -> None:
         """Refuse frames that the energy cannot be set up for.
 
         Parameters
@@ -111,22 +134,26 @@ class Term(BaseModel):
     member: int | None = None
     level: int | None = None
 
+    if TYPE_CHECKING:  # `kind`, and what only some terms have
+
+        def __getattr__(self, name: str) -> Any: ...
+
     @property
-    def conservative(self):
+    def conservative(self) -> bool:
         """Whether the force is the gradient of an energy."""
         return True
 
     @property
-    def joins(self):
+    def joins(self) -> bool:
         """Whether it can be part of a native force over pairs, see `pairwise`."""
         return type(self).pairwise is not Term.pairwise
 
     @classmethod
-    def prepared(cls, settings, summary):
+    def prepared(cls, settings: Any, summary: DataSummary) -> "Term":
         """The term that `settings` ask for, for data of this `DataSummary`: of terms of a prior only."""
         raise NotImplementedError(f"{cls.__name__} is learnt, not prepared")
 
-    def module(self, header):
+    def module(self, header: ModelHeader) -> nn.Module:
         """The torch module of the term, its weights not set: from a `Batch` to energies (n_frames,), kJ/mol.
 
         Parameters
@@ -141,18 +168,25 @@ class Term(BaseModel):
         """
         raise NotImplementedError(f"{type(self).__name__} has no module")
 
-    def at(self, sigma):
+    def at(self, sigma: float) -> "Term":
         """This term at another noise level (nm): itself, where it has none."""
         return self
 
-    def set_level(self, module):
+    def set_level(self, module: Any) -> None:
         """Bring the module's weights to the noise level of the term, where they depend on one."""
 
-    def with_ewald(self, tolerance=None, cutoff=None):
+    def with_ewald(self, tolerance: float | None = None, cutoff: float | None = None) -> "Term":
         """This term with another accuracy of its Ewald sum: itself, where it has none."""
         return self
 
-    def native(self, header, module, species, box, tolerance):
+    def native(
+        self,
+        header: ModelHeader,
+        module: Any,
+        species: "np.ndarray",
+        box: "np.ndarray | list[list[float]] | None",
+        tolerance: float,
+    ) -> "openmm.Force | None":
         """The term as an OpenMM force of its own, or None where it has no such form.
 
         Parameters
@@ -172,7 +206,7 @@ class Term(BaseModel):
         """
         return None
 
-    def pairwise(self, module, tag=""):
+    def pairwise(self, module: Any, tag: str = "") -> "Pairwise | None":
         """The term as part of a native force over pairs (`Pairwise`), or None where it is no sum over pairs.
 
         Parameters
@@ -192,7 +226,7 @@ class LearntTerm(Term):
 
     learnt: ClassVar[bool] = True
 
-    def at(self, sigma):
+    def at(self, sigma: float) -> "LearntTerm":
         """This term evaluated at another noise level (nm), or a ValueError where it was not trained."""
         low, high = (self.sigma, self.sigma) if self.sigmas is None else (self.sigmas[0], self.sigmas[-1])
         if not low * (1 - 1e-9) <= sigma <= high * (1 + 1e-9):
@@ -204,7 +238,7 @@ class LearntTerm(Term):
         return self.model_copy(update={"sigma": sigma})
 
 
-def known_term(value):
+def known_term(value: Any) -> Any:
     """The `Term` that a dict with a "kind" describes; terms as they are."""
     if not isinstance(value, dict):
         return value

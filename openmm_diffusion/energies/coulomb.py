@@ -1,7 +1,8 @@
 """Coulomb in a dielectric: Ewald sum as a torch module, PME as a native OpenMM force."""
 
 import math
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import openmm
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from ..space.batch import Batch, pair_species, sum_pairs, within
 from ..units import COULOMB, symbols
-from .base import Settings, Term, register
+from .base import DataSummary, ModelHeader, Settings, Term, register
 from .native import native_cutoff
 
 
@@ -30,7 +31,7 @@ class CoulombConfig(Settings):
     charges: dict[str, float]
     relative_permittivity: PositiveFloat = 78.3
 
-    def check(self, symbols, periodic):
+    def check(self, symbols: Iterable[str], periodic: bool) -> None:
         missing = sorted(set(symbols) - set(self.charges))
         if missing:
             raise ValueError(f"prior.coulomb.charges has no charge of {', '.join(missing)}: give one in e")
@@ -61,19 +62,26 @@ class CoulombTerm(Term):
     cutoff: float | None = None
 
     @classmethod
-    def prepared(cls, settings, summary):
+    def prepared(cls, settings: CoulombConfig, summary: DataSummary) -> "CoulombTerm":
         return cls(**settings.model_dump())
 
-    def module(self, header):
+    def module(self, header: ModelHeader) -> "Coulomb":
         box = None if header.box is None else np.array(header.box)
         charges = [self.charges[s] for s in symbols(header.species)]
         return Coulomb(charges, self.relative_permittivity, box, self.tolerance, self.cutoff)
 
-    def with_ewald(self, tolerance=None, cutoff=None):
+    def with_ewald(self, tolerance: float | None = None, cutoff: float | None = None) -> "CoulombTerm":
         changes = {k: v for k, v in (("tolerance", tolerance), ("cutoff", cutoff)) if v is not None}
         return self.model_copy(update=changes)
 
-    def native(self, header, module, species, box, tolerance):
+    def native(
+        self,
+        header: ModelHeader,
+        module: Any,
+        species: np.ndarray,
+        box: np.ndarray | list[list[float]] | None,
+        tolerance: float,
+    ) -> openmm.Force:
         names = symbols(header.species)
         charges = [self.charges[names[s]] for s in species]
         return coulomb_force(charges, self.relative_permittivity, box, tolerance)
@@ -102,7 +110,14 @@ class Coulomb(nn.Module):
     Frenkel & Smit, Understanding Molecular Simulation, 2nd ed., section 12.1.
     """
 
-    def __init__(self, charges, relative_permittivity, box=None, tolerance=None, cutoff=None):
+    def __init__(
+        self,
+        charges: Sequence[float],
+        relative_permittivity: float,
+        box: np.ndarray | list[list[float]] | None = None,
+        tolerance: float | None = None,
+        cutoff: float | None = None,
+    ) -> None:
         super().__init__()
         tolerance = 1e-5 if tolerance is None else tolerance
         self.register_buffer("charges", torch.as_tensor(charges, dtype=torch.float64), persistent=False)
@@ -164,7 +179,7 @@ class Coulomb(nn.Module):
         return smooth - self.alpha / math.sqrt(math.pi) * (q * q).sum()
 
 
-def check_tolerance(tolerance):
+def check_tolerance(tolerance: float) -> None:
     """Refuse an error tolerance that no Ewald sum can be set up for."""
     if not 0 < tolerance < 0.5:
         raise ValueError(f"Ewald tolerance is {tolerance:g}: give a relative error, such as 5e-4")
@@ -179,7 +194,7 @@ def _inverse(boxes: Tensor) -> Tensor:
     return torch.stack(rows, -1).view(-1, 3, 3)
 
 
-def _waves(box, k_max):
+def _waves(box: np.ndarray | None, k_max: float) -> tuple[np.ndarray, np.ndarray]:
     """Grid of integer wave vectors n, shape (n_ab, n_c, 3), and which of them count, shape (n_ab, n_c).
 
     Those with |2 pi n box^-1| < k_max do, one of each pair n and -n, without zero; none do without a box.
@@ -196,7 +211,12 @@ def _waves(box, k_max):
     return n[used], counted[used]
 
 
-def coulomb_force(charges, relative_permittivity, box, tolerance=1e-5):
+def coulomb_force(
+    charges: Sequence[float],
+    relative_permittivity: float,
+    box: np.ndarray | list[list[float]] | None,
+    tolerance: float = 1e-5,
+) -> openmm.NonbondedForce:
     """The `Coulomb` prior as a native OpenMM force: NonbondedForce with PME.
 
     Parameters

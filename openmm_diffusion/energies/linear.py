@@ -1,6 +1,7 @@
 """Energies that are linear in their coefficients, U = sum_k c_k B_k(y): what a fit in closed form needs of them."""
 
-from typing import ClassVar
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -48,16 +49,16 @@ class LinearTerm(LearntTerm):
     linear: ClassVar[bool] = True
 
     @classmethod
-    def blank(cls, settings, sigma, sigmas):
+    def blank(cls, settings: Any, sigma: float, sigmas: list[float] | None) -> "LinearTerm":
         """The term that `settings` ask for, at a noise level (nm) or over several, not fitted yet."""
         raise NotImplementedError(f"{cls.__name__} cannot be fitted")
 
     @property
-    def basis(self):
+    def basis(self) -> Hashable:
         """What two terms must share for their coefficients to be added up: hashable."""
         raise NotImplementedError(f"{type(self).__name__} does not tell its basis")
 
-    def set_level(self, module):
+    def set_level(self, module: Any) -> None:
         if self.sigmas is not None:
             module.set_level(self.sigma)
 
@@ -88,7 +89,7 @@ class LinearEnergy(nn.Module):
         Coefficients at each of `sigmas`; no levels without them.
     """
 
-    def __init__(self, shape, n_species, sigmas=None):
+    def __init__(self, shape: tuple[int, ...], n_species: int, sigmas: Sequence[float] | None = None) -> None:
         super().__init__()
         self.n_species = n_species
         self.register_buffer("coefficients", torch.zeros(shape, dtype=torch.float64))
@@ -109,7 +110,7 @@ class LinearEnergy(nn.Module):
         """B_k of every frame, shape (n_frames, n_coefficients)."""
         raise NotImplementedError
 
-    def design(self, c):
+    def design(self, c: Batch) -> tuple[Tensor, Tensor]:
         """Force of every basis function on every coordinate, and its divergence.
 
         Returns
@@ -121,15 +122,15 @@ class LinearEnergy(nn.Module):
         """
         raise NotImplementedError
 
-    def share(self):
+    def share(self) -> Tensor:
         """Part of div G that is by coordinates of each species, shape (n_species, n_coefficients)."""
         raise NotImplementedError
 
-    def roughness(self):
+    def roughness(self) -> Tensor:
         """Quadratic form of the penalty, shape (n_coefficients, n_coefficients), dimensionless."""
         raise NotImplementedError
 
-    def free(self):
+    def free(self) -> Tensor:
         """Which coefficients are fitted, shape (n_coefficients,), dtype bool; others stay zero."""
         return torch.ones(self.coefficients.numel(), dtype=torch.bool)
 
@@ -138,7 +139,7 @@ class LinearEnergy(nn.Module):
         weights = level_weights(log_place(sigma, self.smallest, self.largest), self.n_levels)
         return torch.tensordot(weights.to(self.table.dtype), self.table, 1)
 
-    def set_level(self, sigma: float):
+    def set_level(self, sigma: float) -> None:
         """Evaluate at a noise level (nm) of the range from now on."""
         self.coefficients.copy_(self.at(torch.tensor([sigma], dtype=torch.float64))[0])
 

@@ -1,5 +1,6 @@
 """Sums over pairs as OpenMM's own forces: no torch at run time, on every platform."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,13 @@ class Pairwise(NamedTuple):
     functions: dict[str, Any]
 
 
-def pairwise_force(parts, n_species, species, box, name):
+def pairwise_force(
+    parts: Sequence[Pairwise],
+    n_species: int,
+    species: np.ndarray,
+    box: np.ndarray | list[list[float]] | None,
+    name: str,
+) -> openmm.CustomNonbondedForce:
     """Sums over pairs as one CustomNonbondedForce: no torch at run time, on every platform.
 
     Parameters
@@ -51,12 +58,12 @@ def pairwise_force(parts, n_species, species, box, name):
     return force
 
 
-def of_kind(values):
+def of_kind(values: Iterable[float]) -> str:
     """Expression for the value that belongs to each kind of pair, see `Pairwise`."""
     return " + ".join(f"{float(value)!r} * delta(kind - {number})" for number, value in enumerate(values))
 
 
-def cut_off(force, box):
+def cut_off(force: openmm.CustomNonbondedForce, box: np.ndarray | list[list[float]] | None) -> None:
     """Give a CustomNonbondedForce the cutoff of all native forces: the platforms want one for all nonbonded ones."""
     if box is None:
         force.setNonbondedMethod(openmm.CustomNonbondedForce.NoCutoff)
@@ -65,6 +72,6 @@ def cut_off(force, box):
         force.setCutoffDistance(native_cutoff(box))
 
 
-def native_cutoff(box):
+def native_cutoff(box: np.ndarray | list[list[float]]) -> float:
     """Cutoff (nm) of the native forces: 1.2 nm, or just under half a smaller box."""
     return min(1.2, 0.499 * float(np.diagonal(box).min()))

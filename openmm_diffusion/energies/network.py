@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..noise import log_place, scale
 from ..space.batch import Batch, within
 from ..units import thermal_energy
-from .base import LearntTerm, Settings, register
+from .base import LearntTerm, ModelHeader, Settings, register
 from .messagepassing import MessagePassing
 
 #: Functions of the noise level that a network over a range of them reads.
@@ -65,16 +65,16 @@ class NetworkTerm(LearntTerm):
     neighbours: float
 
     @property
-    def cutoff(self):
+    def cutoff(self) -> float:
         """Range of one message, nm."""
         return self.network.cutoff
 
     @property
-    def conservative(self):
+    def conservative(self) -> bool:
         """Whether the force is the gradient of an energy: that of an energy head is."""
         return self.network.head == "energy"
 
-    def module(self, header):
+    def module(self, header: ModelHeader) -> "DenoisingNetwork":
         return DenoisingNetwork(self, len(header.species), thermal_energy(header.temperature))
 
 
@@ -93,7 +93,7 @@ class DenoisingNetwork(nn.Module):
         Thermal energy of the training data.
     """
 
-    def __init__(self, term, n_species, kT):
+    def __init__(self, term: NetworkTerm, n_species: int, kT: float) -> None:
         super().__init__()
         self.cutoff = term.network.cutoff
         self.conservative = term.network.head == "energy"

@@ -5,16 +5,18 @@ vanishes at the cutoff with its first two derivatives, as exact score matching a
 constant-energy dynamics need.
 """
 
-from typing import ClassVar, Literal
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import openmm
 import torch
+from numpy.typing import ArrayLike
 from pydantic import PositiveFloat
 from torch import Tensor
 
 from ..space.batch import Batch, pair_species, sum_pairs, within
-from .base import register
+from .base import ModelHeader, register
 from .linear import LinearEnergy, LinearSettings, LinearTerm
 from .native import Pairwise, of_kind
 
@@ -60,17 +62,17 @@ class PairTerm(LinearTerm):
     penalty: float | None = None
 
     @classmethod
-    def blank(cls, settings, sigma, sigmas):
+    def blank(cls, settings: PairConfig, sigma: float, sigmas: list[float] | None) -> "PairTerm":
         return cls(sigma=sigma, sigmas=sigmas, **settings.model_dump(include={"cutoff", "start", "spacing"}))
 
     @property
-    def basis(self):
+    def basis(self) -> Hashable:
         return self.kind, self.cutoff, self.start, self.spacing
 
-    def module(self, header):
+    def module(self, header: ModelHeader) -> "SplinePair":
         return SplinePair(len(header.species), self.cutoff, self.start, self.spacing, self.sigmas)
 
-    def pairwise(self, module, tag=""):
+    def pairwise(self, module: Any, tag: str = "") -> Pairwise:
         return module.pairwise(f"curves{tag}")
 
 
@@ -94,7 +96,9 @@ class SplinePair(LinearEnergy):
         At each of `sigmas`; no levels without them.
     """
 
-    def __init__(self, n_species, cutoff, start, spacing, sigmas=None):
+    def __init__(
+        self, n_species: int, cutoff: float, start: float, spacing: float, sigmas: Sequence[float] | None = None
+    ) -> None:
         if not start + 4 * spacing < cutoff:
             raise ValueError(
                 f"pair.start is {start:g} nm: it must lie at least four knots below pair.cutoff = {cutoff:g} nm"
@@ -140,7 +144,7 @@ class SplinePair(LinearEnergy):
             sums.index_add_(0, column + m, weight)
         return sums.view(-1, size)
 
-    def design(self, c):
+    def design(self, c: Batch) -> tuple[Tensor, Tensor]:
         """Force of every basis function on every coordinate, and its divergence: see `LinearEnergy.design`.
 
         div G = -2 sum_{i<j} (B'' + 2 B'/r), for both ends of a pair move.
@@ -164,7 +168,7 @@ class SplinePair(LinearEnergy):
             G.index_add_(0, ((c.second.unsqueeze(-1) * 3 + axis) * size + column).flatten(), -push)
         return G.view(n_coordinates, size), divergence
 
-    def share(self):
+    def share(self) -> Tensor:
         """Half a pair's part of the divergence belongs to either end: see `LinearEnergy.share`."""
         share = torch.zeros(self.n_species, len(self.coefficients), dtype=torch.float64)
         for a, b in zip(*np.triu_indices(self.n_species)):
@@ -172,7 +176,7 @@ class SplinePair(LinearEnergy):
             share[b, self.kinds[a, b]] += 0.5
         return share.repeat_interleave(self.n_basis, dim=1)
 
-    def roughness(self):
+    def roughness(self) -> Tensor:
         """Quadratic form of the smoothness penalty, shape (n_coefficients, n_coefficients).
 
         Squared fourth differences of each spline's coefficients, weighted by
@@ -194,11 +198,11 @@ class SplinePair(LinearEnergy):
         one *= (0.02 / self.spacing) ** (2 * order - 1)
         return torch.as_tensor(np.kron(np.eye(len(self.coefficients)), one))
 
-    def free(self):
+    def free(self) -> Tensor:
         """All but the last three coefficients of each spline, which end it at the cutoff."""
         return (torch.arange(self.n_basis) < self.n_basis - 3).repeat(len(self.coefficients))
 
-    def points(self):
+    def points(self) -> np.ndarray:
         """Distances (nm) through which a cubic spline is the potential itself: four to a knot, down to the first knot.
 
         Below it the potential is a straight line; points go on to zero, which is left out.
@@ -207,17 +211,17 @@ class SplinePair(LinearEnergy):
         r = self.start + step * np.arange(-int(self.start / step), POINTS * (self.n_basis - 3) + 1)
         return r[r > 0.5 * step]
 
-    def curve(self, kind, r):
+    def curve(self, kind: int, r: ArrayLike) -> np.ndarray:
         """u(r) (kJ/mol) of one pair of species, as numpy; `r` is an array, nm."""
-        r = torch.as_tensor(np.asarray(r), dtype=torch.float64)
-        inside = r.clamp(self.start, self.cutoff)
+        distances = torch.as_tensor(np.asarray(r), dtype=torch.float64)
+        inside = distances.clamp(self.start, self.cutoff)
         knot, t = self.locate(inside)
         c = self.coefficients[kind]
-        energy = sum(weight * c[knot + m] for m, weight in enumerate(splines(t)))
+        energy: Any = sum(weight * c[knot + m] for m, weight in enumerate(splines(t)))
         slope = 0.5 * (c[2] - c[0]) / self.spacing
-        return (energy + slope * (r - inside) * (r < self.start)).numpy()
+        return (energy + slope * (distances - inside) * (distances < self.start)).numpy()
 
-    def pairwise(self, name):
+    def pairwise(self, name: str) -> Pairwise:
         """The potential as a tabulated function called `name`, see `native.Pairwise`.
 
         All curves lie in one function, one after the other.  It is the natural cubic spline
@@ -232,7 +236,7 @@ class SplinePair(LinearEnergy):
         r = torch.clamp(self.start + step * (torch.arange(n, dtype=torch.float64) - idle), max=self.cutoff)
         knot, t = self.locate(r)
         c = self.coefficients
-        tables = sum(weight * c[:, knot + m] for m, weight in enumerate(splines(t)))
+        tables: Any = sum(weight * c[:, knot + m] for m, weight in enumerate(splines(t)))
         slopes = (0.5 * (c[:, 2] - c[:, 0]) / self.spacing).numpy()
         function = openmm.Continuous1DFunction(tables.numpy().ravel(), 0, len(tables) * n - 1.0)
         energy = (
@@ -254,7 +258,7 @@ def splines(t: Tensor) -> list[Tensor]:
     return [s**3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (3 * s**3 - 6 * s**2 + 4) / 6, t**3 / 6]
 
 
-def spline_derivatives(t):
+def spline_derivatives(t: Tensor) -> tuple[Tensor, Tensor]:
     """First and second derivatives of `splines` by t."""
     s = 1 - t
     first = [-(s**2) / 2, (3 * t**2 - 4 * t) / 2, -(3 * s**2 - 4 * s) / 2, t**2 / 2]

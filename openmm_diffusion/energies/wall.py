@@ -1,15 +1,16 @@
 """A wall below the shortest distances seen, where data say nothing and pairs must keep repelling."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import openmm
 import torch
+from numpy.typing import ArrayLike
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from ..space.batch import Batch, pair_species, sum_pairs, within
-from .base import Settings, Term, register
+from .base import DataSummary, ModelHeader, Settings, Term, register
 from .native import Pairwise, cut_off, of_kind
 
 #: Noise levels by which the wall retreats as the noise grows over a range.  Two would do where the margin is most
@@ -55,26 +56,33 @@ class WallTerm(Term):
     sigma: float | None = None
 
     @classmethod
-    def prepared(cls, settings, summary):
+    def prepared(cls, settings: WallConfig, summary: DataSummary) -> "WallTerm":
         # Noise moves both ends of a pair: the wall must not stand where noised pairs of the data are.
         margin = settings.margin + 2 * summary.sigma
         radii = [[0.0 if d is None else max(d - margin, 0.0) for d in row] for row in summary.shortest_distances]
         return cls(radii=radii, stiffness=settings.stiffness, sigma=summary.sigma if summary.ranged else None)
 
-    def module(self, header):
+    def module(self, header: ModelHeader) -> "Wall":
         return Wall(self.radii, self.stiffness, self.sigma)
 
-    def at(self, sigma):
+    def at(self, sigma: float) -> "WallTerm":
         """This wall at another noise level (nm): it retreats as the noise grows."""
         if self.sigma is None:
             return self
         shift = WALL_SIGMAS * (sigma - self.sigma)
         return self.model_copy(update={"radii": [[r - shift for r in row] for row in self.radii], "sigma": sigma})
 
-    def native(self, header, module, species, box, tolerance):
+    def native(
+        self,
+        header: ModelHeader,
+        module: Any,
+        species: np.ndarray,
+        box: np.ndarray | list[list[float]] | None,
+        tolerance: float,
+    ) -> openmm.Force:
         return wall_force(self.radii, self.stiffness, species, box)
 
-    def pairwise(self, module, tag=""):
+    def pairwise(self, module: Any, tag: str = "") -> Pairwise:
         radii = np.array(self.radii)[np.triu_indices(len(self.radii))]
         return Pairwise(f"{0.5 * self.stiffness!r} * max(0, {of_kind(radii)} - r)^2", {})
 
@@ -95,7 +103,7 @@ class Wall(nn.Module):
         Noise level of these radii, the smallest of the range; None: one level only.
     """
 
-    def __init__(self, radii, stiffness, sigma=None):
+    def __init__(self, radii: ArrayLike, stiffness: float, sigma: float | None = None) -> None:
         super().__init__()
         self.sigma, self.retreat = (0.0, 0) if sigma is None else (sigma, WALL_SIGMAS)
         self.register_buffer("radii", torch.as_tensor(radii, dtype=torch.float64), persistent=False)
@@ -114,7 +122,9 @@ class Wall(nn.Module):
         return sum_pairs(near, 0.5 * self.stiffness * overlap * overlap)
 
 
-def wall_force(radii, stiffness, species, box):
+def wall_force(
+    radii: list[list[float]], stiffness: float, species: np.ndarray, box: np.ndarray | list[list[float]] | None
+) -> openmm.CustomNonbondedForce:
     """The `Wall` prior as a native OpenMM CustomNonbondedForce; `species` (n_particles,) indexes `radii`."""
     n_species = len(radii)
     force = openmm.CustomNonbondedForce("0.5*wall_stiffness*max(0, radius(s1, s2) - r)^2")

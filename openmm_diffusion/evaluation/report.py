@@ -1,6 +1,8 @@
 """A model against frames: structure, forces, calibration and held-out loss, as one table."""
 
 import logging
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pandas
 
 from ..analysis.structure import ERRORS, compare_rdf, first_minima, first_peak, noised, structure_rows
 from ..data import sets
+from ..data.frames import Frames
 from ..data.sets import read_runs
 from ..model.denoiser import Denoiser
 from .calibration import DIVERGENCE_SIGMA, calibration, explained_variance, projections, slope
@@ -65,7 +68,14 @@ class Evaluation:
         return None if self.comparison is None else self.comparison.rms()
 
 
-def evaluate(model, frames, trajectories=(), topology=None, discard=5.0, interval=None):
+def evaluate(
+    model: str | os.PathLike[str] | Denoiser,
+    frames: Frames,
+    trajectories: Sequence[str | os.PathLike[str]] = (),
+    topology: str | os.PathLike[str] | None = None,
+    discard: float = 5.0,
+    interval: float | None = None,
+) -> Evaluation:
     """Compare a model with frames, and the MD under it with their g(r).
 
     Of the very frames that the model was trained on, only those that training kept

@@ -14,12 +14,14 @@ import platform
 import tempfile
 import time
 import zipfile
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ..model.sum import TRACING, evaluated
+from ..model.sum import TRACING, WeightedSum, evaluated
 from ..space.batch import listed_batch
 from ..space.boxes import wrap
 
@@ -35,14 +37,14 @@ GRAPH = ("forces/compiled.py", "model/sum.py", "space/*.py", "energies/*.py", "n
 PAIRS_PER_THREAD = 4000
 
 
-def cache_directory():
+def cache_directory() -> Path:
     """Where compiled forces are kept: $OPENMM_DIFFUSION_CACHE, or openmm_diffusion in the user's cache directory."""
     if os.environ.get(CACHE):
         return Path(os.environ[CACHE])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openmm_diffusion"
 
 
-def compiler_failure():
+def compiler_failure() -> str | None:
     """Why nothing can be compiled here, in one sentence; None where there is a C++ compiler."""
     from torch._inductor import cpp_builder
     from torch._inductor.exc import InvalidCxxCompiler
@@ -54,7 +56,7 @@ def compiler_failure():
     return None
 
 
-def room(count):
+def room(count: int) -> int:
     """Places for a list that holds `count` pairs now: a fifth more at least, in steps of a quarter.
 
     Steps, so that systems much alike share one compiled graph.
@@ -90,7 +92,16 @@ class CompiledForces:
         If compiling fails.
     """
 
-    def __init__(self, model, structure, species, like, n_frames, sizes, periodic):
+    def __init__(
+        self,
+        model: WeightedSum,
+        structure: str,
+        species: torch.Tensor,
+        like: torch.Tensor,
+        n_frames: int,
+        sizes: dict[float, int],
+        periodic: bool,
+    ) -> None:
         self.sizes, self.capacity = sizes, max(sizes.values())
         self.periodic = periodic
         threads = min(torch.get_num_threads(), 1 + self.capacity // PAIRS_PER_THREAD)
@@ -107,7 +118,9 @@ class CompiledForces:
                 self._compile(path, whole, list(weights), n_frames, threads)
         self._run = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
 
-    def __call__(self, positions, box, first, second):
+    def __call__(
+        self, positions: torch.Tensor, box: torch.Tensor | None, first: torch.Tensor, second: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Energy of each frame (n_frames,) and forces (n_frames, n_particles, 3) in double precision.
 
         Parameters
@@ -117,8 +130,8 @@ class CompiledForces:
         box : Tensor, shape (3, 3), dtype float64, nm, or None
         first, second : Tensor, shape (capacity,), dtype int64
         """
-        box = [box] if self.periodic else []
-        return self._run(self.weights, positions, *box, first, second)
+        boxes = [box] if self.periodic else []
+        return self._run(self.weights, positions, *boxes, first, second)
 
     def _compile(self, path, whole, names, n_frames, threads):
         from torch.fx.experimental.proxy_tensor import make_fx
@@ -173,7 +186,7 @@ class Listed(torch.nn.Module):
         return evaluated(self.model, y, c, self.like)
 
 
-def _whole(path):
+def _whole(path: Path) -> bool:
     """Whether there is a compiled graph, and not a part of one: a damaged library would end the process."""
     try:
         with zipfile.ZipFile(path) as package:
@@ -182,7 +195,7 @@ def _whole(path):
         return False
 
 
-def sources(module):
+def sources(module: torch.nn.Module) -> list[Path]:
     """Source files that the graph of a module is made from, sorted: where one has changed, it is another graph.
 
     Those of `GRAPH`, and those that the classes of the module's parts come from, wherever they are; libraries
@@ -193,11 +206,11 @@ def sources(module):
     for part in module.modules():
         name = type(part).__module__
         if name.partition(".")[0] not in ("torch", "e3nn"):
-            files.add(Path(inspect.getsourcefile(type(part))))
+            files.add(Path(inspect.getsourcefile(type(part))))  # type: ignore[arg-type]
     return sorted(files)
 
 
-def _digest(values, files):
+def _digest(values: Iterable[Any], files: Iterable[Path]) -> str:
     """A hash of everything that the compiled code depends on."""
     digest = hashlib.sha256()
     for value in values:
@@ -211,7 +224,7 @@ def _digest(values, files):
     return digest.hexdigest()[:32]
 
 
-def _processor():
+def _processor() -> str:
     """The processor's instruction sets: code compiled for another may not run."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

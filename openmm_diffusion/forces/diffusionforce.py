@@ -2,12 +2,14 @@
 
 import logging
 import numbers
+import os
 import warnings
+from typing import Any
 
 import numpy as np
 import openmm
 import torch
-from openmm import unit
+from openmm import app, unit
 
 from ..energies.native import pairwise_force
 from ..model.combination import merged
@@ -25,17 +27,17 @@ BACKENDS = ("auto", "torchscript", "python", "compiled", "native")
 
 
 def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
-    model,
-    topology,
+    model: str | os.PathLike[str] | Denoiser,
+    topology: app.Topology,
     *,
-    backend="auto",
-    include_prior=True,
-    outputs_forces=True,
-    precision="single",
-    replicas=1,
-    cuda_graphs=False,
-    system=None,
-):
+    backend: str = "auto",
+    include_prior: bool = True,
+    outputs_forces: bool = True,
+    precision: str = "single",
+    replicas: int = 1,
+    cuda_graphs: bool = False,
+    system: openmm.System | None = None,
+) -> openmm.Force:
     """A denoiser as an OpenMM Force.
 
     The force is that of the noised ensemble at the temperature of the training data,
@@ -145,7 +147,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     return force
 
 
-def check_system(system, name=None):
+def check_system(system: openmm.System, name: str | None = None) -> None:
     """Warn of Coulomb counted twice, refuse a barostat over a force without energy.
 
     Parameters
@@ -182,7 +184,14 @@ def check_system(system, name=None):
         )
 
 
-def _torch_force(denoiser, species, periodic, outputs_forces, precision, cuda_graphs):
+def _torch_force(
+    denoiser: Denoiser,
+    species: torch.Tensor,
+    periodic: bool,
+    outputs_forces: bool,
+    precision: str,
+    cuda_graphs: bool,
+) -> openmm.Force:
     reason = torchscript_failure()
     if reason:
         raise ImportError(reason)
@@ -194,7 +203,9 @@ def _torch_force(denoiser, species, periodic, outputs_forces, precision, cuda_gr
     return force
 
 
-def _python_force(denoiser, species, periodic, precision, compiled, replicas):
+def _python_force(
+    denoiser: Denoiser, species: torch.Tensor, periodic: bool, precision: str, compiled: bool, replicas: int
+) -> openmm.Force:
     if compiled and periodic:
         # A list with a skin needs a cutoff well below half the box.
         half = 0.5 * float(np.diagonal(np.array(denoiser.header.box)).min())
@@ -203,7 +214,7 @@ def _python_force(denoiser, species, periodic, precision, compiled, replicas):
     return openmm.PythonForce(evaluator)
 
 
-def native_obstacle(denoiser):
+def native_obstacle(denoiser: Denoiser) -> str | None:
     """Why the learnt terms of a `merged` model have no native form, after "the model ..."; None where they have."""
     learnt = denoiser.header.learnt
     if not learnt:
@@ -216,7 +227,7 @@ def native_obstacle(denoiser):
     return None if twice is None else f"has {kinds.count(twice.kind)} {twice.noun}s of different knots"
 
 
-def _native_force(denoiser, species, periodic):
+def _native_force(denoiser: Denoiser, species: torch.Tensor, periodic: bool) -> openmm.Force:
     """All terms as one force over pairs; learnt ones first."""
     terms = sorted(zip(denoiser.header.terms, denoiser.modules()), key=lambda pair: not pair[0].learnt)
     apart = next((term for term, _ in terms if not term.learnt and not term.joins), None)
@@ -233,14 +244,14 @@ def _native_force(denoiser, species, periodic):
         )
     parts = []
     for number, (term, module) in enumerate(terms):
-        part = term.pairwise(module, str(number or ""))
+        part: Any = term.pairwise(module, str(number or ""))
         parts.append(part if term.weight == 1 else part._replace(energy=f"{term.weight!r} * ({part.energy})"))
     n_species = len(denoiser.header.species)
     box = denoiser.header.box if periodic else None
     return pairwise_force(parts, n_species, species.numpy(), box, "PairPotential")
 
 
-def choose_backend():
+def choose_backend() -> str:
     """The backend that "auto" takes here: torchscript if its self-test passes, else python."""
     reason = torchscript_failure()
     if reason is None:
@@ -250,7 +261,7 @@ def choose_backend():
     return "python"
 
 
-def _species(denoiser, topology):
+def _species(denoiser: Denoiser, topology: app.Topology) -> torch.Tensor:
     """Index of the species of every atom of a topology."""
     atoms = list(topology.atoms())
     if not atoms:

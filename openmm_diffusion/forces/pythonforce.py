@@ -2,8 +2,13 @@
 
 import logging
 import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+import openmm
 import torch
+from torch import Tensor
 
 from ..model.denoiser import Denoiser
 from ..model.sum import TRACING, evaluated
@@ -37,7 +42,15 @@ class Evaluator:
         Independent copies: particles of the first, of the second, and so on.
     """
 
-    def __init__(self, data, species, periodic, precision, compiled=False, replicas=1):
+    def __init__(
+        self,
+        data: bytes,
+        species: Sequence[int],
+        periodic: bool,
+        precision: str,
+        compiled: bool = False,
+        replicas: int = 1,
+    ) -> None:
         self.arguments = data, species, periodic, precision, compiled, replicas
         self.periodic, self.replicas = periodic, replicas
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -47,22 +60,26 @@ class Evaluator:
         self.model = denoiser.model.to(self.like).eval().requires_grad_(False)
         self.index = torch.tensor(species, device=self.device)
         self.compiled = compiled and bool(self.model.cutoffs)
-        self.graph = self.pairs = self.first = self.second = None
-        self.overflows, self.box = 0, None
+        self.graph: CompiledForces | None = None
+        self.pairs: VerletList | None = None
+        self.first: Tensor | None = None
+        self.second: Tensor | None = None
+        self.box: Tensor | None = None
+        self.overflows = 0
         # Contexts in several threads may share a force, but not its list of pairs.
         self.lock = threading.Lock()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return Evaluator, self.arguments
 
-    def __call__(self, state):
+    def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
         """Energy (kJ/mol) and forces (n_particles, 3), kJ/mol/nm, of an OpenMM State."""
         positions = torch.from_numpy(state.getPositions(asNumpy=True)._value)
         box = torch.from_numpy(state.getPeriodicBoxVectors(asNumpy=True)._value) if self.periodic else None
         energy, forces = self.evaluate(positions, box)
         return float(energy), forces.cpu().numpy()
 
-    def evaluate(self, positions, box):
+    def evaluate(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
         """Energy and forces (n_particles, 3) in double precision, of positions (n_particles, 3) and box (3, 3), nm."""
         if len(positions) != self.replicas * len(self.index):
             raise ValueError(
@@ -79,31 +96,31 @@ class Evaluator:
             energy, forces = self._compiled(positions, box) if self.compiled else self._eager(positions, box)
         return energy.sum(), forces.view(-1, 3)
 
-    def _eager(self, positions, box):
+    def _eager(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
         with TRACING, torch.enable_grad():
             y = positions.detach().requires_grad_(True)
             c = make_batch(y if box is None else wrap(y, box), box, self.index, self.model.cutoff)
             return evaluated(self.model, y, c, self.like)
 
-    def _compiled(self, positions, box):
+    def _compiled(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.pairs is None:
             self.pairs = VerletList(self.model.cutoffs, self._skin(box))
         if self.pairs.update(positions, box):
             self._fit(self.pairs.counts)
-        if self.graph is None or self.first is None:
+        if self.graph is None or self.first is None or self.second is None:
             return self._eager(positions, box)
         return self.graph(positions, box, self.first, self.second)
 
-    def _skin(self, box):
+    def _skin(self, box: Tensor | None) -> float:
         """Skin (nm) that a box leaves: a pair beyond half of it has no one nearest image to be listed by."""
         if box is None:
             return SKIN
         spare = 0.5 * float(box.diagonal().min()) - self.model.cutoff
         return SKIN if spare >= SKIN else 0.0
 
-    def _fit(self, counts):
+    def _fit(self, counts: Mapping[float, int]) -> None:
         """Bring a new list of pairs into the fixed shape, or find a larger one for it."""
-        sizes = self.graph.sizes if self.graph else {}
+        sizes: dict[float, int] = self.graph.sizes if self.graph else {}
         if self.graph is None or any(counts[cutoff] > sizes[cutoff] for cutoff in counts):
             self.overflows += 1
             self.first = self.second = None
@@ -114,7 +131,7 @@ class Evaluator:
                 larger = max([size for c, size in sizes.items() if c < cutoff], default=0)
                 sizes = {**sizes, cutoff: max(sizes[cutoff] if fits else room(n), larger)}
             self._compile(sizes)
-        if self.graph is None:
+        if self.graph is None or self.pairs is None:
             return
         self.overflows = 0
         missing = self.graph.capacity - len(self.pairs.first)
@@ -122,7 +139,7 @@ class Evaluator:
         self.first = torch.cat([self.pairs.first, idle])
         self.second = torch.cat([self.pairs.second, idle])
 
-    def _compile(self, sizes):
+    def _compile(self, sizes: dict[float, int]) -> None:
         reason = compiler_failure()
         if reason is None:
             try:

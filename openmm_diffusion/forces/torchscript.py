@@ -5,14 +5,14 @@ import functools
 import logging
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
-from typing import Dict
+from typing import Any, Dict
 
 import openmm
 import torch
 from torch import Tensor, nn
 
 from ..model.denoiser import Denoiser
-from ..model.sum import total_force
+from ..model.sum import WeightedSum, total_force
 from ..space.batch import cast, listed_batch, make_batch
 from ..space.boxes import wrap
 
@@ -41,7 +41,9 @@ class ScriptedDenoiser(nn.Module):
 
     sizes: Dict[float, int]
 
-    def __init__(self, model, species, outputs_forces, precision, all_pairs):
+    def __init__(
+        self, model: WeightedSum, species: Tensor, outputs_forces: bool, precision: torch.dtype, all_pairs: bool
+    ) -> None:
         super().__init__()
         self.model = model
         self.outputs_forces = outputs_forces
@@ -105,7 +107,14 @@ class OpenEnergy(ScriptedDenoiser):
         return self.result(positions, None)[0]
 
 
-def scripted_module(denoiser, species, periodic, outputs_forces, precision, all_pairs=False):
+def scripted_module(
+    denoiser: Denoiser,
+    species: Tensor,
+    periodic: bool,
+    outputs_forces: bool,
+    precision: str,
+    all_pairs: bool = False,
+) -> Any:
     """The TorchScript module that TorchForce runs."""
     from e3nn.util.jit import script
 
@@ -130,7 +139,7 @@ class _Spring(nn.Module):
         return 0.5 * (positions * positions).sum()
 
 
-def _load_plugins():
+def _load_plugins() -> None:
     """Load the plugins of openmm-torch that failed when OpenMM was imported before torch had brought its libraries."""
     for failure in openmm.Platform.getPluginLoadFailures():
         for library in Path(openmm.version.openmm_library_path, "plugins").glob("*OpenMMTorch*"):
@@ -140,7 +149,7 @@ def _load_plugins():
 
 
 @functools.cache
-def torchscript_failure():
+def torchscript_failure() -> str | None:
     """Why TorchForce cannot be used here, in one sentence; None where one particle on a spring gets its force."""
     remedy = (
         "pip install 'openmm_diffusion[torchforce]', which brings openmm-torch with the torch and OpenMM it works with"

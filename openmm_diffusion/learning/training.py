@@ -6,8 +6,10 @@ network trained on what they leave over.
 
 import json
 import logging
+import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +28,7 @@ from ..space.boxes import check_cutoff
 from ..space.neighbours import neighbour_pairs
 from ..units import symbols, thermal_energy
 from .checks import check_devices, check_labels
-from .config import config_model, kind_of, read_config
+from .config import Config, config_model, kind_of, read_config
 from .linear.fit import fit_linear, weights_report
 from .network.processes import run_processes
 from .trainingset import tensors
@@ -42,7 +44,13 @@ ANOTHER = (
 )
 
 
-def train(frames, config, output=None, resume=False, progress=True):
+def train(
+    frames: Frames | None,
+    config: str | os.PathLike[str] | dict[str, Any] | Config,
+    output: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Denoiser:
     """Learn a denoiser from configurations.
 
     Parameters

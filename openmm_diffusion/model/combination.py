@@ -1,15 +1,24 @@
 """Sums of models: noise levels extrapolated to none, members of an ensemble, pair terms joined into one."""
 
 import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..units import thermal_energy
+
+if TYPE_CHECKING:
+    from openmm.unit import Quantity
+
+    from ..energies.base import Term
+    from .denoiser import Denoiser
 
 log = logging.getLogger(__name__)
 
 
-def extrapolated(denoisers):
+def extrapolated(denoisers: Sequence["Denoiser"]) -> "Denoiser":
     """Models at several noise levels as one whose leading smoothing cancels (Richardson).
 
     The force at noise level sigma is that of U_sigma = U + sigma^2 U_1 + sigma^4 U_2 + ...
@@ -54,7 +63,7 @@ def extrapolated(denoisers):
     return _sum(denoisers, weights.tolist(), "level")
 
 
-def ensemble(denoisers):
+def ensemble(denoisers: Sequence["Denoiser"]) -> "Denoiser":
     """Models of the same system as one: their mean force, and a spread (`spread`).
 
     Parameters
@@ -79,9 +88,9 @@ def ensemble(denoisers):
     return _sum(denoisers, [1 / len(denoisers)] * len(denoisers), "member")
 
 
-def members(denoiser):
+def members(denoiser: "Denoiser") -> list["Denoiser"]:
     """The models that an ensemble is the mean of, prior included; an empty list for any other model."""
-    numbers = sorted({term.member for term in denoiser.header.terms} - {None})
+    numbers = sorted({term.member for term in denoiser.header.terms if term.member is not None})
     found = []
     for number in numbers:
         pairs = [(t, m) for t, m in zip(denoiser.header.terms, denoiser.modules()) if t.member in (None, number)]
@@ -93,7 +102,12 @@ def members(denoiser):
     return found
 
 
-def spread(denoiser, positions, box=None, species=None):
+def spread(
+    denoiser: "Denoiser",
+    positions: "ArrayLike | Quantity",
+    box: "ArrayLike | Quantity | Literal[False] | None" = None,
+    species: Sequence[int] | np.ndarray | None = None,
+) -> np.ndarray:
     """Standard deviation of the members' forces on each particle.
 
     Members differ by what the data leave open: the spread says where the mean is not to
@@ -123,7 +137,12 @@ def spread(denoiser, positions, box=None, species=None):
     return deviation([part.learnt for part in parts], positions, denoiser.box(box), species)
 
 
-def deviation(denoisers, positions, box, species=None):
+def deviation(
+    denoisers: Sequence["Denoiser"],
+    positions: "ArrayLike | Quantity",
+    box: "ArrayLike | Quantity | None",
+    species: Sequence[int] | np.ndarray | None = None,
+) -> np.ndarray:
     """Standard deviation of several models' forces on each particle, shape (..., n_particles), kJ/mol/nm.
 
     Arguments as `Denoiser.evaluated`: a box of None is no periodicity.
@@ -132,7 +151,12 @@ def deviation(denoisers, positions, box, species=None):
     return np.sqrt(forces.var(axis=0, ddof=1).sum(-1))
 
 
-def half_step(denoiser, positions, box=None, species=None):
+def half_step(
+    denoiser: "Denoiser",
+    positions: ArrayLike,
+    box: "ArrayLike | Quantity | Literal[False] | None" = None,
+    species: Sequence[int] | np.ndarray | None = None,
+) -> np.ndarray:
     """Saved frames with the smoothing of their structure removed to O(sigma^4): y + (sigma^2/2) s(y).
 
     For frames of MD under a model at noise level sigma; a correction of structure, not
@@ -163,7 +187,7 @@ def half_step(denoiser, positions, box=None, species=None):
     return np.asarray(positions) + 0.5 * denoiser.sigma**2 / kT * noised * denoiser.forces(positions, box, species)
 
 
-def merged(denoiser):
+def merged(denoiser: "Denoiser") -> "Denoiser":
     """The same energy with all learnt terms in one, where they are linear in coefficients of the same basis.
 
     The joined term stands at the noise level of the sum, and knows no range any more.
@@ -177,7 +201,8 @@ def merged(denoiser):
     Denoiser
         The very one, where there is nothing to join.
     """
-    learnt = [(term, module) for term, module in zip(denoiser.header.terms, denoiser.modules()) if term.learnt]
+    pairs = zip(denoiser.header.terms, denoiser.modules())
+    learnt: list[tuple[Term, Any]] = [(term, module) for term, module in pairs if term.learnt]
     if not all(term.linear for term, _ in learnt) or len({term.basis for term, _ in learnt}) != 1:
         return denoiser
     first, _ = learnt[0]
@@ -186,12 +211,13 @@ def merged(denoiser):
     one = first.model_copy(
         update={"weight": 1.0, "sigma": denoiser.sigma, "sigmas": None, "member": None, "level": None}
     )
-    module, prior = one.module(denoiser.header), denoiser.prior
+    module: Any = one.module(denoiser.header)
+    prior = denoiser.prior
     module.coefficients.copy_(sum(term.weight * part.coefficients for term, part in learnt))
     return denoiser.rebuilt([*prior.header.terms, one], [*prior.modules(), module])
 
 
-def _sum(denoisers, weights, role):
+def _sum(denoisers: Sequence["Denoiser"], weights: Sequence[float], role: str) -> "Denoiser":
     """Weighted sum; the prior, which all must share, is taken once, from the first."""
     first = denoisers[0]
     for number, other in enumerate(denoisers[1:], start=1):
@@ -223,7 +249,7 @@ def _sum(denoisers, weights, role):
     return combined
 
 
-def _common_data(denoisers):
+def _common_data(denoisers: Sequence["Denoiser"]) -> dict[str, Any]:
     """What the models say of their data, if they had the same frames divided alike; else nothing."""
     keys = ("digest", "test_fraction", "validation_fraction", "limit", "seed")
     divisions = {tuple(denoiser.header.data.get(key) for key in keys) for denoiser in denoisers}
@@ -236,6 +262,6 @@ def _common_data(denoisers):
     return {}
 
 
-def _shared_prior(denoiser):
+def _shared_prior(denoiser: "Denoiser") -> dict[str, "Term"]:
     """Terms of the prior, by kind, that models must have alike to be combined."""
     return {term.kind: term for term in denoiser.header.terms if not term.learnt and term.shared}

@@ -1,5 +1,7 @@
 """The learnt sums over pairs of a model as curves."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas
 import torch
@@ -9,11 +11,14 @@ from ..units import symbols
 from .combination import merged
 from .sum import total_force
 
+if TYPE_CHECKING:
+    from .denoiser import Denoiser
+
 #: Distance (nm) of the points of a curve whose energy names none.
 STEP = 0.005
 
 
-def pair_curves(denoiser):
+def pair_curves(denoiser: "Denoiser") -> pandas.DataFrame:
     """The learnt pair potential of a model as a table.
 
     A cubic spline through the points of a `SplinePair` is the potential itself, and a straight line below its
@@ -35,21 +40,21 @@ def pair_curves(denoiser):
     names = symbols(denoiser.header.species)
     tables = []
     for a, b in zip(*np.triu_indices(len(names))):
-        u, force = _two_particles(part, a, b, r)
+        u, force = _two_particles(part, int(a), int(b), r)
         tables.append(
             pandas.DataFrame({"pair": f"{names[a]}-{names[b]}", "r_nm": r, "u_kJ/mol": u, "force_kJ/mol/nm": force})
         )
     return pandas.concat(tables, ignore_index=True)
 
 
-def _points(module):
+def _points(module: Any) -> np.ndarray:
     """Distances (nm) at which a module's curve should be known."""
     if hasattr(module, "points"):
         return module.points()
     return STEP * np.arange(1, round(module.cutoff / STEP) + 1)
 
 
-def _two_particles(denoiser, a, b, r):
+def _two_particles(denoiser: "Denoiser", a: int, b: int, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Energy (kJ/mol) and repulsion (kJ/mol/nm) of two particles of species a and b, at distances r (nm)."""
     y = torch.zeros(len(r), 2, 3, dtype=torch.float64)
     y[:, 1, 0] = torch.as_tensor(r)

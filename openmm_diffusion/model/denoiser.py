@@ -5,21 +5,29 @@ F(y) = -grad U(y),   D(y) = y + sigma^2 F(y) / kT
 
 import hashlib
 import json
+import os
 import platform
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from numpy.typing import ArrayLike
 
+from ..energies.base import Term
 from ..noise import denoised_from_force
 from ..space.boxes import check_box, check_cutoff, wrap
 from ..units import bare, symbols, thermal_energy
 from .header import Header
 from .shipped import find_model
 from .sum import WeightedSum, energy_and_forces
+
+if TYPE_CHECKING:
+    from openmm.unit import Quantity
 
 
 class Denoiser:
@@ -39,31 +47,31 @@ class Denoiser:
         The torch module.
     """
 
-    def __init__(self, header):
+    def __init__(self, header: Header) -> None:
         self.header = header
         self.model = WeightedSum(header)
 
     @property
-    def conservative(self):
+    def conservative(self) -> bool:
         """Whether every force is minus the gradient of an energy."""
         return all(term.conservative for term in self.header.terms)
 
     @property
-    def sigma(self):
+    def sigma(self) -> float:
         """Noise level (nm) of the ensemble that the forces belong to: see `Header.sigma`."""
         return self.header.sigma
 
     @property
-    def dtype(self):
+    def dtype(self) -> torch.dtype:
         """Precision of evaluation: that of the network's weights, float64 without a network."""
         return next((p.dtype for p in self.model.parameters()), torch.float64)
 
     @property
-    def cutoff(self):
+    def cutoff(self) -> float:
         """Longest range of the learnt terms, nm: at most half of any box."""
         return max([term.cutoff for term in self.header.learnt], default=0.0)
 
-    def in_box(self, box):
+    def in_box(self, box: ArrayLike | None) -> "Denoiser":
         """This denoiser with its Ewald sum set up for another box (3, 3), nm, or None: same physics, same weights."""
         old, new = self.header.box, None if box is None else np.asarray(box, dtype=float)
         if old is None and new is None:
@@ -75,37 +83,37 @@ class Denoiser:
         other.model.load_state_dict(self.model.state_dict())
         return other
 
-    def _with(self, **changes):
+    def _with(self, **changes: Any) -> "Denoiser":
         """A denoiser of this precision with another header, its weights not set."""
         other = Denoiser(self.header.model_copy(update=changes))
         if self.dtype == torch.float64:
             other.model.double()
         return other
 
-    def with_ewald(self, tolerance=None, cutoff=None):
+    def with_ewald(self, tolerance: float | None = None, cutoff: float | None = None) -> "Denoiser":
         """This denoiser with another tolerance or real-space cutoff (nm) of its Ewald sum; None: as it is."""
         return self.rebuilt([term.with_ewald(tolerance, cutoff) for term in self.header.terms], self.modules())
 
-    def modules(self):
+    def modules(self) -> list[torch.nn.Module]:
         """The torch module of each term, in the order of `header.terms`."""
         energies, vectors = iter(self.model.energies), iter(self.model.vectors)
         return [next(energies if term.conservative else vectors) for term in self.header.terms]
 
-    def rebuilt(self, terms, modules):
+    def rebuilt(self, terms: Sequence[Term], modules: Iterable[torch.nn.Module]) -> "Denoiser":
         """A denoiser of other terms, each with the weights of the module given for it."""
         other = self._with(terms=terms)
         for source, target in zip(modules, other.modules(), strict=True):
             target.load_state_dict(source.state_dict())
         return other
 
-    def with_held_out(self, entries):
+    def with_held_out(self, entries: Mapping[str, Any]) -> "Denoiser":
         """This denoiser with more said in its header of how it did on frames kept apart (a dict)."""
         held_out = {**self.header.held_out, **entries}
         other = self.rebuilt(self.header.terms, self.modules())
         other.header = other.header.model_copy(update={"held_out": held_out})
         return other
 
-    def part(self, keep):
+    def part(self, keep: Callable[[Term], bool]) -> "Denoiser":
         """A denoiser of only some terms, with the same weights.
 
         Parameters
@@ -116,21 +124,21 @@ class Denoiser:
         kept = [(term, module) for term, module in zip(self.header.terms, self.modules()) if keep(term)]
         return self.rebuilt([term for term, _ in kept], [module for _, module in kept])
 
-    def subset(self, kinds):
+    def subset(self, kinds: Collection[str]) -> "Denoiser":
         """A denoiser of only the terms of some kinds ("coulomb", "wall", "pair", "network"), same weights."""
         return self.part(lambda term: term.kind in kinds)
 
     @property
-    def prior(self):
+    def prior(self) -> "Denoiser":
         """The denoiser of the terms that were known beforehand, without those learnt."""
         return self.part(lambda term: not term.learnt)
 
     @property
-    def learnt(self):
+    def learnt(self) -> "Denoiser":
         """The denoiser of the learnt terms, without the prior."""
         return self.part(lambda term: term.learnt)
 
-    def at(self, sigma):
+    def at(self, sigma: float) -> "Denoiser":
         """This denoiser evaluated at another noise level, for models trained over a range of them.
 
         Parameters
@@ -153,7 +161,12 @@ class Denoiser:
 
     # -- numpy in, numpy out ---------------------------------------------------------
 
-    def forces(self, positions, box=None, species=None):
+    def forces(
+        self,
+        positions: "ArrayLike | Quantity",
+        box: "ArrayLike | Quantity | Literal[False] | None" = None,
+        species: Sequence[int] | np.ndarray | None = None,
+    ) -> np.ndarray:
         """Total force, prior included.
 
         Parameters
@@ -175,7 +188,12 @@ class Denoiser:
         """
         return self.evaluated(positions, self.box(box), species)[1]
 
-    def energy(self, positions, box=None, species=None):
+    def energy(
+        self,
+        positions: "ArrayLike | Quantity",
+        box: "ArrayLike | Quantity | Literal[False] | None" = None,
+        species: Sequence[int] | np.ndarray | None = None,
+    ) -> np.ndarray:
         """Energy U_sigma, kJ/mol, shape (...); arguments as `forces`.
 
         Raises
@@ -189,7 +207,12 @@ class Denoiser:
             )
         return self.evaluated(positions, self.box(box), species)[0]
 
-    def denoised(self, positions, box=None, species=None):
+    def denoised(
+        self,
+        positions: "ArrayLike | Quantity",
+        box: "ArrayLike | Quantity | Literal[False] | None" = None,
+        species: Sequence[int] | np.ndarray | None = None,
+    ) -> np.ndarray:
         """D(y, sigma) = y + sigma^2 F(y) / kT: the mean clean configuration behind y, in the image of y (nm).
 
         Coordinates that were not noised in training are clean, and stay.
@@ -199,7 +222,7 @@ class Denoiser:
         forces = noised * self.forces(positions, box, species)
         return denoised_from_force(forces, positions, self.sigma, thermal_energy(self.header.temperature))
 
-    def species_index(self, atomic_numbers):
+    def species_index(self, atomic_numbers: Sequence[int] | np.ndarray) -> torch.Tensor:
         """Index into `header.species` of each atomic number, or a ValueError that names the unknown ones."""
         known = {z: i for i, z in enumerate(self.header.species)}
         unknown = sorted({int(z) for z in atomic_numbers} - set(known))
@@ -210,14 +233,19 @@ class Denoiser:
             )
         return torch.tensor([known[int(z)] for z in atomic_numbers], dtype=torch.int64)
 
-    def box(self, given=None):
+    def box(self, given: "ArrayLike | Quantity | Literal[False] | None" = None) -> Any:
         """The box (nm) that a user's argument `box` means: None is the training data's, False is no periodicity.
 
         Below the functions that users call, a box has one meaning: None is no periodicity.
         """
         return self.header.box if given is None else None if given is False else given
 
-    def evaluated(self, positions, box, species=None):
+    def evaluated(
+        self,
+        positions: "ArrayLike | Quantity",
+        box: "ArrayLike | Quantity | None",
+        species: Sequence[int] | np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Energy (...) and forces (..., n_particles, 3): arguments as `forces`, but a box of None is no periodicity."""
         positions = np.asarray(bare(positions), dtype=np.float64)
         if positions.ndim < 2 or positions.shape[-1] != 3:
@@ -249,12 +277,12 @@ class Denoiser:
             energy, force = energy_and_forces(model, y[chunk].to(dtype), box_chunk, index)
             energies.append(energy.double())
             forces.append(force.double())
-        energy = torch.cat(energies).numpy().reshape(positions.shape[:-2])
-        return energy, torch.cat(forces).numpy().reshape(positions.shape)
+        shape = positions.shape
+        return torch.cat(energies).numpy().reshape(shape[:-2]), torch.cat(forces).numpy().reshape(shape)
 
     # -- file ------------------------------------------------------------------------
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights and header as one safetensors file; nothing in it executes on loading."""
         path = Path(path)
         data = self.to_bytes()
@@ -262,14 +290,14 @@ class Denoiser:
         partial.write_bytes(data)
         partial.replace(path)
 
-    def to_bytes(self):
+    def to_bytes(self) -> bytes:
         """The model file as bytes."""
         tensors = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
         versions = {name: version(name) for name in ("openmm_diffusion", "torch", "e3nn", "openmm")}
         header = self.header.model_copy(update={"versions": {"python": platform.python_version(), **versions}})
         return safetensors.torch.save(tensors, {"openmm_diffusion": header.model_dump_json()})
 
-    def digest(self):
+    def digest(self) -> str:
         """First 16 hexadecimal characters of the SHA-256 of weights and terms: the same for the same model."""
         text = "".join(term.model_dump_json(exclude_none=True) for term in self.header.terms)
         digest = hashlib.sha256(text.encode())
@@ -278,7 +306,7 @@ class Denoiser:
         return digest.hexdigest()[:16]
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> "Denoiser":
         """Read a model file.
 
         Parameters
@@ -295,7 +323,7 @@ class Denoiser:
         return cls.from_bytes(path.read_bytes(), str(path))
 
     @classmethod
-    def from_bytes(cls, data, name="model"):
+    def from_bytes(cls, data: bytes, name: str = "model") -> "Denoiser":
         """Read what `to_bytes` wrote; `name` is used in error messages."""
         try:
             tensors = safetensors.torch.load(data)

@@ -1,12 +1,13 @@
 """What a model file says of itself: everything but the weights, as validated JSON."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pydantic
 from pydantic import BaseModel, ConfigDict
 
-from ..energies.base import AnyTerm
+from ..energies.base import AnyTerm, Term
 from ..units import symbols
 
 FORMAT = 1
@@ -60,7 +61,7 @@ class Header(BaseModel):
     versions: dict = {}
 
     @classmethod
-    def parse(cls, text, name):
+    def parse(cls, text: str, name: str) -> "Header":
         """Header from JSON text; `name` of the file is used in error messages."""
         try:
             written = _Written.model_validate_json(text).format
@@ -74,14 +75,14 @@ class Header(BaseModel):
                 f"{name} has a header that cannot be read ({key}: {first['msg']}): save it again"
             ) from error
 
-    def was_noised(self, atomic_numbers):
+    def was_noised(self, atomic_numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """1 for each coordinate that carries noise, 0 for those that stay clean: shape (n_particles, 3)."""
         elements, axes = self.noised["species"], self.noised["axes"]
         particles = [elements is None or name in elements for name in symbols(atomic_numbers)]
         return np.outer(particles, [axis in axes for axis in "xyz"]).astype(float)
 
     @property
-    def sigma(self):
+    def sigma(self) -> float:
         """Noise level (nm) of the ensemble that the forces belong to; 0 for a model without learnt terms.
 
         A pair potential and a network on its residual have that of the network.  A weighted sum of
@@ -101,11 +102,11 @@ class Header(BaseModel):
         return math.sqrt(square) if square > 1e-9 * largest**2 else 0.0
 
     @property
-    def structure(self):
+    def structure(self) -> str:
         """All that two models must share for the code of one to do for the other, weights aside: JSON."""
         return self.model_dump_json(exclude={"data", "held_out", "versions"})
 
     @property
-    def learnt(self):
+    def learnt(self) -> list[Term]:
         """The learnt terms."""
         return [term for term in self.terms if term.learnt]

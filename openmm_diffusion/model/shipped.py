@@ -1,12 +1,13 @@
 """The models that come with the package, and where any model file is."""
 
+import os
 from pathlib import Path
 
 #: Directory of the shipped models.
 MODELS = Path(__file__).parents[1] / "models"
 
 
-def find_model(path):
+def find_model(path: str | os.PathLike[str]) -> Path:
     """Path of a model file, or of a shipped model by its bare name."""
     path = Path(path)
     shipped = MODELS / f"{path.name}.safetensors"

@@ -6,12 +6,15 @@ A term that is not conservative has no energy: its module adds forces directly, 
 """
 
 import threading
-from typing import Optional, Tuple
+from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from ..space.batch import Batch, cast, make_batch
+
+if TYPE_CHECKING:
+    from .header import Header
 
 #: Held while a model is traced or evaluated: tracing replaces how torch calls modules, in all threads.
 TRACING = threading.RLock()
@@ -43,7 +46,7 @@ class WeightedSum(nn.Module):
     header : Header
     """
 
-    def __init__(self, header):
+    def __init__(self, header: "Header") -> None:
         super().__init__()
         energies = [term for term in header.terms if term.conservative]
         vectors = [term for term in header.terms if not term.conservative]
@@ -87,7 +90,14 @@ class WeightedSum(nn.Module):
         return energy, direct
 
 
-def energy_and_forces(model, positions, box, species, differentiable=False, sigma=None):
+def energy_and_forces(
+    model: WeightedSum,
+    positions: Tensor,
+    box: Tensor | None,
+    species: Tensor,
+    differentiable: bool = False,
+    sigma: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Energy (n_frames,) and total force (n_frames, n_particles, 3) of a batch; arguments as `WeightedSum.forward`.
 
     `differentiable` keeps the graph, so that a loss on the forces can be differentiated.
@@ -99,7 +109,7 @@ def energy_and_forces(model, positions, box, species, differentiable=False, sigm
     return (energy, forces) if differentiable else (energy.detach(), forces.detach())
 
 
-def evaluated(model, positions, c, like):
+def evaluated(model: Any, positions: Tensor, c: Batch, like: Tensor) -> tuple[Tensor, Tensor]:
     """Energy and forces, in double precision, of a `Batch` c that was made from positions.
 
     The terms are evaluated in the precision of `like`; differences of positions, and sums of forces, are not.

@@ -2,12 +2,15 @@
 
 import io
 import logging
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import openmm
+from numpy.typing import ArrayLike
 from openmm import app, unit
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -73,7 +76,14 @@ class SimulationConfig(BaseModel):
     seed: NonNegativeInt = 1
 
 
-def simulate(model, output, config=None, resume=False, positions=None, progress=True):
+def simulate(
+    model: str | os.PathLike[str] | Denoiser,
+    output: str | os.PathLike[str],
+    config: SimulationConfig | Mapping[str, Any] | str | Path | None = None,
+    resume: bool = False,
+    positions: ArrayLike | None = None,
+    progress: bool = True,
+) -> Path | list[Path]:
     """Run Langevin dynamics under a model.
 
     The output directory receives topology.pdb, trajectory.dcd (or .xtc; of several replicas

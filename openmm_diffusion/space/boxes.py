@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 
-def check_box(box, argument="box"):
+def check_box(box: Tensor, argument: str = "box") -> None:
     """Refuse box vectors that are not finite, positive and in OpenMM's reduced form.
 
     Parameters
@@ -49,7 +49,7 @@ def check_box(box, argument="box"):
         )
 
 
-def check_cutoff(cutoff, box, argument="cutoff"):
+def check_cutoff(cutoff: float, box: Tensor, argument: str = "cutoff") -> None:
     """Refuse a cutoff (nm) above half the smallest width of the box (..., 3, 3), where images would be missed."""
     half = 0.5 * float(torch.diagonal(box, dim1=-2, dim2=-1).min())
     if cutoff > half * (1 + 1e-6):

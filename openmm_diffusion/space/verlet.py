@@ -1,6 +1,9 @@
 """Verlet lists: neighbour pairs within several cutoffs, found anew only when they may have changed."""
 
-from torch import Tensor, argsort, bucketize, sqrt, tensor
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, argsort, bucketize, int64, sqrt, tensor
 
 from .neighbours import neighbour_pairs
 
@@ -29,9 +32,10 @@ class VerletList:
     Verlet, Phys. Rev. 159, 98 (1967).
     """
 
-    def __init__(self, cutoffs, skin):
+    def __init__(self, cutoffs: Iterable[float], skin: float) -> None:
         self.cutoffs, self.skin = sorted(set(cutoffs)), skin
-        self.reference = self.box = None
+        self.reference: Any = None  # a Tensor, from the first update on
+        self.box: Any = None
 
     def update(self, positions: Tensor, box: Tensor | None) -> bool:
         """Whether the pairs were found anew for positions (n_frames, n_particles, 3), nm, in a box (3, 3), nm."""
@@ -39,8 +43,8 @@ class VerletList:
             return False
         self.reference, self.box = positions.clone(), None if box is None else box.clone()
         if not self.cutoffs:
-            self.first = self.second = tensor([], dtype=int, device=positions.device)
-            self.counts = {}
+            self.first = self.second = tensor([], dtype=int64, device=positions.device)
+            self.counts: dict[float, int] = {}
             return True
         first, second, vectors = neighbour_pairs(positions, box, self.cutoffs[-1] + self.skin)
         reach = tensor(self.cutoffs, dtype=vectors.dtype, device=vectors.device) + self.skin
@@ -51,7 +55,7 @@ class VerletList:
         self.counts = dict(zip(self.cutoffs, within))
         return True
 
-    def _outgrown(self, positions, box):
+    def _outgrown(self, positions: Tensor, box: Tensor | None) -> bool:
         """Whether a pair may have come within a cutoff unseen: by motion, or because the box changed."""
         if box is not None and bool((box != self.box).any()):
             return True

@@ -1,5 +1,8 @@
 """Coarse-grained systems for OpenMM: topology, positions, masses, and the forces of a model."""
 
+import os
+from typing import Any
+
 import numpy as np
 import openmm
 import torch
@@ -13,7 +16,15 @@ from ..space.boxes import minimum_image
 from ..units import MOLAR, molar, nanometers, symbols
 
 
-def create_system(model, topology, *, native_prior=True, ewald_error_tolerance=5e-4, replicas=1, **options):
+def create_system(
+    model: str | os.PathLike[str] | Denoiser,
+    topology: app.Topology,
+    *,
+    native_prior: bool = True,
+    ewald_error_tolerance: float = 5e-4,
+    replicas: int = 1,
+    **options: Any,
+) -> openmm.System:
     """An OpenMM System of coarse-grained particles with a model's forces.
 
     Parameters
