@@ -94,7 +94,7 @@ def read_trajectory(path, top=None, select="all", stride=1):
 
 
 def reduced_box(cell, source):
-    """A cell in OpenMM's reduced form, which `geometry.check_box` asks for.
+    """A cell in OpenMM's reduced form, which `space.boxes.check_box` asks for.
 
     Only whole vectors of the cell are subtracted from its others: the lattice stays
     the same, so positions and forces keep their meaning.  A cell in another
