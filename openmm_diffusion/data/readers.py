@@ -101,7 +101,7 @@ def read_trajectory(
 
 
 def reduced_box(cell: ArrayLike, source: str | os.PathLike[str]) -> np.ndarray | None:
-    """A cell in OpenMM's reduced form, which `geometry.check_box` asks for.
+    """A cell in OpenMM's reduced form, which `space.boxes.check_box` asks for.
 
     Only whole vectors of the cell are subtracted from its others: the lattice stays
     the same, so positions and forces keep their meaning.  A cell in another
