@@ -17,7 +17,8 @@ from openmm import unit
 from ...forces.compiled import CACHE
 from ...forces.diffusionforce import NAME
 from ...model.denoiser import Denoiser
-from ...systems.system import create_system, training_topology
+from ...systems.system import create_system
+from ...systems.topologies import training_topology
 from .nequip import NEQUIP_NAME, nequip_force
 
 #: Options of `create_system` for each path; None: the prior alone, without a learnt force.
