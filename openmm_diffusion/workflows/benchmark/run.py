@@ -21,8 +21,9 @@ from ...settings import validated
 from ...systems.platforms import default_platform, platform_named
 from ...systems.system import create_system
 from ...systems.topologies import random_positions, training_topology
+from .coldstart import cold_start
 from .timing import Runner, interleaved, relative_differences, summary
-from .variants import NEQUIP, PATHS, cold_start, learnt_forces, learnt_part, path_context, path_system
+from .variants import NEQUIP, PATHS, learnt_forces, learnt_part, path_context, path_system
 
 #: Of a row, what is measured before the rounds.
 COSTS = ("start_s", "restart_s", "compile_s", "memory_MB", "rms_difference", "max_difference")
