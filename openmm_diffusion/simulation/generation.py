@@ -25,6 +25,7 @@ from openmm import app, unit
 
 from .. import rundirectory
 from ..data.frames import Frames
+from ..systems.platforms import platform_named, platform_names
 from ..systems.solution import GenerateConfig, build_system, place_molecules
 
 logger = logging.getLogger(__name__)
@@ -179,14 +180,16 @@ def _start(config, run, state, step):
 
 
 def _platform(name):
+    """Arguments of a Context that say its platform: none where OpenMM is to choose."""
     if name is None:
         return ()
-    known = [openmm.Platform.getPlatform(index).getName() for index in range(openmm.Platform.getNumPlatforms())]
-    if name not in known:
+    try:
+        return (platform_named(name),)
+    except ValueError as error:
+        known = ", ".join(platform_names())
         raise ValueError(
-            f"platform is {name!r}, but this OpenMM has {', '.join(known)}: use one of these, or leave it out"
-        )
-    return (openmm.Platform.getPlatformByName(name),)
+            f"platform is {name!r}, but this OpenMM has {known}: use one of these, or leave it out"
+        ) from error
 
 
 def _save_state(context, folder):

@@ -19,8 +19,9 @@ from ..forces.diffusionforce import check_system
 from ..model.combination import members
 from ..model.denoiser import Denoiser
 from ..settings import read_yaml, validated
-from ..systems.system import create_system, electrolyte, fastest, random_positions, replicated
-from ..units import symbols
+from ..systems.platforms import platform_named
+from ..systems.system import create_system, fastest
+from ..systems.topologies import electrolyte_like, random_positions, replicated
 from .guard import Guard, SpreadWatch
 from .trajectories import cut_back, trajectory_paths, trajectory_reporters
 
@@ -119,7 +120,7 @@ def simulate(
         values = read_yaml(config) if isinstance(config, (str, Path)) else config or {}
         config = validated(SimulationConfig, values, "config")
     output = Path(output)
-    topology = _topology(denoiser, config)
+    topology = electrolyte_like(denoiser, config.composition, edge=config.edge, molarity=config.molarity)
     warn_of_conditions(denoiser, topology, config)
     every = round(config.interval / config.timestep)
     if every < 1 or abs(every * config.timestep - config.interval) > 1e-6 * config.interval:
@@ -222,19 +223,6 @@ def warn_of_conditions(denoiser, topology, config):
             )  # fmt: skip
 
 
-def _topology(denoiser, config):
-    header = denoiser.header
-    names = symbols(header.particles)
-    composition = config.composition or {s: names.count(s) for s in dict.fromkeys(names)}
-    edge = config.edge
-    if edge is None and config.molarity is None:
-        if header.box is None:
-            raise ValueError("edge is missing: the model was trained without a box, so give the edge of one in nm")
-        volume = float(np.linalg.det(np.array(header.box)))
-        edge = (volume * sum(composition.values()) / len(header.particles)) ** (1 / 3)
-    return electrolyte(composition, edge=edge, molarity=config.molarity)
-
-
 def _force_options(output, denoiser, topology, config, resume):
     """Options of `create_system`: those that the run was begun with, for a State fits no other System."""
     begun = rundirectory.asked_for(output).get("force") if resume else None
@@ -263,9 +251,5 @@ def _simulation(denoiser, topology, system, config):
     integrator.setRandomNumberSeed(config.seed)
     if config.platform is None:
         return app.Simulation(topology, system, integrator)
-    names = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
-    if config.platform not in names:
-        raise ValueError(f"platform is {config.platform!r}: OpenMM has {', '.join(names)} on this machine")
     properties = {"Threads": str(config.threads)} if config.threads and config.platform == "CPU" else {}
-    platform = openmm.Platform.getPlatformByName(config.platform)
-    return app.Simulation(topology, system, integrator, platform, properties)
+    return app.Simulation(topology, system, integrator, platform_named(config.platform), properties)

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from ..data.sets import read_runs
-from ..systems.system import default_platform
+from ..systems.platforms import default_platform
 from .langevin import simulate
 
 

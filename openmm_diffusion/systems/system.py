@@ -1,19 +1,17 @@
-"""Coarse-grained systems for OpenMM: topology, positions, masses, and the forces of a model."""
+"""Coarse-grained systems for OpenMM: the forces of a model, and the fastest way to compute them."""
 
 import os
 from typing import Any
 
 import numpy as np
 import openmm
-import torch
-from openmm import app, unit
+from openmm import unit
 
 from ..forces.compiled import compiler_failure
 from ..forces.diffusionforce import DiffusionForce, native_obstacle
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
-from ..space.boxes import minimum_image
-from ..units import MOLAR, molar, nanometers, symbols
+from .platforms import default_platform
 
 
 def create_system(
@@ -113,123 +111,3 @@ def fastest(denoiser, topology, steps, replicas=1, platform=None):
     if platform in ("CPU", "Reference") and worth_it and compiler_failure() is None:
         return {"backend": "compiled", "native_prior": topology.getNumAtoms() > EWALD_PARTICLES}
     return {"backend": "auto" if replicas == 1 else "python"}
-
-
-def default_platform():
-    """Name of the platform that OpenMM takes by itself here: the fastest that works, not the fastest there is."""
-    system = openmm.System()
-    system.addParticle(1.0)
-    return openmm.Context(system, openmm.VerletIntegrator(0.001)).getPlatform().getName()
-
-
-def replicated(topology, replicas):
-    """The topology of several copies in one box, one chain each, in the order of `create_system`."""
-    copies = app.Topology()
-    for _ in range(replicas):
-        chain = copies.addChain()
-        for residue in topology.residues():
-            copy = copies.addResidue(residue.name, chain)
-            for atom in residue.atoms():
-                copies.addAtom(atom.name, atom.element, copy)
-    copies.setPeriodicBoxVectors(topology.getPeriodicBoxVectors())
-    return copies
-
-
-def electrolyte(composition, *, edge=None, molarity=None):
-    """Topology of ions alone in a cubic box.
-
-    Parameters
-    ----------
-    composition : dict of str to int
-        Number of each element: {"Li": 24, "Cl": 24}.
-    edge : float or Quantity, nm
-        Of the box; or
-    molarity : float or Quantity, mol/L
-        Of the salt: the concentration of the least frequent element.
-
-    Returns
-    -------
-    openmm.app.Topology
-
-    Raises
-    ------
-    ValueError
-        Unless exactly one of `edge` and `molarity` is given.
-    """
-    if (edge is None) == (molarity is None):
-        raise ValueError("give either edge (nm) or molarity (mol/L): exactly one of them fixes the box")
-    if not composition or any(int(n) != n or n < 1 for n in composition.values()):
-        raise ValueError(
-            f"composition is {composition}: give a positive number of each element, such as {{'Li': 24, 'Cl': 24}}"
-        )
-    if edge is None:
-        molarity = molar(molarity, "molarity")
-        if not molarity > 0:
-            raise ValueError(f"molarity is {molarity:g} mol/L: give a positive concentration")
-        edge = (min(composition.values()) / (molarity * MOLAR)) ** (1 / 3)
-    edge = float(nanometers(edge, "edge"))
-    if not edge > 0:
-        raise ValueError(f"edge is {edge:g} nm: give a positive length in nm")
-    topology = app.Topology()
-    chain = topology.addChain()
-    for symbol, number in composition.items():
-        try:
-            element = app.Element.getBySymbol(symbol)
-        except KeyError as error:
-            raise ValueError(
-                f"composition names {symbol!r}, which is no element: use symbols such as Li and Cl"
-            ) from error
-        for _ in range(int(number)):
-            topology.addAtom(symbol.upper(), element, topology.addResidue(symbol.upper(), chain))
-    topology.setPeriodicBoxVectors(np.eye(3) * edge * unit.nanometer)
-    return topology
-
-
-def training_topology(denoiser):
-    """Topology of the composition and the box that a model was trained on, particles in order of species."""
-    names = symbols(denoiser.header.particles)
-    if denoiser.header.box is None:
-        raise ValueError("topology is missing: the model was trained without a box, so give one with its box")
-    topology = electrolyte({name: names.count(name) for name in dict.fromkeys(names)}, edge=1.0)
-    topology.setPeriodicBoxVectors(np.array(denoiser.header.box) * unit.nanometer)
-    return topology
-
-
-def random_positions(model, topology, seed=0, attempts=20000):
-    """Random places for all particles, no pair closer than 0.02 nm beyond the data's shortest distance.
-
-    Pairs of like charge, for which the data may hold no short distance, are kept
-    apart by the distances of the data too.
-
-    Parameters
-    ----------
-    model : path or Denoiser
-    topology : openmm.app.Topology
-    seed : int
-    attempts : int
-        Tries per particle.
-
-    Returns
-    -------
-    array, shape (n_particles, 3), nm
-    """
-    denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
-    index = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
-    if topology.getPeriodicBoxVectors() is None:
-        raise ValueError("topology has no periodic box vectors: set them (nm), so that there is a box to fill")
-    apart = np.array([[d or 0.3 for d in row] for row in denoiser.header.shortest_distances]) + 0.02
-    box = torch.tensor(np.array(topology.getPeriodicBoxVectors().value_in_unit(unit.nanometer), dtype=float))
-    rng = np.random.default_rng(seed)
-    placed = np.zeros((len(index), 3))
-    for i in range(len(index)):
-        for _ in range(attempts):
-            trial = rng.random(3) @ box.numpy()
-            vectors = minimum_image(torch.as_tensor(placed[:i] - trial), box)
-            if i == 0 or bool((vectors.norm(dim=1).numpy() > apart[index[i], index[:i]]).all()):
-                placed[i] = trial
-                break
-        else:
-            raise ValueError(
-                f"no room for particle {i} of {len(index)} in the box: use a larger box or fewer particles"
-            )
-    return placed

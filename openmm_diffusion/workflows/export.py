@@ -12,7 +12,8 @@ from ..model.combination import merged
 from ..model.curves import pair_curves
 from ..model.denoiser import Denoiser
 from ..rundirectory import made
-from ..systems.system import create_system, random_positions, training_topology
+from ..systems.system import create_system
+from ..systems.topologies import random_positions, training_topology
 from ..units import nanometers
 
 log = logging.getLogger(__name__)

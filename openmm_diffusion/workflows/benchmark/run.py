@@ -18,9 +18,12 @@ from ...figures import benchmark_figure
 from ...model.denoiser import Denoiser
 from ...rundirectory import made
 from ...settings import validated
-from ...systems.system import create_system, default_platform, random_positions, training_topology
+from ...systems.platforms import default_platform, platform_named
+from ...systems.system import create_system
+from ...systems.topologies import random_positions, training_topology
+from .coldstart import cold_start
 from .timing import Runner, interleaved, relative_differences, summary
-from .variants import NEQUIP, PATHS, cold_start, learnt_forces, learnt_part, path_context, path_system
+from .variants import NEQUIP, PATHS, learnt_forces, learnt_part, path_context, path_system
 
 #: Of a row, what is measured before the rounds.
 COSTS = ("start_s", "restart_s", "compile_s", "memory_MB", "rms_difference", "max_difference")
@@ -90,7 +93,8 @@ def benchmark(model, output, config=None, report=None):
     report = report or (lambda line: None)
     if not denoiser.header.learnt:
         raise ValueError("the model has no learnt terms: there is nothing to measure beside its prior")
-    names, platform = _paths(config), _platform(config.platform)
+    names = _paths(config)
+    platform = default_platform() if config.platform is None else platform_named(config.platform).getName()
     if config.nequip is not None and not config.nequip.is_file():
         raise FileNotFoundError(f"there is no NequIP file {config.nequip}: give a model written by nequip-deploy")
     output = made(output)
@@ -124,16 +128,6 @@ def _paths(config):
         remedy = "give its file (--nequip)" if unknown[0] == NEQUIP else f"choose from {', '.join(map(repr, known))}"
         raise ValueError(f"paths has {unknown[0]!r}: {remedy}")
     return list(dict.fromkeys(["prior", *names]))
-
-
-def _platform(name):
-    """Name of the platform asked for, or of the one that OpenMM takes by itself."""
-    names = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
-    if name is not None:
-        if name not in names:
-            raise ValueError(f"platform is {name!r}: OpenMM has {', '.join(names)} on this machine")
-        return name
-    return default_platform()
 
 
 def _frames(denoiser, topology, config, platform):

@@ -1,10 +1,7 @@
 """The benchmark: what it compares is the same physics, its ratios survive a machine that others use, its files."""
 
-import io
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import openmm
@@ -20,13 +17,7 @@ from openmm_diffusion.systems import training_topology
 from openmm_diffusion.workflows.benchmark import variants as paths
 from openmm_diffusion.workflows.benchmark.run import BenchmarkConfig, benchmark
 from openmm_diffusion.workflows.benchmark.timing import Runner, interleaved, relative_differences, summary
-from openmm_diffusion.workflows.benchmark.variants import (
-    cold_start,
-    learnt_forces,
-    learnt_part,
-    path_context,
-    path_system,
-)
+from openmm_diffusion.workflows.benchmark.variants import learnt_forces, learnt_part, path_context, path_system
 
 pytestmark = pytest.mark.slow
 
@@ -149,49 +140,6 @@ def test_speed_is_steps_over_time(monkeypatch):
     monkeypatch.setattr("openmm_diffusion.workflows.benchmark.timing.time.perf_counter", clock)
     assert np.isclose(runner.dynamics(0.5, 0), 100)
     assert 0.5 <= clock() < 0.52
-
-
-def test_the_child_process_answers_with_numbers_or_a_reason(tmp_path, monkeypatch, capsys):
-    PAIR.save(tmp_path / "m.safetensors")
-    request = dict(
-        path="native", copies=1, model=str(tmp_path / "m.safetensors"), nequip_file=None, timestep=0.004,
-        platform="CPU", threads=1, positions=licl_frames().positions[0].tolist(),
-    )  # fmt: skip
-
-    def answer(**changes):
-        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({**request, **changes})))
-        paths.main()
-        return json.loads(capsys.readouterr().out)
-
-    result = answer()
-    assert 0 < result["start_s"] < 60 and 0 <= result["compile_s"] < 60
-    assert "there is no model file nowhere" in answer(model="nowhere.safetensors")["reason"]
-    assert "nequip runs one copy" in answer(path="nequip", copies=2)["reason"]
-
-
-def test_peak_memory_is_a_peak():
-    before = paths.peak_memory()
-    held = np.ones(before // 8)  # as much again
-    peak = paths.peak_memory()
-    del held
-    assert before < peak < 3 * before
-    assert np.isclose(paths.peak_memory(), peak, rtol=0.02)  # the kernel counts in batches of pages
-
-
-def test_a_path_that_leaves_compiled_code_is_started_a_second_time(monkeypatch):
-    """The second process finds in the cache what the first left there; without it there is no second."""
-    seen = []
-
-    def child(request, cache):
-        seen.append(sorted(file.name for file in Path(cache).iterdir()))
-        if request["path"] == "compiled":
-            (Path(cache) / "kernel.so").touch()
-        return {"start_s": 50.0 if len(seen) == 1 else 5.0}
-
-    monkeypatch.setattr(paths, "_in_fresh_process", child)
-    assert cold_start({"path": "compiled"}) == {"start_s": 50, "restart_s": 5}
-    assert seen == [[], ["kernel.so"]]
-    assert cold_start({"path": "eager"}) == {"start_s": 5} and len(seen) == 3
 
 
 def test_from_model_to_files(tmp_path, monkeypatch):
