@@ -26,6 +26,7 @@ ALLOWED = {
     "workflows": f"{WORKFLOWS} {BELOW}",
     "cli": f"workflows {WORKFLOWS} {BELOW}",
 }
+KINDS = ("coulomb", "wall", "pair", "network")
 #: Parts of one package that never import each other.
 APART = [("learning.linear", "learning.network")]
 #: Files at the root that nobody inside imports: the face, its command, and signposts at former paths.
@@ -137,6 +138,31 @@ def test_the_checker_finds_what_is_wrong(files, told, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     assert any(sentence.startswith(told) or told in sentence for sentence in faults(tmp_path))
+
+
+def kinds_asked_for(source):
+    """Comparisons of a kind with a name, and choices of terms by names, in a source text."""
+    asked = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            of_kind = any(isinstance(side, ast.Attribute) and side.attr == "kind" for side in sides)
+            parts = [part for side in sides for part in ast.walk(side)]
+            named = any(isinstance(part, ast.Constant) and part.value in KINDS for part in parts)
+            asked += [ast.unparse(node)] if of_kind and named else []
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "subset":
+            asked.append(ast.unparse(node))
+    return asked
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if family(name) != "energies"])
+def test_nobody_but_an_energy_asks_for_a_kind_by_its_name(name):
+    assert kinds_asked_for(modules()[name].read_text()) == []
+
+
+def test_a_kind_that_is_asked_for_is_seen():
+    assert kinds_asked_for("if term.kind in ('pair', 'network'): pass")
+    assert kinds_asked_for("denoiser.subset(['pair'])") and not kinds_asked_for("term.kind == other.kind")
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in modules().values()}), ids=lambda path: path.name)

@@ -158,6 +158,12 @@ def _train(frames, config, output, resume, progress, sample=None):
 def check_training(frames, config):
     """Refuse what cannot work with these frames, warn of what will hurt: cutoffs, charges, smoothing."""
     config.prior.check(frames.symbols, frames.box is not None)
+    for kind, _ in config.learners:
+        if not kind.linear and kind is not NetworkTerm:
+            raise ValueError(
+                f"{kind_of(kind)} is asked for, but nothing can learn a {kind.noun}: only energies that are linear in "
+                "their coefficients and the network are trained"
+            )
     if frames.box is not None:
         for kind, settings in config.learners:
             check_cutoff(settings.cutoff, torch.as_tensor(frames.boxes), f"{kind_of(kind)}.cutoff")
@@ -235,7 +241,7 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
     held_out = {}
     if config.target == "hybrid":
         weights = task.force_weights.tolist(), task.textbook_weights.tolist()
-        held_out = weights_report(denoiser.header.species, "network", *weights)
+        held_out = weights_report(denoiser.header.species, term.kind, *weights)
     if config.training.devices == 1:
         result = train_network(task, output, resume, progress)
     else:

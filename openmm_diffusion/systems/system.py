@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import openmm
-from openmm import unit
+from openmm import app, unit
 
 from ..forces.compiled import compiler_failure
 from ..forces.diffusionforce import DiffusionForce, native_obstacle

@@ -134,6 +134,12 @@ def test_a_section_is_refused_where_it_is_wrong_and_where_nobody_knows_it():
         read_config({"gausian": {}})
 
 
+def test_an_energy_that_nothing_can_learn_is_refused(frames, gaussian, monkeypatch):
+    monkeypatch.setattr(gaussian, "linear", False)
+    with pytest.raises(ValueError, match="gaussian is asked for, but nothing can learn a Gaussian repulsion"):
+        train(frames, CONFIG, progress=False)
+
+
 def test_a_term_needs_a_kind_of_its_own():
     class Nameless(Term):
         """A term without a kind."""
