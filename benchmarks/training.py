@@ -103,7 +103,11 @@ def step_parts(task, rounds):
 
     noise, generator = task.config.noise, torch.Generator().manual_seed(0)
     frames = task.sets["training"].at(torch.arange(task.config.training.batch) * 7)
-    eps = draw_noise(frames.positions, noise, generator, frames.mask)
+
+    def draw():
+        return draw_noise(frames.positions, noise.draws, noise.antithetic, generator, frames.mask)
+
+    eps = draw()
     sigma = draw_sigmas(eps, noise, generator)
     y, boxes = frames.noised(sigma, eps)
     step, update = bare_steps(task)
@@ -113,7 +117,7 @@ def step_parts(task, rounds):
         return energy_and_forces(model, y, boxes, species, differentiable)[1]
 
     parts = {
-        "draw": lambda: draw_noise(frames.positions, noise, generator, frames.mask),
+        "draw": draw,
         "neighbours of the fixed terms": lambda: make_batch(y, boxes, species, fixed.cutoff),
         "fixed terms, neighbours included": lambda: force(fixed),
         "neighbours of the network": lambda: make_batch(y, boxes, species, network.cutoff),

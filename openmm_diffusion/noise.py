@@ -75,13 +75,16 @@ class NoiseConfig(BaseModel):
         return self.sigma if self.sigmas is None else self.sigmas[1]
 
 
-def draw_noise(positions, config, generator=None, mask=None):
+def draw_noise(positions, draws, antithetic, generator=None, mask=None):
     """Standard normal noise for every draw of every frame.
 
     Parameters
     ----------
     positions : Tensor, shape (n_frames, n_particles, 3), nm
-    config : NoiseConfig
+    draws : int
+        Draws per frame.
+    antithetic : bool
+        Take every draw with its negative.
     generator : torch.Generator, optional
     mask : Tensor, shape (n_particles, 3) or (3,), dtype bool, optional
         False coordinates receive no noise.
@@ -91,12 +94,19 @@ def draw_noise(positions, config, generator=None, mask=None):
     Tensor, shape (n_copies, n_frames, n_particles, 3), dimensionless
         n_copies is `draws`, or twice that with antithetic pairs: then copy k + draws
         is minus copy k.
+
+    Raises
+    ------
+    ValueError
+        If `draws` is less than 1.
     """
-    shape = (config.draws, *positions.shape)
+    if draws < 1:
+        raise ValueError(f"draws is {draws}: give 1 or more")
+    shape = (draws, *positions.shape)
     eps = torch.randn(shape, generator=generator, dtype=positions.dtype, device=positions.device)
     if mask is not None:
         eps = eps * mask.to(eps.dtype)
-    return torch.cat([eps, -eps]) if config.antithetic else eps
+    return torch.cat([eps, -eps]) if antithetic else eps
 
 
 def draw_sigmas(eps, config, generator=None):

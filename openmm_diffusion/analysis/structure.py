@@ -10,7 +10,7 @@ import scipy.signal
 import torch
 
 from ..data.frames import Frames
-from ..noise import NoiseConfig, draw_noise
+from ..noise import draw_noise
 from ..space.neighbours import neighbour_pairs
 from ..units import symbols
 from .rdf import compute_rdf, mean_and_error, rebin, rmsd, split_half_error
@@ -28,9 +28,8 @@ ERRORS = ["pair", "learning", "smoothing", "reference", "total"]
 
 def noised(frames, sigma, draws=5, seed=0):
     """Frames with additive noise, `draws` antithetic pairs of copies of each; replicas kept."""
-    config = NoiseConfig(sigma=sigma, draws=draws)
     x = torch.as_tensor(frames.positions)
-    y = x + sigma * draw_noise(x, config, torch.Generator().manual_seed(seed))
+    y = x + sigma * draw_noise(x, draws, True, torch.Generator().manual_seed(seed))
     # The copies of a frame stay together: blocks of a single run are stretches of time then.
     y = y.transpose(0, 1).flatten(0, 1).numpy()
     box = frames.box if np.ndim(frames.box) != 3 else np.repeat(frames.box, 2 * draws, axis=0)

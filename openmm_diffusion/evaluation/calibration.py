@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..analysis.resampling import block_numbers, block_sums, jackknife
-from ..noise import NoiseConfig, denoising_force, draw_noise
+from ..noise import denoising_force, draw_noise
 from ..units import thermal_energy
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def projections(denoiser, frames, sigma=None, draws=4, seed=1):
     sigma = sigma or denoiser.sigma or DIVERGENCE_SIGMA
     kT = thermal_energy(frames.temperature)
     x = torch.as_tensor(frames.positions, dtype=torch.float64)
-    eps = draw_noise(x, NoiseConfig(sigma=sigma, draws=draws), torch.Generator().manual_seed(seed))
+    eps = draw_noise(x, draws, True, torch.Generator().manual_seed(seed))
     products, squares = np.zeros(x.shape[:2]), np.zeros(x.shape[:2])
     for copy in eps:
         _, force = denoiser.evaluated((x + sigma * copy).numpy(), frames.boxes, frames.species)

@@ -17,7 +17,7 @@ from ..learning.linear.scorematching import moments
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..model.sum import energy_and_forces
-from ..noise import NoiseConfig, draw_noise
+from ..noise import draw_noise
 from ..settings import validated
 from ..simulation.sampling import SamplingConfig, sample_ensemble
 from ..units import thermal_energy
@@ -158,7 +158,7 @@ def _reference(denoiser, place, frames):
         x, box = _tensors(block)
         x = x.double()
         if sigma > 0:
-            eps = draw_noise(x, NoiseConfig(draws=2), generator)
+            eps = draw_noise(x, 2, True, generator)
             x = (x + sigma * eps).flatten(0, 1)
             box = None if box is None else box.repeat(len(eps), 1, 1)
         parts = zip(x.split(32), [None] * len(x) if box is None else box.split(32))

@@ -256,8 +256,9 @@ def test_measured_weights_leave_the_gradient_the_least_variance(noise):
         for _ in range(100):
             some = torch.randint(800, (16,), generator=generator)
             frames = task.sets["training"].at(some)
-            eps = draw_noise(frames.positions, task.config.noise, generator, frames.mask)
-            sigma = eps.new_full(eps.shape[:2], task.config.noise.sigma)
+            noised = task.config.noise
+            eps = draw_noise(frames.positions, noised.draws, noised.antithetic, generator, frames.mask)
+            sigma = eps.new_full(eps.shape[:2], noised.sigma)
             gradients.append(torch.autograd.grad(task.score_losses(frames, eps, sigma).mean(), readout)[0])
         variances.append(float(torch.stack(gradients).var(0).sum()))
     # Sixteen groups of frames tell a variance to about a third.

@@ -182,7 +182,7 @@ def test_what_is_kept_between_checks_is_what_would_be_computed_again():
     network = denoiser.subset(["network"]).model
     frames = tensors(licl_frames(), denoiser, config, torch.float64)
     task = make_task(network, denoiser.subset(["coulomb", "pair"]).model, frames, frames, config, KT).eval()
-    eps = draw_noise(frames.positions, config.noise, torch.Generator().manual_seed(0))
+    eps = draw_noise(frames.positions, config.noise.draws, config.noise.antithetic, torch.Generator().manual_seed(0))
     first = task.held_out_losses(frames, eps, 0.005, key=0)
     with torch.no_grad():
         for p in network.parameters():

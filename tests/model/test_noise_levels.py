@@ -165,7 +165,7 @@ def test_frames_of_a_batch_may_each_have_a_level_of_their_own(head, positions):
 
 def test_levels_are_log_uniform_and_shared_by_antithetic_copies():
     config = NoiseConfig(sigma=[SMALLEST, LARGEST], draws=2)
-    eps = draw_noise(torch.zeros(5000, 1, 3), config, torch.Generator().manual_seed(0))
+    eps = draw_noise(torch.zeros(5000, 1, 3), config.draws, config.antithetic, torch.Generator().manual_seed(0))
     sigma = draw_sigmas(eps, config, torch.Generator().manual_seed(1))
     assert sigma.shape == (4, 5000) and torch.equal(sigma[:2], sigma[2:])
     assert sigma.min() >= SMALLEST and sigma.max() <= LARGEST * (1 + 1e-6)

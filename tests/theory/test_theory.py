@@ -17,7 +17,7 @@ from openmm_diffusion.forces.torchscript import OpenEnergy
 from openmm_diffusion.learning.linear.forcematching import labelled_moments, textbook_weights
 from openmm_diffusion.learning.linear.scorematching import moments, score_objective, solve
 from openmm_diffusion.model.combination import extrapolated, half_step
-from openmm_diffusion.noise import NoiseConfig, denoising_force, draw_noise, force_from_denoised, scale
+from openmm_diffusion.noise import denoising_force, draw_noise, force_from_denoised, scale
 from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.units import ELECTRONVOLT, thermal_energy
 
@@ -189,7 +189,7 @@ def test_wrong_kT_changes_a_variance_by_its_ratio():
 def test_noise_on_both_ends_counts_twice():
     sigma, n = 0.02, 200_000
     generator = torch.Generator().manual_seed(0)
-    eps = draw_noise(torch.zeros(n, 2, 3, dtype=torch.float64), NoiseConfig(antithetic=False), generator)[0]
+    eps = draw_noise(torch.zeros(n, 2, 3, dtype=torch.float64), 1, False, generator)[0]
     bond = WIDTH * torch.randn(n, 3, generator=generator, dtype=torch.float64)
     x = torch.stack([torch.zeros_like(bond), bond], 1)
     d = (x + sigma * eps).diff(dim=1)[:, 0]
@@ -212,7 +212,7 @@ def test_a_noised_pair_distribution_is_smeared_in_three_dimensions():
     directions = rng.normal(size=(n, 3))
     x = np.zeros((n, 2, 3))
     x[:, 1] = distances[:, None] * directions / np.linalg.norm(directions, axis=1)[:, None]
-    eps = draw_noise(torch.as_tensor(x), NoiseConfig(antithetic=False), torch.Generator().manual_seed(2))[0]
+    eps = draw_noise(torch.as_tensor(x), 1, False, torch.Generator().manual_seed(2))[0]
     y = np.linalg.norm(np.diff(x + sigma * eps.numpy(), axis=1)[:, 0], axis=1)
     edges = np.arange(0.2, 0.5, 0.01)
     counts = np.histogram(y, edges)[0]
@@ -260,8 +260,7 @@ def force_of_basis(pair, y):
 
 def loss_gradients(cluster, sigma, draws, seed=0):
     """Gradient of |F - T|^2 by the coefficients, for every copy: antithetic ones are k and k + draws."""
-    config = NoiseConfig(sigma=sigma, draws=draws)
-    eps = draw_noise(cluster.x[None], config, torch.Generator().manual_seed(seed))[:, 0]
+    eps = draw_noise(cluster.x[None], draws, True, torch.Generator().manual_seed(seed))[:, 0]
     G = force_of_basis(cluster.pair, cluster.x + sigma * eps)
     off = (G @ cluster.c) - denoising_force(eps.flatten(1), sigma, KT)
     return 2 * torch.einsum("nik,ni->nk", G, off)[:, cluster.free]
@@ -425,7 +424,7 @@ def test_fresh_noise_on_few_frames_leads_to_their_kernel_density():
     np.testing.assert_allclose(force, KT * score, atol=1e-5 * np.abs(force).max())
     # Least squares on fresh draws of these frames, in bins of y, finds it.
     positions = torch.as_tensor(frames)[:, None, None].expand(12, 1, 3)
-    eps = draw_noise(positions, NoiseConfig(draws=15_000), torch.Generator().manual_seed(1))[..., 0, 0].numpy()
+    eps = draw_noise(positions, 15_000, True, torch.Generator().manual_seed(1))[..., 0, 0].numpy()
     draws, labels = (frames + sigma * eps).ravel(), denoising_force(eps, sigma, KT).ravel()
     # Between the frames: beyond the last, labels of other frames are too rare to have an error bar.
     bins = np.digitize(draws, np.linspace(-0.035, 0.035, 26))

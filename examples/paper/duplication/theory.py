@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from openmm_diffusion.learning.linear.scorematching import moments, penalised
-from openmm_diffusion.noise import NoiseConfig, draw_noise
+from openmm_diffusion.noise import draw_noise
 from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.units import thermal_energy
 
@@ -42,9 +42,8 @@ def variances(denoiser, penalty, pool, test, sigma, count, draws):
     some = pool[np.linspace(0, len(pool) - 1, min(count, len(pool))).round().astype(int)]
     species, boxes = torch.as_tensor(denoiser.species_index(some.species)), torch.as_tensor(some.boxes)
     x = torch.as_tensor(some.positions, dtype=torch.float64)
-    noise = NoiseConfig(sigma=sigma, antithetic=False, draws=draws)
     A, g = 0, np.zeros((len(x), draws, len(coefficients)))
-    for d, eps in enumerate(draw_noise(x, noise, torch.Generator().manual_seed(1))):
+    for d, eps in enumerate(draw_noise(x, draws, False, torch.Generator().manual_seed(1))):
         y = x + sigma * eps
         rest = -kT * eps / sigma - torch.as_tensor(prior.forces(y.numpy(), some.boxes), dtype=torch.float64)
         for k in range(len(x)):

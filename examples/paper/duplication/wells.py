@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.interpolate import BSpline
 
-from openmm_diffusion.noise import NoiseConfig, denoising_force, draw_noise, force_from_denoised
+from openmm_diffusion.noise import denoising_force, draw_noise, force_from_denoised
 from openmm_diffusion.units import thermal_energy
 
 KT = thermal_energy(300.0)
@@ -25,8 +25,7 @@ DISTANCES = np.array([0, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6])
 
 def copies(x, sigma, draws, seed, antithetic=False):
     """Noised copies and their labels, each of shape (n_copies, *x.shape): nm and kJ/mol/nm."""
-    noise = NoiseConfig(sigma=sigma, draws=draws, antithetic=antithetic)
-    eps = draw_noise(torch.as_tensor(x), noise, torch.Generator().manual_seed(seed)).numpy()
+    eps = draw_noise(torch.as_tensor(x), draws, antithetic, torch.Generator().manual_seed(seed)).numpy()
     return x + sigma * eps, denoising_force(eps, sigma, KT)
 
 

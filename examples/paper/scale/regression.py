@@ -7,7 +7,7 @@ import openmm
 import torch
 from scipy.interpolate import CubicSpline
 
-from openmm_diffusion.noise import NoiseConfig, draw_noise, force_from_denoised, scale
+from openmm_diffusion.noise import draw_noise, force_from_denoised, scale
 from openmm_diffusion.units import ANGSTROM, ELECTRONVOLT
 from scale.wells import DATA, KT, MASS, WIDTH, WRONG, drawn, exact, row, run, slopes, spread, variance
 
@@ -33,14 +33,14 @@ class Regression:
         self.basis = CubicSpline(knots, np.eye(KNOTS))
         known = (y > self.low) & (y < self.high)
         self.slope = np.polyfit(y[known], self.basis(y[known]), 1, w=np.sqrt(p[known]))[0]
-        noise, self.sigma = NoiseConfig(sigma=sigma, draws=2), sigma
+        self.sigma = sigma
         # Numbers of its own for every fit: they are judged together.
         rng = np.random.default_rng([seed, frames, round(1e6 * sigma), len(well)])
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         A, b = np.zeros((blocks, KNOTS, KNOTS)), np.zeros((blocks, KNOTS))
         for k in range(blocks):
             x = torch.as_tensor(drawn(well, frames // blocks, rng))
-            noised = x + sigma * draw_noise(x, noise, generator)
+            noised = x + sigma * draw_noise(x, 2, True, generator)
             y, step = noised.numpy().ravel(), (x - noised).numpy().ravel()
             inside = (y > self.low) & (y < self.high)
             B = self.design(y[inside])

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from openmm_diffusion.noise import NoiseConfig, denoising_force, draw_noise
+from openmm_diffusion.noise import denoising_force, draw_noise
 from sigma.learners import FORCE, KT, LEARNERS, rms
 
 #: Standard deviation of a coordinate, nm.
@@ -28,7 +28,7 @@ def spring(learner, sigma, frames, repeats, seed):
     draws, labels = LEARNERS[learner]
     rng = torch.Generator().manual_seed(1_000_000 * seed + frames)
     x = WIDTH * torch.randn(repeats * frames, 1, 3, generator=rng, dtype=torch.float64)
-    eps = draw_noise(x, NoiseConfig(sigma=sigma, draws=max(draws, 1), antithetic=draws > 0), rng)
+    eps = draw_noise(x, max(draws, 1), draws > 0, rng)
     y, label = x + sigma * eps, denoising_force(eps, sigma, KT)
 
     def mean(values):

@@ -90,14 +90,13 @@ def fit_term(denoiser, kind, settings, training, config):
 def _replicas(energy, denoiser, settings, training, config, sigma):
     """Moments of the training frames noised by sigma (nm), one for each replica; with labels, `LabelledMoments`."""
     kT = thermal_energy(training.temperature)
-    noise = config.noise.model_copy(update={"antithetic": True, "draws": settings.draws})
     generator = torch.Generator().manual_seed(config.training.seed)
     replicas = []
     for block in blocks(training, settings.folds):
         data = tensors(block, denoiser, config, torch.float64)
         y, boxes = data.positions, data.box
         if sigma > 0:
-            eps = draw_noise(data.positions, noise, generator)
+            eps = draw_noise(data.positions, settings.draws, True, generator)
             y, boxes = data.noised(eps.new_full(eps.shape[:2], sigma), eps)
         level = y.new_full((len(y),), sigma)
         parts = zip(y.split(32), [None] * len(y) if boxes is None else boxes.split(32), level.split(32))

@@ -139,8 +139,9 @@ def measured_weights(task, groups=16, draws=4):
 
 def _pulls(task, frames, generator):
     """Gradient of F . T by the readout, shape (n_species, 2, n_weights), for T of noise and of labels; one draw."""
-    eps = draw_noise(frames.positions, task.config.noise, generator, frames.mask)
-    sigma = eps.new_full(eps.shape[:2], task.config.noise.sigma)
+    noise = task.config.noise
+    eps = draw_noise(frames.positions, noise.draws, noise.antithetic, generator, frames.mask)
+    sigma = eps.new_full(eps.shape[:2], noise.sigma)
     y, boxes = frames.noised(sigma, eps)
     _, fixed = energy_and_forces(task.fixed[0], y, boxes, frames.species)
     _, force = energy_and_forces(task.network, y, boxes, frames.species, differentiable=True)

@@ -62,9 +62,10 @@ class DenoisingTask(pl.LightningModule):
         self.levels = one if noise.sigmas is None else several
         # Drawn once: "data duplication" as in Harcombe & Duignan.
         generator = torch.Generator().manual_seed(config.training.seed + 17)
-        fresh = config.noise.fresh
-        self.fixed_noise = None if fresh else draw_noise(training.positions, config.noise, generator, training.mask)
-        self.fixed_sigmas = None if fresh else draw_sigmas(self.fixed_noise, config.noise, generator)
+        self.fixed_noise = self.fixed_sigmas = None
+        if not noise.fresh:
+            self.fixed_noise = draw_noise(training.positions, noise.draws, noise.antithetic, generator, training.mask)
+            self.fixed_sigmas = draw_sigmas(self.fixed_noise, noise, generator)
         self.process, self.processes = 0, 1
         self.held_out_residuals = {}
 
@@ -110,11 +111,11 @@ class DenoisingTask(pl.LightningModule):
     def training_step(self, batch, _):
         # Frames and noise follow from the step's number: a resumed run goes on as the killed one would have, and
         # all processes draw the same batch, of which each takes its share.
-        frames, settings = self.sets["training"], self.config.training
+        frames, settings, noise = self.sets["training"], self.config.training, self.config.noise
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + int(batch))
         chosen = torch.randint(len(frames.positions), (settings.batch,), generator=generator)
-        if self.config.noise.fresh:
-            eps = draw_noise(frames.positions[chosen], self.config.noise, generator, frames.mask)
+        if noise.fresh:
+            eps = draw_noise(frames.positions[chosen], noise.draws, noise.antithetic, generator, frames.mask)
             sigma = self.draw_levels(eps, generator)
         else:
             eps, sigma = self.fixed_noise[:, chosen], self.fixed_sigmas[:, chosen]
@@ -127,7 +128,6 @@ class DenoisingTask(pl.LightningModule):
     def validation_step(self, batch, _):
         # The same draws at every check, never used in training: differences between checks are the network's.
         frames, settings = self.sets["validation"].at(batch.cpu()), self.config.training
-        noise = self.config.noise.model_copy(update={"draws": 1, "antithetic": True})
         generator = torch.Generator().manual_seed(settings.seed + 1_000_000_007 + int(batch[0]))
         mine = torch.nonzero(batch.cpu() % self.processes == self.process).flatten()
         if not len(mine):
@@ -135,13 +135,13 @@ class DenoisingTask(pl.LightningModule):
         share = frames.at(mine).to(self.device)
         part = len(mine) / (len(self.sets["validation"].positions) * settings.validation_draws)
         for draw in range(settings.validation_draws):
-            eps = draw_noise(frames.positions, noise, generator, frames.mask)[:, mine].to(self.device)
+            eps = draw_noise(frames.positions, 1, True, generator, frames.mask)[:, mine].to(self.device)
             total = 0.0
             for level in self.levels:
                 loss = self.held_out_losses(share, eps, level, (int(batch[0]), draw, level)).mean()
                 if len(self.levels) > 1:
                     self.log_held_out(f"held_out_loss_{level:.4g}_nm", part * loss)
-                total = total + level_weight(level, noise) * loss / len(self.levels)
+                total = total + level_weight(level, self.config.noise) * loss / len(self.levels)
             self.log_held_out("held_out_loss", part * total)
 
     def held_out_losses(self, frames, eps, level, key):
