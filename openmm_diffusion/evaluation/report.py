@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas
 
-from ..analysis.structure import ERRORS, compare_rdf, first_minima, first_peak, noised, structure_rows
+from ..analysis.comparison import ERRORS, compare_rdf, noised, structure_rows
+from ..analysis.contacts import contact_pairs
+from ..analysis.structure import first_minima, first_peak
 from ..data import sets
 from ..data.sets import read_runs
 from ..model.denoiser import Denoiser
 from .calibration import DIVERGENCE_SIGMA, calibration, explained_variance, projections, slope
-from .forces import ForceComparison, compare_forces, contact_pairs, force_rows, noise_rows
+from .forces import ForceComparison, compare_forces, force_rows, noise_rows
 
 __all__ = ["Evaluation", "calibration", "compare_rdf", "evaluate", "first_peak", "kept_apart", "noised", "write"]
 

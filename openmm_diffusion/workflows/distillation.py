@@ -16,7 +16,8 @@ import numpy as np
 import pandas
 import torch
 
-from ..analysis.structure import first_minima, noised
+from ..analysis.comparison import noised
+from ..analysis.structure import first_minima
 from ..data.frames import Frames
 from ..data.sets import kept_apart
 from ..energies.pair import PairConfig, PairTerm, SplinePair

@@ -1,12 +1,12 @@
-"""The two errors, peaks, calibration and force errors of an evaluation."""
+"""Calibration and force errors of an evaluation, its one table and its picture."""
 
 import numpy as np
 import pandas
 import pytest
 
-from openmm_diffusion import Denoiser, Frames, compute_rdf
-from openmm_diffusion.analysis.rdf import rebin, rmsd, smear
-from openmm_diffusion.analysis.structure import compare_rdf, first_minima, first_peak, noised
+from openmm_diffusion import Denoiser, Frames
+from openmm_diffusion.analysis.comparison import compare_rdf
+from openmm_diffusion.analysis.structure import first_minima
 from openmm_diffusion.evaluation.calibration import calibration
 from openmm_diffusion.evaluation.forces import compare_forces
 from openmm_diffusion.evaluation.report import evaluate, kept_apart, readable, write
@@ -23,67 +23,6 @@ def frames():
 @pytest.fixture(scope="module")
 def denoiser():
     return Denoiser.load("licl")
-
-
-def test_noised_frames_have_the_noise_they_say(frames):
-    noisy = noised(frames[:20], 0.005, draws=5)
-    difference = noisy.positions.reshape(20, 10, 48, 3) - frames.positions[:20, None]
-    assert abs(difference.std() - 0.005) < 4 * 0.005 / np.sqrt(2 * 5 * 20 * 144)  # the pairs are antithetic
-    assert np.abs(difference.mean(1)).max() < 1e-6
-    assert np.array_equal(noisy.replica[::10], frames.replica[:20])
-
-
-def test_noise_does_not_shrink_the_error_bars_of_a_single_run(frames):
-    """Copies of a frame are no new frames: the errors of the noised curve are about those of the clean one."""
-    one = Frames(frames.positions[:400], frames.species, frames.box, frames.temperature)
-    clean, noisy = compute_rdf(one), compute_rdf(noised(one, 0.002))
-    ratio = np.mean(noisy.error["Li-Cl"]) / np.mean(clean.error["Li-Cl"])
-    assert 0.5 < ratio < 1.1
-
-
-def test_model_that_is_the_noised_reference_has_no_learning_error(frames):
-    """MD that samples the noised ensemble exactly: other noise on the same frames."""
-    reference, runs = frames[::5], noised(frames[::5], 0.005, seed=7)
-    errors, curves, peaks = compare_rdf(reference, runs, 0.005)
-    assert list(errors["pair"]) == ["Li-Li", "Li-Cl", "Cl-Cl"]
-    assert (errors["learning"] < 0.02).all(), "only the draws differ"
-    assert (errors["learning"] < errors["smoothing"]).all()
-    assert len(curves) == 80
-
-
-def test_smoothing_error_is_that_of_the_smeared_curve(frames):
-    """The same number without any draw: g(r) convolved with a Gaussian of variance 2 sigma^2."""
-    frames = frames[::3]
-    errors, _, _ = compare_rdf(frames, frames, 0.01)
-    rdf = compute_rdf(frames, (0.1, 1.1), 0.005)
-    smoothed = smear(rdf.r, rdf.g["Li-Cl"], 0.01)
-    inside = (rdf.r > 0.2) & (rdf.r < 1.0)
-    clean, smooth = (curve[inside].reshape(-1, 2).mean(1) for curve in (rdf.g["Li-Cl"], smoothed))
-    measured = errors.set_index("pair").loc["Li-Cl", "smoothing"]
-    assert abs(measured - rmsd(clean, smooth)) < 0.1 * measured
-
-
-def test_clean_frames_against_themselves_show_smoothing_as_learning_error(frames):
-    """MD that samples the clean ensemble is wrong by the smoothing: the two errors are what they say."""
-    errors, _, _ = compare_rdf(frames[::5], frames[::5], 0.01)
-    assert np.allclose(errors["learning"], errors["smoothing"])
-
-
-def test_bins_joined_are_bins_counted(frames):
-    """g(r) in 0.01 nm bins from 0.005 nm bins is the same count."""
-    fine, coarse = compute_rdf(frames[:50], bin_width=0.005), compute_rdf(frames[:50], bin_width=0.01)
-    joined = rebin(fine, 2)
-    assert np.allclose(joined.r, coarse.r)
-    for pair in coarse.g:
-        assert np.allclose(joined.g[pair], coarse.g[pair], atol=1e-9)
-        assert np.allclose(joined.error[pair], coarse.error[pair], atol=1e-9)
-
-
-def test_first_peak_is_found_through_noise():
-    r = np.arange(0.2, 1.0, 0.005)
-    g = 1 + 0.5 * np.exp(-(((r - 0.45) / 0.04) ** 2)) - np.exp(-(((r - 0.2) / 0.1) ** 2))
-    noise = np.random.default_rng(0).normal(0, 0.03, len(r))
-    assert abs(r[first_peak(g + noise)] - 0.45) < 0.02
 
 
 def test_shipped_model_is_calibrated_on_frames_it_has_not_seen(frames, denoiser):
