@@ -22,7 +22,7 @@ from ..data.frames import Frames
 from ..data.sets import kept_apart
 from ..energies.pair import PairConfig, PairTerm, SplinePair
 from ..evaluation.forces import compare_forces, force_rows
-from ..evaluation.report import COLUMNS
+from ..evaluation.tables import COLUMNS
 from ..learning.linear.forcematching import labelled_moments, mixed
 from ..learning.linear.scorematching import solve
 from ..model.combination import merged
