@@ -87,7 +87,7 @@ def evaluate(
     """Compare a model with frames: structure, forces, calibration, held-out loss; evaluation.csv and evaluation.png."""
     from .data.frames import Frames
     from .evaluation.report import evaluate as run
-    from .evaluation.report import readable, write
+    from .evaluation.tables import readable, write
     from .figures import evaluation_figure, rdf_figure
     from .model.denoiser import Denoiser
 
@@ -172,7 +172,7 @@ def distil(
 ):
     """Fit the best pair potential to a model's learnt force, and say what is lost: model, table and picture."""
     from .data.frames import Frames
-    from .evaluation.report import readable
+    from .evaluation.tables import readable
     from .figures import distillation_figure
     from .workflows.distillation import distil as run
     from .workflows.distillation import write

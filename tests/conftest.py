@@ -1,5 +1,8 @@
 """Settings of all tests."""
 
+import contextlib
+import ctypes
+import gc
 import logging
 
 import pytest
@@ -13,3 +16,12 @@ torch.set_num_threads(1)
 def warnings_of_the_package():
     """Scripts of the examples silence the package; tests that run one in their own process must not silence others."""
     logging.getLogger("openmm_diffusion").setLevel(logging.NOTSET)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_returned():
+    """What the tests of a module no longer use goes back to the system: many modules share one process."""
+    yield
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc's
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

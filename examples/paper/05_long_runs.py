@@ -47,8 +47,8 @@ from protocol.licl import BUNDLED
 from protocol.records import Records, parse, run, tell
 
 from openmm_diffusion import Frames
+from openmm_diffusion.analysis.comparison import noised
 from openmm_diffusion.analysis.dynamics import yeh_hummer_correction
-from openmm_diffusion.analysis.structure import noised
 from openmm_diffusion.units import DIFFUSION, nanometers
 
 NAME = "05_long_runs"

@@ -18,7 +18,7 @@ from scipy.stats import linregress
 
 from ..space.boxes import check_box, minimum_image
 from ..units import BOLTZMANN, MILLIPASCAL_SECOND, millipascal_seconds, nanometers, thermal_energy
-from .resampling import block_numbers, block_sums, jackknife
+from .resampling import block_numbers, block_sums, jackknife, standard_error
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def diffusion_coefficient(msd, interval, window):
             "give a window with at least three"
         )
     slopes = np.polyfit(time[chosen], msd[:, chosen].T, 1)[0] / 6
-    return float(slopes.mean()), _standard_error(slopes)
+    return float(slopes.mean()), standard_error(slopes)
 
 
 def yeh_hummer_correction(temperature, viscosity, edge):
@@ -231,10 +231,6 @@ def kinetic_temperature(energy, degrees, n_blocks=10):
     runs = np.repeat(np.arange(len(energy)), energy.shape[1])
     values = np.stack([2 * energy.ravel() / (degrees * BOLTZMANN), np.ones(energy.size)], axis=1)
     return jackknife(block_sums(values, block_numbers(runs, n_blocks)), lambda sums: sums[..., 0] / sums[..., 1])
-
-
-def _standard_error(values):
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
 def on_grid(values, steps):

@@ -5,38 +5,9 @@ Runs with frames missing are told by `steps`, as there.
 """
 
 import numpy as np
-import torch
 
-from ..space.boxes import check_cutoff, minimum_image
 from .dynamics import correlation, on_grid
 from .resampling import jackknife
-
-
-def contacts(positions, box, pairs, cutoff):
-    """Which pairs are within a distance in which frame.
-
-    Parameters
-    ----------
-    positions : array, shape (n_frames, n_particles, 3), nm
-    box : array, shape (3, 3), nm, or None
-    pairs : array, shape (n_pairs, 2), dtype int
-        As `rdf.species_pairs` gives them.
-    cutoff : float, nm
-        At most half the box.
-
-    Returns
-    -------
-    array, shape (n_frames, n_pairs), dtype bool
-    """
-    box = None if box is None else torch.as_tensor(np.asarray(box, dtype=np.float64))
-    if box is not None:
-        check_cutoff(cutoff, box)
-    first, second = np.asarray(pairs).T
-    found = []
-    for chunk in np.array_split(positions, max(1, len(positions) * len(first) // 1_000_000)):
-        vectors = torch.from_numpy(np.asarray(chunk[:, second] - chunk[:, first], dtype=np.float64))
-        found.append((minimum_image(vectors, box).norm(dim=-1) < cutoff).numpy())
-    return np.concatenate(found)
 
 
 def pair_sums(together, steps=None):
@@ -45,7 +16,7 @@ def pair_sums(together, steps=None):
     Parameters
     ----------
     together : array, shape (n_frames, n_pairs), dtype bool
-        h, as `contacts` gives it.
+        h, as `contacts.contacts` gives it.
     steps : array, shape (n_frames,), dtype int, optional
 
     Returns

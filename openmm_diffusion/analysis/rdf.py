@@ -8,6 +8,8 @@ import mdtraj
 import numpy as np
 import pandas
 
+from .resampling import mean_and_error
+
 if TYPE_CHECKING:
     from ..data.frames import Frames
 
@@ -140,36 +142,9 @@ def _curve(trajectory, pairs, r_range, n_bins, frames_per_chunk):
     return total / len(trajectory)
 
 
-def mean_and_error(rows, weights):
-    """Weighted mean of rows (n_blocks, ...) and its standard error from their spread."""
-    weights = weights / weights.sum()
-    mean = np.tensordot(weights, rows, 1)
-    if len(rows) < 2:
-        return mean, np.full_like(mean, np.nan)
-    variance = np.tensordot(weights**2, (rows - mean) ** 2, 1) * len(rows) / (len(rows) - 1)
-    return mean, np.sqrt(variance)
-
-
 def rmsd(first, second):
     """Root mean square difference of two curves on the same bins, dimensionless."""
     return float(np.sqrt(np.mean((np.asarray(first) - np.asarray(second)) ** 2)))
-
-
-def split_half_error(rdf, splits=20, seed=0):
-    """Root mean square, over random splits of the blocks into halves, of the RMSD between the halves, by pair.
-
-    What two reference sets half as long as this one differ by.
-    """
-    rng = np.random.default_rng(seed)
-    errors = {}
-    for name, rows in rdf.blocks.items():
-        squares = []
-        for _ in range(splits):
-            order = rng.permutation(len(rows))
-            half = len(rows) // 2
-            squares.append(rmsd(rows[order[:half]].mean(0), rows[order[half:]].mean(0)) ** 2 if half else np.nan)
-        errors[name] = float(np.sqrt(np.mean(squares)))
-    return errors
 
 
 def smear(r, g, sigma):

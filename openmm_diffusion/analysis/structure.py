@@ -1,105 +1,19 @@
-"""Structure of MD under a model against reference frames: g(r), peaks, coordination, closest approach."""
+"""Structure of configurations: peaks and minima of their g(r), coordination numbers."""
 
-import logging
 import math
 
 import numpy as np
-import pandas
 import scipy.ndimage
 import scipy.signal
-import torch
 
-from ..data.frames import Frames
-from ..noise import draw_noise
-from ..space.neighbours import neighbour_pairs
-from ..units import symbols
-from .rdf import compute_rdf, mean_and_error, rebin, rmsd, split_half_error
-from .resampling import block_numbers, block_sums, bootstrap
-
-log = logging.getLogger(__name__)
+from .contacts import close_pairs
+from .rdf import compute_rdf
+from .resampling import block_numbers, block_sums, bootstrap, mean_and_error
 
 #: Range and bin widths of every comparison, nm.
 R_RANGE, BIN_WIDTH, PEAK_BIN_WIDTH = (0.2, 1.0), 0.01, 0.005
 #: A maximum or minimum of g(r) stands out if it rises by so much over what surrounds it.
 PROMINENCE = 0.1
-#: Columns of the two errors, their sum, and what the reference itself can tell.
-ERRORS = ["pair", "learning", "smoothing", "reference", "total"]
-
-
-def noised(frames, sigma, draws=5, seed=0):
-    """Frames with additive noise, `draws` antithetic pairs of copies of each; replicas kept."""
-    x = torch.as_tensor(frames.positions)
-    y = x + sigma * draw_noise(x, draws, True, torch.Generator().manual_seed(seed))
-    # The copies of a frame stay together: blocks of a single run are stretches of time then.
-    y = y.transpose(0, 1).flatten(0, 1).numpy()
-    box = frames.box if np.ndim(frames.box) != 3 else np.repeat(frames.box, 2 * draws, axis=0)
-    return Frames(y, frames.species, box, frames.temperature, None, np.repeat(frames.replica, 2 * draws))
-
-
-def compare_rdf(reference, runs, sigma):
-    """Errors, curves and peaks of MD (`runs`) against reference frames, clean and noised by sigma (nm).
-
-    Returns
-    -------
-    errors : DataFrame
-        One row per pair, RMSD of g(r): `learning`, MD from noised frames; `smoothing`, noised
-        from clean frames; `reference`, one half of the reference from the other; `total`, MD
-        from clean frames.  With sigma = 0 the noised frames are the clean ones.  Columns
-        `learning_error`, `smoothing_error` and `total_error` are standard errors over blocks.
-    curves : DataFrame
-        g(r) of clean, noised and model, each with its standard error.
-    peaks : DataFrame
-        Columns pair, curve, r_nm, height, error (of the height), number: 1 for the first peak,
-        2 for a second that stands out.
-    """
-    if reference.box is None or runs.box is None:
-        raise ValueError("frames and trajectories need a periodic box: a g(r) needs a density")
-    if set(reference.symbols) != set(runs.symbols):
-        raise ValueError(f"trajectories hold {sorted(set(runs.symbols))}, but frames {sorted(set(reference.symbols))}")
-    if abs(runs.number_density / reference.number_density - 1) > 0.01:
-        log.warning(
-            "trajectories have %.4g particles/nm^3, frames %.4g: their g(r) differ for that reason alone",
-            runs.number_density, reference.number_density,
-        )  # fmt: skip
-    sets = {"clean": reference, "noised": noised(reference, sigma) if sigma > 0 else reference, "model": runs}
-    fine = {name: compute_rdf(part, rdf_range(reference), PEAK_BIN_WIDTH) for name, part in sets.items()}
-    curves = {name: rebin(rdf, round(BIN_WIDTH / PEAK_BIN_WIDTH)) for name, rdf in fine.items()}
-    split = split_half_error(curves["clean"])
-    rows, peaks, table = [], [], {"r_nm": curves["clean"].r}
-    for pair in curves["clean"].g:
-        clean, noisy, model = (curves[name].g[pair] for name in sets)
-        rows.append((pair, rmsd(model, noisy), rmsd(noisy, clean), split[pair], rmsd(model, clean)))
-        # Noised frames are those of the reference: resampled together.
-        rows[-1] += (
-            rmsd_error(curves["model"], curves["noised"], pair),
-            rmsd_error(curves["noised"], curves["clean"], pair, seeds=(0, 0)),
-            rmsd_error(curves["model"], curves["clean"], pair),
-        )
-        for name in sets:
-            table[f"{pair}_{name}"], table[f"{pair}_{name}_error"] = curves[name].g[pair], curves[name].error[pair]
-            g, error = fine[name].g[pair], fine[name].error[pair]
-            for number, top in enumerate(find_peaks(g, smooth_error(fine[name], pair))[:2], start=1):
-                peaks.append((pair, name, fine[name].r[top], g[top], error[top], number))
-    errors = pandas.DataFrame(rows, columns=[*ERRORS, "learning_error", "smoothing_error", "total_error"])
-    columns = ["pair", "curve", "r_nm", "height", "error", "number"]
-    return errors, pandas.DataFrame(table), pandas.DataFrame(peaks, columns=columns)
-
-
-def rmsd_error(first, second, pair, seeds=(0, 1), resamples=300):
-    """Standard error of the RMSD of two `RDF` of a pair, from blocks of each drawn with replacement.
-
-    Equal seeds draw the same blocks of both: for curves from the same frames.
-    """
-    drawn = []
-    for rdf, seed in zip((first, second), seeds):
-        n, weights = len(rdf.weights), rdf.weights / rdf.weights.sum()
-        if n < 2:
-            return float("nan")
-        counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) * weights
-        mean = weights @ rdf.blocks[pair]
-        means = counts @ rdf.blocks[pair] / counts.sum(1, keepdims=True)
-        drawn.append(mean + np.sqrt(n / (n - 1)) * (means - mean))
-    return float(np.sqrt(((drawn[0] - drawn[1]) ** 2).mean(1)).std())
 
 
 def rdf_range(frames):
@@ -162,63 +76,13 @@ def first_minima(frames):
     return {pair: round(float(rdf.r[i]), 4) for pair, i in indices.items() if i is not None}
 
 
-def close_pairs(frames, distances):
-    """Pairs closer than a distance of their own, a chunk of frames after the other.
-
-    Parameters
-    ----------
-    frames : Frames
-    distances : dict of str to float, nm
-        By pair of elements "A-B", lighter first; at most half the box.
-
-    Yields
-    ------
-    pair : str
-    frame, first, second : array, shape (n_close,), dtype int
-    """
-    names = np.array(frames.symbols)
-    n = len(names)
-    step = max(1, 2_000_000 // (n * n))  # about 50 MB of pair vectors at a time
-    for start in range(0, len(frames) if distances else 0, step):
-        x = torch.from_numpy(frames.positions[start : start + step]).double()
-        box = None if frames.box is None else torch.from_numpy(frames.boxes[start : start + step])
-        first, second, vectors = (v.numpy() for v in neighbour_pairs(x, box, max(distances.values())))
-        r = np.sqrt((vectors**2).sum(-1))
-        frame, first, second = start + first // n, first % n, second % n
-        light = np.where(frames.species[first] <= frames.species[second], first, second)
-        heavy = first + second - light
-        for pair, distance in distances.items():
-            a, b = pair.split("-")
-            chosen = (names[light] == a) & (names[heavy] == b) & (r < distance)
-            yield pair, frame[chosen], light[chosen], heavy[chosen]
-
-
-def in_contact(frames, distances):
-    """Which particles have a partner of another element within the distance of that pair.
-
-    Parameters
-    ----------
-    frames, distances
-        As `close_pairs`; pairs of one element do not count.
-
-    Returns
-    -------
-    array, shape (n_frames, n_particles), dtype bool
-    """
-    contact = np.zeros(frames.positions.shape[:2], dtype=bool)
-    unlike = {pair: distance for pair, distance in distances.items() if len(set(pair.split("-"))) == 2}
-    for _, frame, first, second in close_pairs(frames, unlike):
-        contact[frame, first] = contact[frame, second] = True
-    return contact
-
-
 def coordination(frames, distances):
     """Mean number of B around A within a distance, for every ordered pair.
 
     Parameters
     ----------
     frames, distances
-        As `close_pairs`.
+        As `contacts.close_pairs`.
 
     Returns
     -------
@@ -237,22 +101,3 @@ def coordination(frames, distances):
             per = (2 if a == b else 1) / names.count(centre)
             result[f"{partner} around {centre}"] = number * per, error * per
     return dict(sorted(result.items(), key=lambda item: item[0].split()[::-1]))
-
-
-def structure_rows(reference, runs, errors, peaks, minima):
-    """Rows (quantity, of, curve, unit, value, error) of the long table."""
-    nan, rows = float("nan"), []
-    for name in ("learning", "smoothing", "total", "reference"):
-        for row in errors.to_dict("records"):
-            rows.append((f"g(r) RMSD, {name}", row["pair"], "", "1", row[name], row.get(f"{name}_error", nan)))
-    for number, word in ((1, "first"), (2, "second")):
-        part = peaks[peaks["number"] == number]
-        rows += [(f"{word} peak, position", p.pair, p.curve, "nm", p.r_nm, nan) for p in part.itertuples()]
-        rows += [(f"{word} peak, height", p.pair, p.curve, "1", p.height, p.error) for p in part.itertuples()]
-    rows += [("first minimum", pair, "clean", "nm", distance, nan) for pair, distance in minima.items()]
-    for curve, frames in (("clean", reference), ("model", runs)):
-        for pair, (number, error) in coordination(frames, minima).items():
-            rows.append(("coordination number", pair, curve, "1", number, error))
-        for pair, distance in frames.shortest_distances().items():
-            rows.append(("closest approach", "-".join(symbols(pair)), curve, "nm", distance, nan))
-    return rows

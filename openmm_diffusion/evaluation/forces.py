@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..analysis.contacts import contact_pairs, in_contact
 from ..analysis.resampling import block_numbers, block_sums, bootstrap
-from ..analysis.structure import in_contact
 
 UNIT = "kJ/mol/nm"
 
@@ -71,11 +71,6 @@ def species_groups(frames):
     """Masks over particles, shape (n_particles,), of "all" and of each element."""
     names = np.array(frames.symbols)
     return {"all": np.ones(len(names), dtype=bool)} | {name: names == name for name in dict.fromkeys(frames.symbols)}
-
-
-def contact_pairs(distances):
-    """The contact distances that count: of pairs of two elements."""
-    return {pair: distance for pair, distance in distances.items() if len(set(pair.split("-"))) == 2}
 
 
 def force_rows(comparison):

@@ -4,24 +4,22 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import numpy as np
 import pandas
 
-from ..analysis.structure import ERRORS, compare_rdf, first_minima, first_peak, noised, structure_rows
+from ..analysis.comparison import compare_rdf, structure_rows
+from ..analysis.contacts import contact_pairs
+from ..analysis.structure import first_minima
 from ..data import sets
 from ..data.frames import Frames
 from ..data.sets import read_runs
 from ..model.denoiser import Denoiser
-from .calibration import DIVERGENCE_SIGMA, calibration, explained_variance, projections, slope
-from .forces import ForceComparison, compare_forces, contact_pairs, force_rows, noise_rows
-
-__all__ = ["Evaluation", "calibration", "compare_rdf", "evaluate", "first_peak", "kept_apart", "noised", "write"]
+from .calibration import DIVERGENCE_SIGMA, explained_variance, projections, slope
+from .forces import ForceComparison, compare_forces, force_rows, noise_rows
+from .tables import COLUMNS, SCALE
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ["quantity", "of", "curve", "unit", "value", "error"]
 #: Explained fraction of the labels below which their noise may be most of the force error.
 NOISY_LABELS = 0.5
 
@@ -47,8 +45,8 @@ class Evaluation:
         Slope of denoising targets on forces, and its standard error; 1 for a right scale.
     comparison : ForceComparison or None
         Forces beside labels.
-    pair_scale : float or None
-        Factor by which training undid the shrinkage of the pair part, chosen on its own frames.
+    scales : dict of str to float
+        Factor by which training undid the shrinkage of a linear part, chosen on its own frames, by kind of term.
     notes : list of str
         Sentences without which the numbers would mislead.
     """
@@ -59,13 +57,18 @@ class Evaluation:
     table: pandas.DataFrame
     calibration: tuple | None
     comparison: ForceComparison | None = None
-    pair_scale: float | None = None
+    scales: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)
 
     @property
     def forces(self):
         """Root mean square force error by group, and of the "labels" (kJ/mol/nm); None without labels."""
         return None if self.comparison is None else self.comparison.rms()
+
+    @property
+    def pair_scale(self):
+        """The factor of the pair part, or None where the header of the model does not tell it."""
+        return self.scales.get("pair")
 
 
 def evaluate(
@@ -115,22 +118,27 @@ def evaluate(
         rows += structure_rows(reference, runs, errors, peaks, minima)
     comparison = compare_forces(denoiser, reference, minima)
     rows += [] if comparison is None else force_rows(comparison)
-    fresh, scale = projections(denoiser, reference), denoiser.header.held_out.get("pair_scale")
+    fresh, scales = projections(denoiser, reference), _scales(denoiser.header)
     if comparison is not None:
         small = min(denoiser.sigma, DIVERGENCE_SIGMA)
         rows += noise_rows(reference, *(projections(denoiser, reference, small, draws=2) if small > 0 else fresh))
     calibrated = slope(*fresh, reference.replica)
-    rows += _held_out_rows(reference, fresh, calibrated, scale)
+    rows += _held_out_rows(reference, fresh, calibrated, scales)
     table = pandas.DataFrame(rows, columns=COLUMNS)
     notes = _notes(table, denoiser.sigma, curves, contact_pairs(minima))
-    return Evaluation(errors, curves, peaks, table, calibrated, comparison, scale, notes)
+    return Evaluation(errors, curves, peaks, table, calibrated, comparison, scales, notes)
 
 
-def _held_out_rows(reference, fresh, calibrated, scale):
+def _scales(header):
+    """Factors that training chose for the linear learnt parts, by kind of term, as far as the header tells them."""
+    kinds = dict.fromkeys(term.kind for term in header.learnt if term.linear)
+    return {kind: header.held_out[f"{kind}_scale"] for kind in kinds if f"{kind}_scale" in header.held_out}
+
+
+def _held_out_rows(reference, fresh, calibrated, scales):
     """Rows of calibration and held-out loss, from `projections` of the reference frames."""
     rows = [("calibration slope", "", "", "1", *calibrated)]
-    if scale is not None:
-        rows.append(("scale of the pair part, chosen in training", "", "", "1", scale, float("nan")))
+    rows += [(SCALE.format(kind), "", "", "1", scale, float("nan")) for kind, scale in scales.items()]
     squared = "(kJ/mol/nm)^2"
     rows.append(("explained variance of targets", "", "", squared, *explained_variance(*fresh, reference.replica)))
     known = reference.labelled
@@ -183,59 +191,3 @@ def kept_apart(denoiser, frames):
         return frames
     log.info("reference: the %d of %d frames that training kept apart", len(test), len(frames))
     return test
-
-
-def readable(table):
-    """The long table for people: curves side by side, errors behind their values.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `Evaluation.table`.
-
-    Returns
-    -------
-    str
-    """
-    cells, curves = {}, [curve for curve in ("", "clean", "noised", "model") if curve in set(table["curve"])]
-    for row in table.itertuples():
-        key = (row.quantity, row.of, "" if row.unit == "1" else row.unit)
-        cells.setdefault(key, {})[row.curve] = _number(row.value, row.error)
-    lines = [[*key, *(values.get(curve, "") for curve in curves)] for key, values in cells.items()]
-    previous = None
-    for line in lines:
-        previous, line[0] = line[0], "" if line[0] == previous else line[0]
-    lines.insert(0, ["quantity", "of", "unit", *(curve or "value" for curve in curves)])
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in lines)
-
-
-def _number(value, error):
-    """A value with its error, to the second digit of the error."""
-    if not np.isfinite(error) or error <= 0:
-        return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
-    digits = max(0, 1 - int(np.floor(np.log10(error))))
-    return f"{value:.{digits}f} +- {error:.{digits}f}"
-
-
-def write(evaluation, directory):
-    """Write evaluation.csv, and of it errors.csv, rdf.csv, peaks.csv (first peaks) and summary.csv."""
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    evaluation.table.round(5).to_csv(directory / "evaluation.csv", index=False)
-    if len(evaluation.errors):
-        evaluation.errors[ERRORS].round(4).to_csv(directory / "errors.csv", index=False)
-        evaluation.rdf.round(5).to_csv(directory / "rdf.csv", index=False)
-        first = evaluation.peaks[evaluation.peaks["number"] == 1].drop(columns="number")
-        first.round(4).to_csv(directory / "peaks.csv", index=False)
-    rows = []
-    if evaluation.calibration:
-        rows.append(("calibration slope", "1", *evaluation.calibration))
-    if evaluation.pair_scale is not None:
-        rows.append(("scale of the pair part, chosen in training", "1", evaluation.pair_scale, np.nan))
-    for name, value in (evaluation.forces or {}).items():
-        rows.append(
-            (f"force rms error, {name}" if name != "labels" else "force rms, labels", "kJ/mol/nm", value, np.nan)
-        )
-    columns = ["quantity", "unit", "value", "error"]
-    pandas.DataFrame(rows, columns=columns).round(4).to_csv(directory / "summary.csv", index=False)

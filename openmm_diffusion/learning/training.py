@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from .. import rundirectory
-from ..analysis.rdf import compute_rdf, rmsd, smear, split_half_error
+from ..analysis.rdf import compute_rdf, rmsd, smear
+from ..analysis.resampling import split_half_error
 from ..data.frames import Frames
 from ..data.sets import resampled
 from ..energies.base import DataSummary

@@ -16,12 +16,13 @@ import numpy as np
 import pandas
 import torch
 
-from ..analysis.structure import first_minima, noised
+from ..analysis.comparison import noised
+from ..analysis.structure import first_minima
 from ..data.frames import Frames
 from ..data.sets import kept_apart
 from ..energies.pair import PairConfig, PairTerm, SplinePair
 from ..evaluation.forces import compare_forces, force_rows
-from ..evaluation.report import COLUMNS
+from ..evaluation.tables import COLUMNS
 from ..learning.linear.forcematching import labelled_moments, mixed
 from ..learning.linear.scorematching import solve
 from ..model.combination import merged

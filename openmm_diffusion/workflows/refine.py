@@ -9,8 +9,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from .. import rundirectory
+from ..analysis.comparison import noised
 from ..analysis.rdf import compute_rdf, rmsd
-from ..analysis.structure import BIN_WIDTH, noised, rdf_range
+from ..analysis.structure import BIN_WIDTH, rdf_range
 from ..data.sets import blocks, trained_on
 from ..learning.linear.relativeentropy import basis_sums, change, held_out, mean_sums, sample, solve
 from ..learning.linear.scorematching import moments

@@ -1,10 +1,9 @@
-"""Lifetimes of pairs against a two-state Markov process, mdtraj's distances, and sums written out."""
+"""Lifetimes of pairs against a two-state Markov process, and sums written out."""
 
-import mdtraj
 import numpy as np
 import pytest
 
-from openmm_diffusion.analysis.lifetimes import contacts, pair_correlations, pair_lifetimes, pair_sums
+from openmm_diffusion.analysis.lifetimes import pair_correlations, pair_lifetimes, pair_sums
 
 #: Rates of parting and meeting, 1/ps, and time between frames, ps.
 OFF, ON, INTERVAL = 0.5, 0.02, 0.1
@@ -71,23 +70,3 @@ def test_pairs_that_never_part_have_no_end_and_missing_pairs_are_refused():
         pair_lifetimes(pair_sums(np.zeros((10, 2), dtype=bool))[None], 0.5, 2)
     with pytest.raises(ValueError, match="limit is 5 ps.*4.5 ps"):
         pair_lifetimes(sums[None], 0.5, 5)
-
-
-@pytest.mark.parametrize("box", [2.0 * np.eye(3), np.array([[2.0, 0, 0], [-0.9, 1.9, 0], [0.8, 0.9, 1.8]])])
-def test_contacts_are_those_of_mdtrajs_distances(box):
-    rng = np.random.default_rng(4)
-    positions = rng.random((40, 12, 3)) @ box
-    pairs = np.array([(i, j) for i in range(6) for j in range(6, 12)])
-    topology = mdtraj.Topology()
-    chain = topology.add_chain()
-    for _ in range(12):
-        topology.add_atom("LI", mdtraj.element.lithium, topology.add_residue("LI", chain))
-    trajectory = mdtraj.Trajectory(positions, topology)
-    trajectory.unitcell_vectors = np.broadcast_to(box, (40, 3, 3))
-    expected = mdtraj.compute_distances(trajectory, pairs) < 0.6
-    found = contacts(positions, box, pairs, 0.6)
-    assert (found == expected).all() and 100 < found.sum() < found.size / 2
-    moved = positions + rng.integers(-2, 3, size=(12, 3)) @ box + np.array([0.3, -0.7, 1.1])
-    assert (contacts(moved, box, pairs, 0.6) == found).all()
-    with pytest.raises(ValueError, match="cutoff is 1.2 nm"):
-        contacts(positions, box, pairs, 1.2)

@@ -1,89 +1,17 @@
-"""The two errors, peaks, calibration and force errors of an evaluation."""
+"""Calibration and force errors of an evaluation, its one table and its picture."""
+
+from typing import Literal
 
 import numpy as np
-import pandas
 import pytest
 
-from openmm_diffusion import Denoiser, Frames, compute_rdf
-from openmm_diffusion.analysis.rdf import rebin, rmsd, smear
-from openmm_diffusion.analysis.structure import compare_rdf, first_minima, first_peak, noised
+from openmm_diffusion import Denoiser, Frames
+from openmm_diffusion.analysis.structure import first_minima
+from openmm_diffusion.energies.pair import PairTerm
 from openmm_diffusion.evaluation.calibration import calibration
 from openmm_diffusion.evaluation.forces import compare_forces
-from openmm_diffusion.evaluation.report import evaluate, kept_apart, readable, write
-from openmm_diffusion.figures import evaluation_figure, loss_figure, rdf_figure
-
-FRAMES = "examples/licl/licl.npz"
-
-
-@pytest.fixture(scope="module")
-def frames():
-    return Frames.load(FRAMES)
-
-
-@pytest.fixture(scope="module")
-def denoiser():
-    return Denoiser.load("licl")
-
-
-def test_noised_frames_have_the_noise_they_say(frames):
-    noisy = noised(frames[:20], 0.005, draws=5)
-    difference = noisy.positions.reshape(20, 10, 48, 3) - frames.positions[:20, None]
-    assert abs(difference.std() - 0.005) < 4 * 0.005 / np.sqrt(2 * 5 * 20 * 144)  # the pairs are antithetic
-    assert np.abs(difference.mean(1)).max() < 1e-6
-    assert np.array_equal(noisy.replica[::10], frames.replica[:20])
-
-
-def test_noise_does_not_shrink_the_error_bars_of_a_single_run(frames):
-    """Copies of a frame are no new frames: the errors of the noised curve are about those of the clean one."""
-    one = Frames(frames.positions[:400], frames.species, frames.box, frames.temperature)
-    clean, noisy = compute_rdf(one), compute_rdf(noised(one, 0.002))
-    ratio = np.mean(noisy.error["Li-Cl"]) / np.mean(clean.error["Li-Cl"])
-    assert 0.5 < ratio < 1.1
-
-
-def test_model_that_is_the_noised_reference_has_no_learning_error(frames):
-    """MD that samples the noised ensemble exactly: other noise on the same frames."""
-    reference, runs = frames[::5], noised(frames[::5], 0.005, seed=7)
-    errors, curves, peaks = compare_rdf(reference, runs, 0.005)
-    assert list(errors["pair"]) == ["Li-Li", "Li-Cl", "Cl-Cl"]
-    assert (errors["learning"] < 0.02).all(), "only the draws differ"
-    assert (errors["learning"] < errors["smoothing"]).all()
-    assert len(curves) == 80
-
-
-def test_smoothing_error_is_that_of_the_smeared_curve(frames):
-    """The same number without any draw: g(r) convolved with a Gaussian of variance 2 sigma^2."""
-    frames = frames[::3]
-    errors, _, _ = compare_rdf(frames, frames, 0.01)
-    rdf = compute_rdf(frames, (0.1, 1.1), 0.005)
-    smoothed = smear(rdf.r, rdf.g["Li-Cl"], 0.01)
-    inside = (rdf.r > 0.2) & (rdf.r < 1.0)
-    clean, smooth = (curve[inside].reshape(-1, 2).mean(1) for curve in (rdf.g["Li-Cl"], smoothed))
-    measured = errors.set_index("pair").loc["Li-Cl", "smoothing"]
-    assert abs(measured - rmsd(clean, smooth)) < 0.1 * measured
-
-
-def test_clean_frames_against_themselves_show_smoothing_as_learning_error(frames):
-    """MD that samples the clean ensemble is wrong by the smoothing: the two errors are what they say."""
-    errors, _, _ = compare_rdf(frames[::5], frames[::5], 0.01)
-    assert np.allclose(errors["learning"], errors["smoothing"])
-
-
-def test_bins_joined_are_bins_counted(frames):
-    """g(r) in 0.01 nm bins from 0.005 nm bins is the same count."""
-    fine, coarse = compute_rdf(frames[:50], bin_width=0.005), compute_rdf(frames[:50], bin_width=0.01)
-    joined = rebin(fine, 2)
-    assert np.allclose(joined.r, coarse.r)
-    for pair in coarse.g:
-        assert np.allclose(joined.g[pair], coarse.g[pair], atol=1e-9)
-        assert np.allclose(joined.error[pair], coarse.error[pair], atol=1e-9)
-
-
-def test_first_peak_is_found_through_noise():
-    r = np.arange(0.2, 1.0, 0.005)
-    g = 1 + 0.5 * np.exp(-(((r - 0.45) / 0.04) ** 2)) - np.exp(-(((r - 0.2) / 0.1) ** 2))
-    noise = np.random.default_rng(0).normal(0, 0.03, len(r))
-    assert abs(r[first_peak(g + noise)] - 0.45) < 0.02
+from openmm_diffusion.evaluation.report import evaluate, kept_apart
+from openmm_diffusion.figures import evaluation_figure
 
 
 def test_shipped_model_is_calibrated_on_frames_it_has_not_seen(frames, denoiser):
@@ -120,41 +48,6 @@ def test_force_errors_against_labels(frames, denoiser):
     assert errors["all"] < 0.35 * errors["labels"]
 
 
-def test_tables_and_pictures_are_written(frames, denoiser, tmp_path):
-    errors, curves, peaks = compare_rdf(frames[:200], frames[200:400], 0.005)
-    result = evaluate(denoiser, frames[:50])
-    result.errors, result.rdf, result.peaks = errors, curves, peaks
-    write(result, tmp_path)
-    rdf_figure(curves, tmp_path / "rdf.png", 0.005)
-    columns = {
-        "errors": ["pair", "learning", "smoothing", "reference", "total"],
-        "peaks": ["pair", "curve", "r_nm", "height", "error"],
-        "summary": ["quantity", "unit", "value", "error"],
-        "evaluation": ["quantity", "of", "curve", "unit", "value", "error"],
-    }
-    tables = {name: pandas.read_csv(tmp_path / f"{name}.csv") for name in columns}
-    for name, expected in columns.items():
-        assert list(tables[name].columns) == expected
-    assert not tables["peaks"].duplicated(["pair", "curve"]).any() and len(tables["peaks"]) == 9, "first peaks only"
-    assert "calibration slope" in list(tables["summary"]["quantity"])
-    assert (tmp_path / "rdf.png").read_bytes().startswith(b"\x89PNG")
-    log = tmp_path / "metrics.csv"
-    log.write_text("epoch,held_out_loss,step,training_loss\n0,-0.1,9,\n0,,9,-0.05\n")
-    loss_figure(log, tmp_path / "loss.png")
-    assert (tmp_path / "loss.png").stat().st_size > 5000
-
-
-@pytest.fixture(scope="module")
-def whole(frames, denoiser, tmp_path_factory):
-    """An evaluation with everything: labels, and runs that are frames of the training set."""
-    directory = tmp_path_factory.mktemp("whole")
-    for k in range(3):
-        frames[200 * k : 200 * k + 100].to_mdtraj().save(str(directory / f"{k}.dcd"))
-    frames[:1].to_mdtraj().save(str(directory / "t.pdb"))
-    pair = denoiser.subset(("coulomb", "wall", "pair"))
-    return evaluate(pair, frames[600:900:3], [directory / f"{k}.dcd" for k in range(3)], directory / "t.pdb", discard=0)
-
-
 def test_the_one_table_holds_everything_with_units(whole):
     table = whole.table
     assert not table.duplicated(["quantity", "of", "curve"]).any()
@@ -167,12 +60,19 @@ def test_the_one_table_holds_everything_with_units(whole):
     assert np.allclose(total, whole.errors.set_index("pair")["total"])
 
 
-def test_the_table_for_people_has_every_number_once(whole):
-    lines = readable(whole.table).splitlines()
-    assert lines[0].split() == ["quantity", "of", "unit", "value", "clean", "noised", "model"]
-    assert len(lines) == 1 + len(whole.table.groupby(["quantity", "of"]))
-    assert sum(line.count(" +- ") for line in lines) == (whole.table["error"] > 0).sum()
-    assert any("contact: a partner" in note and "nm of Li-Cl" in note for note in whole.notes)
+def test_every_linear_kind_tells_its_scale_once(frames, denoiser):
+    class Twin(PairTerm):
+        kind: Literal["twin"] = "twin"
+
+    pair = denoiser.subset(["pair"]).with_held_out({"twin_scale": 1.25, "network_scale": 2.0})
+    (term,), modules = pair.header.terms, pair.modules()
+    twin = Twin(**term.model_dump(exclude={"kind"}))
+    result = evaluate(pair.rebuilt([term, twin, twin], [*modules, *modules, *modules]), frames[:20])
+    assert result.scales == {"pair": denoiser.header.held_out["pair_scale"], "twin": 1.25}
+    assert result.pair_scale == result.scales["pair"]
+    rows = result.table[result.table["quantity"].str.startswith("scale")]
+    parts = ["scale of the pair part, chosen in training", "scale of the twin part, chosen in training"]
+    assert list(rows["quantity"]) == parts and list(rows["value"]) == list(result.scales.values())
 
 
 def test_one_picture_of_what_there_is(whole, frames, denoiser, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from models import licl_denoiser, licl_frames
 
 from openmm_diffusion import Denoiser, Frames, simulate
-from openmm_diffusion.analysis.structure import noised
+from openmm_diffusion.analysis.comparison import noised
 from openmm_diffusion.model.combination import ensemble, spread
 from openmm_diffusion.simulation.guard import SimulationStopped, closest_allowed
 from openmm_diffusion.simulation.langevin import SimulationConfig

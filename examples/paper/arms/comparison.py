@@ -6,7 +6,7 @@ from protocol.training import Arm, learn, quiet
 from arms.runs import Copies, closer
 from openmm_diffusion import Denoiser, Frames, compute_rdf
 from openmm_diffusion.analysis.rdf import rmsd, smear
-from openmm_diffusion.analysis.structure import rmsd_error
+from openmm_diffusion.analysis.resampling import rmsd_error
 from openmm_diffusion.energies.wall import WallConfig, WallTerm
 from openmm_diffusion.simulation.guard import closest_allowed
 from openmm_diffusion.units import ANGSTROM, ELECTRONVOLT

@@ -10,16 +10,17 @@ import pandas
 from protocol.licl import COULOMB
 
 from openmm_diffusion import Denoiser, Frames, compute_rdf, simulate, train
+from openmm_diffusion.analysis.comparison import compare_rdf
+from openmm_diffusion.analysis.contacts import contacts
 from openmm_diffusion.analysis.dynamics import (
     diffusion_coefficient,
     kinetic_temperature,
     mean_square_displacement,
     unwrap,
 )
-from openmm_diffusion.analysis.lifetimes import contacts, pair_correlations, pair_lifetimes, pair_sums
+from openmm_diffusion.analysis.lifetimes import pair_correlations, pair_lifetimes, pair_sums
 from openmm_diffusion.analysis.rdf import species_pairs
 from openmm_diffusion.analysis.resampling import jackknife
-from openmm_diffusion.analysis.structure import compare_rdf
 from openmm_diffusion.simulation.guard import SimulationStopped
 
 #: Of the reference: frames of a replica and ps between them; the bundled 2,000 are evenly thinned from these.

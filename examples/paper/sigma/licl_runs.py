@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from openmm_diffusion import Frames, compute_rdf
-from openmm_diffusion.analysis.rdf import rmsd, smear, split_half_error
-from openmm_diffusion.analysis.structure import rmsd_error
+from openmm_diffusion.analysis.rdf import rmsd, smear
+from openmm_diffusion.analysis.resampling import rmsd_error, split_half_error
 from openmm_diffusion.simulation.guard import SimulationStopped
 from openmm_diffusion.simulation.sampling import SamplingConfig, sample_ensemble
 from sigma.learners import learn, rms

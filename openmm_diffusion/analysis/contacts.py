@@ -1,0 +1,88 @@
+"""Which particles are near each other, in which frame."""
+
+import numpy as np
+import torch
+
+from ..space.boxes import check_cutoff, minimum_image
+from ..space.neighbours import neighbour_pairs
+
+
+def close_pairs(frames, distances):
+    """Pairs closer than a distance of their own, a chunk of frames after the other.
+
+    Parameters
+    ----------
+    frames : Frames
+    distances : dict of str to float, nm
+        By pair of elements "A-B", lighter first; at most half the box.
+
+    Yields
+    ------
+    pair : str
+    frame, first, second : array, shape (n_close,), dtype int
+    """
+    names = np.array(frames.symbols)
+    n = len(names)
+    step = max(1, 2_000_000 // (n * n))  # about 50 MB of pair vectors at a time
+    for start in range(0, len(frames) if distances else 0, step):
+        x = torch.from_numpy(frames.positions[start : start + step]).double()
+        box = None if frames.box is None else torch.from_numpy(frames.boxes[start : start + step])
+        first, second, vectors = (v.numpy() for v in neighbour_pairs(x, box, max(distances.values())))
+        r = np.sqrt((vectors**2).sum(-1))
+        frame, first, second = start + first // n, first % n, second % n
+        light = np.where(frames.species[first] <= frames.species[second], first, second)
+        heavy = first + second - light
+        for pair, distance in distances.items():
+            a, b = pair.split("-")
+            chosen = (names[light] == a) & (names[heavy] == b) & (r < distance)
+            yield pair, frame[chosen], light[chosen], heavy[chosen]
+
+
+def contact_pairs(distances):
+    """The distances of those pairs that can be in contact: of two different elements."""
+    return {pair: distance for pair, distance in distances.items() if len(set(pair.split("-"))) == 2}
+
+
+def in_contact(frames, distances):
+    """Which particles have a partner of another element within the distance of that pair.
+
+    Parameters
+    ----------
+    frames, distances
+        As `close_pairs`; pairs of one element do not count.
+
+    Returns
+    -------
+    array, shape (n_frames, n_particles), dtype bool
+    """
+    contact = np.zeros(frames.positions.shape[:2], dtype=bool)
+    for _, frame, first, second in close_pairs(frames, contact_pairs(distances)):
+        contact[frame, first] = contact[frame, second] = True
+    return contact
+
+
+def contacts(positions, box, pairs, cutoff):
+    """Which pairs are within a distance in which frame.
+
+    Parameters
+    ----------
+    positions : array, shape (n_frames, n_particles, 3), nm
+    box : array, shape (3, 3), nm, or None
+    pairs : array, shape (n_pairs, 2), dtype int
+        As `rdf.species_pairs` gives them.
+    cutoff : float, nm
+        At most half the box.
+
+    Returns
+    -------
+    array, shape (n_frames, n_pairs), dtype bool
+    """
+    box = None if box is None else torch.as_tensor(np.asarray(box, dtype=np.float64))
+    if box is not None:
+        check_cutoff(cutoff, box)
+    first, second = np.asarray(pairs).T
+    found = []
+    for chunk in np.array_split(positions, max(1, len(positions) * len(first) // 1_000_000)):
+        vectors = torch.from_numpy(np.asarray(chunk[:, second] - chunk[:, first], dtype=np.float64))
+        found.append((minimum_image(vectors, box).norm(dim=-1) < cutoff).numpy())
+    return np.concatenate(found)

@@ -1,0 +1,65 @@
+"""The one table of an evaluation: its columns, its text for people, its files."""
+
+import numpy as np
+import pandas
+
+from ..analysis.comparison import ERRORS
+from ..rundirectory import made
+
+COLUMNS = ["quantity", "of", "curve", "unit", "value", "error"]
+#: Name of the row with the factor that training chose for a linear part, by kind of its term.
+SCALE = "scale of the {} part, chosen in training"
+
+
+def readable(table):
+    """The long table for people: curves side by side, errors behind their values.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `Evaluation.table`.
+
+    Returns
+    -------
+    str
+    """
+    cells, curves = {}, [curve for curve in ("", "clean", "noised", "model") if curve in set(table["curve"])]
+    for row in table.itertuples():
+        key = (row.quantity, row.of, "" if row.unit == "1" else row.unit)
+        cells.setdefault(key, {})[row.curve] = _number(row.value, row.error)
+    lines = [[*key, *(values.get(curve, "") for curve in curves)] for key, values in cells.items()]
+    previous = None
+    for line in lines:
+        previous, line[0] = line[0], "" if line[0] == previous else line[0]
+    lines.insert(0, ["quantity", "of", "unit", *(curve or "value" for curve in curves)])
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def _number(value, error):
+    """A value with its error, to the second digit of the error."""
+    if not np.isfinite(error) or error <= 0:
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+    digits = max(0, 1 - int(np.floor(np.log10(error))))
+    return f"{value:.{digits}f} +- {error:.{digits}f}"
+
+
+def write(evaluation, directory):
+    """Write evaluation.csv, and of it errors.csv, rdf.csv, peaks.csv (first peaks) and summary.csv."""
+    directory = made(directory)
+    evaluation.table.round(5).to_csv(directory / "evaluation.csv", index=False)
+    if len(evaluation.errors):
+        evaluation.errors[ERRORS].round(4).to_csv(directory / "errors.csv", index=False)
+        evaluation.rdf.round(5).to_csv(directory / "rdf.csv", index=False)
+        first = evaluation.peaks[evaluation.peaks["number"] == 1].drop(columns="number")
+        first.round(4).to_csv(directory / "peaks.csv", index=False)
+    rows = []
+    if evaluation.calibration:
+        rows.append(("calibration slope", "1", *evaluation.calibration))
+    rows += [(SCALE.format(kind), "1", scale, np.nan) for kind, scale in evaluation.scales.items()]
+    for name, value in (evaluation.forces or {}).items():
+        rows.append(
+            (f"force rms error, {name}" if name != "labels" else "force rms, labels", "kJ/mol/nm", value, np.nan)
+        )
+    columns = ["quantity", "unit", "value", "error"]
+    pandas.DataFrame(rows, columns=columns).round(4).to_csv(directory / "summary.csv", index=False)
