@@ -1,12 +1,8 @@
-"""Every picture, drawn from tables only."""
+"""Every picture, drawn from tables only, without pyplot: nothing here touches the backend or figures of a caller."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import numpy as np  # noqa: E402 - the backend must be chosen before pyplot is imported
-import pandas  # noqa: E402
-from matplotlib import pyplot as plt  # noqa: E402
+import numpy as np
+import pandas
+from matplotlib.figure import Figure
 
 COLOURS = {"clean": "black", "noised": "tab:gray", "model": "tab:red"}
 LABELS = {"clean": "reference", "noised": "reference, noised", "model": "MD under the model"}
@@ -26,14 +22,12 @@ def rdf_figure(table, path, sigma=None, title=None):
     title : str, optional
     """
     pairs = _pairs(table)
-    figure, axes = plt.subplots(
-        1, len(pairs), figsize=(4.2 * len(pairs), 3.6), sharex=True, layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(4.2 * len(pairs), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(pairs), sharex=True, squeeze=False)
     _draw_rdf(axes[0], table, pairs, sigma)
     if title:
         figure.suptitle(title)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def _pairs(table):
@@ -90,7 +84,7 @@ def evaluation_figure(evaluation, path, sigma=None):
         return False
     columns = max(3 if pairs else 2, min(len(pairs), 4))
     rows = -(-len(pairs) // columns)
-    figure = plt.figure(figsize=(4.2 * columns, 3.8 * (rows + 1)), layout="constrained")
+    figure = Figure(figsize=(4.2 * columns, 3.8 * (rows + 1)), layout="constrained")
     parts = figure.subfigures(2 if pairs else 1, 1, height_ratios=[rows, 1] if pairs else None, squeeze=False)[:, 0]
     if pairs:
         axes = parts[0].subplots(rows, columns, sharex=True, squeeze=False).ravel()
@@ -100,7 +94,6 @@ def evaluation_figure(evaluation, path, sigma=None):
     for ax, draw in zip(parts[-1].subplots(1, len(below), squeeze=False)[0], below):
         draw(ax, evaluation)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
     return True
 
 
@@ -157,7 +150,8 @@ def _draw_differences(ax, evaluation):
 def simple_rdf_figure(table, path):
     """One g(r) per pair, as `RDF.table` has them, with bands of two standard errors."""
     pairs = [c.removesuffix("_error") for c in table if c.endswith("_error")]
-    figure, axes = plt.subplots(1, len(pairs), figsize=(4.2 * len(pairs), 3.6), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(4.2 * len(pairs), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(pairs), squeeze=False)
     for ax, pair in zip(axes[0], pairs):
         g, error = table[pair], table[f"{pair}_error"]
         ax.plot(table["r_nm"], g, color="tab:blue")
@@ -165,7 +159,6 @@ def simple_rdf_figure(table, path):
         ax.axhline(1, color="0.8", lw=0.8, zorder=1)
         ax.set(xlabel="r / nm", ylabel="g(r)", title=_dashed(pair), ylim=(0, None))
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def loss_figure(log, path):
@@ -179,7 +172,8 @@ def loss_figure(log, path):
         PNG to write.
     """
     table = pandas.read_csv(log)
-    figure, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    ax = figure.subplots()
     for column, label, colour in (
         ("training_loss", "training, fresh noise", "tab:blue"),
         ("held_out_loss", "held out", "tab:red"),
@@ -190,7 +184,6 @@ def loss_figure(log, path):
     ax.set(xlabel="step", ylabel=r"$\langle |F|^2 - 2\,F\cdot T\rangle$ / (kT / 0.1 nm)$^2$")
     ax.legend(frameon=False)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def benchmark_figure(table, path, title=None):
@@ -204,7 +197,8 @@ def benchmark_figure(table, path, title=None):
         PNG to write.
     title : str, optional
     """
-    figure, ax = plt.subplots(figsize=(8, 1.4 + 0.45 * len(table)), layout="constrained")
+    figure = Figure(figsize=(8, 1.4 + 0.45 * len(table)), layout="constrained")
+    ax = figure.subplots()
     speed, low, high = (table["copies"] * table[f"steps_per_s{end}"] for end in ("", "_low", "_high"))
     largest = 1.0 if speed.isna().all() else high.max()
     names = []
@@ -225,7 +219,6 @@ def benchmark_figure(table, path, title=None):
     ax.set(xlabel="steps / s, all copies together; in brackets: ratio to the prior alone", xlim=(0, 1.3 * largest))
     ax.set_title(title, fontsize=10)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def distillation_figure(curves, path):
@@ -239,7 +232,8 @@ def distillation_figure(curves, path):
         PNG to write.
     """
     pairs = list(curves["pair"].unique())
-    figure, axes = plt.subplots(1, len(pairs), figsize=(4.2 * len(pairs), 3.6), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(4.2 * len(pairs), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(pairs), squeeze=False)
     styles = {"distilled": ("-", "tab:red", 2), "pair part": ("--", "tab:gray", 3)}
     for ax, pair in zip(axes[0], pairs):
         for curve, (style, colour, order) in styles.items():
@@ -252,4 +246,3 @@ def distillation_figure(curves, path):
     axes[0, 0].set_ylabel("learnt u(r) / (kJ/mol)")
     axes[0, 0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
