@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 #: Share of steps over a quarter of the box to warn of, and to refuse: of Gaussian steps, one in 4 million or one in
 #: 10,000 is then longer than half the box, and taken for its image.
 LONG_STEPS = (0.01, 0.05)
-#: Of the finite-size correction in a cubic box (J. Phys. Chem. B 108, 15873 (2004)).
+#: Constant of the finite-size correction in a cubic box (J. Phys. Chem. B 108, 15873 (2004)).
 XI_CUBIC = 2.837297
 
 
@@ -38,7 +38,7 @@ def unwrap(positions, box):
     Parameters
     ----------
     positions : array, shape (n_frames, n_particles, 3), nm
-        Of one run, in order of time; wrapped or not.
+        Positions of one run, in order of time; wrapped or not.
     box : array, shape (3, 3), nm, or None
         None: returned as they are.
 
@@ -79,8 +79,8 @@ def unwrap(positions, box):
 def mean_square_displacement(positions, masses=None, steps=None):
     """<|r(t0 + t) - r(t0)|^2> of each particle, over all times t0 of one run, by FFT.
 
-    Of free Langevin particles of mass m and friction gamma, D is kT/(m gamma); relative to the centre
-    of mass of all, of total mass M, it is kT/(m gamma) - kT/(M gamma).
+    Free Langevin particles of mass m and friction gamma have D = kT/(m gamma); relative to the centre
+    of mass of all, of total mass M, D is kT/(m gamma) - kT/(M gamma).
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def mean_square_displacement(positions, masses=None, steps=None):
     Returns
     -------
     array, shape (n_lags, n_particles), nm^2
-        Of lag 0, 1, ... on the grid; NaN where no two frames are so far apart.
+        Displacements at lag 0, 1, ... on the grid; NaN where no two frames are so far apart.
     """
     r = np.asarray(positions, dtype=np.float64)
     if masses is not None:
@@ -113,11 +113,11 @@ def diffusion_coefficient(msd, interval, window):
     Parameters
     ----------
     msd : array, shape (n_runs, n_lags), nm^2
-        Of a species, in each independent run or block.
+        Displacements of a species, in each independent run or block.
     interval : float, ps
         Between lags.
     window : (float, float), ps
-        Of the fit: after the ballistic part and cages, before statistics are spent.
+        Times of the fit: after the ballistic part and cages, before statistics are spent.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def yeh_hummer_correction(temperature, viscosity, edge):
     ----------
     temperature : float or Quantity, K
     viscosity : float or Quantity, mPa s
-        Of the solvent: 0.85 for water at 300 K.
+        Viscosity of the solvent: 0.85 for water at 300 K.
     edge : float or Quantity, nm
 
     Returns

@@ -81,7 +81,7 @@ def evaluate(
 ) -> Evaluation:
     """Compare a model with frames, and the MD under it with their g(r).
 
-    Of the very frames that the model was trained on, only those that training kept
+    Where these are the very frames that the model was trained on, only those that training kept
     apart are used.
 
     Parameters
@@ -91,7 +91,7 @@ def evaluate(
     trajectories : list of path
         Independent runs under the model; without any, only calibration and forces.
     topology : path, optional
-        Of the trajectories (PDB).
+        Topology of the trajectories (PDB).
     discard : float, ps
         Start of each run to leave out; needs `interval`.
     interval : float, ps

@@ -36,7 +36,7 @@ class SimulationConfig(BaseModel):
     duration, interval, timestep : float, ps
         Length of the run, time between saved frames, time step.
     temperature : float, K, or None
-        Of the thermostat; None: that of the training data.
+        Temperature of the thermostat; None: that of the training data.
     friction : float, 1/ps
     composition : dict of str to int, or None
         Number of each element; None: as in the training data.
@@ -48,14 +48,14 @@ class SimulationConfig(BaseModel):
     platform : str or None
         Of OpenMM; None: its fastest.
     threads : int or None
-        Of the CPU platform; None: OpenMM's choice.
+        Threads of the CPU platform; None: OpenMM's choice.
     spread_limit : float, kJ/mol/nm, or None
-        Of an ensemble: where its members' forces on a particle differ by more (standard deviation),
+        Where the forces of an ensemble's members on a particle differ by more (standard deviation),
         the run says so.  None: the largest spread on the training frames, if the model knows it.
     replicas : int
         Independent copies in one System, from different places: see `create_system`.
     seed : int
-        Of placement, velocities and thermostat.
+        Seed of placement, velocities and thermostat.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -106,7 +106,7 @@ def simulate(
     Returns
     -------
     Path, or list of Path
-        Of the trajectory; of the trajectories, where there are several replicas.
+        Path of the trajectory; one for each replica, where there are several.
 
     Raises
     ------

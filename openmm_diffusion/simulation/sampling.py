@@ -28,7 +28,7 @@ class SamplingConfig(BaseModel):
     ----------
     runs : int
     duration, discard, interval, timestep : float, ps
-        Of each run: length, start that is left out, time between frames, time step.
+        Each run's length, start that is left out, time between frames, and time step.
     platform : str or None
         Of OpenMM; None: its fastest.  On the CPU, each run has one core.
     seed : int

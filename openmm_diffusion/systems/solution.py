@@ -49,7 +49,7 @@ class GenerateConfig(BaseModel):
     molarity : float, mol/L, optional
         In place of `pairs`, which it then sets, rounded.
     edge : float, nm
-        Of the cubic box.
+        Edge of the cubic box.
     waters : int, optional
         Default: fills the box at the experimental density of the solution at
         298 K and 1 bar (checked against LiCl, LiBr and LiI: 0.5 % up to 3 mol/L).
@@ -70,7 +70,7 @@ class GenerateConfig(BaseModel):
         Heavier hydrogens, their oxygens lighter by as much, allow the long step;
         masses have no influence on which configurations occur.
     seed : int
-        Of placements, velocities and thermostat.
+        Seed of placements, velocities and thermostat.
     platform : str, optional
         OpenMM platform; default: OpenMM's choice.  The environment variable
         OPENMM_CPU_THREADS sets the threads of the CPU platform.
@@ -181,7 +181,7 @@ class GenerateConfig(BaseModel):
 
     @property
     def true_molarity(self):
-        """Of the integer number of pairs, mol/L."""
+        """Molarity that the whole number of pairs gives, mol/L."""
         return self.pairs / (self.edge**3 * MOLAR)
 
     @property

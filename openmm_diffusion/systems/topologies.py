@@ -30,9 +30,9 @@ def electrolyte(composition, *, edge=None, molarity=None):
     composition : dict of str to int
         Number of each element: {"Li": 24, "Cl": 24}.
     edge : float or Quantity, nm
-        Of the box; or
+        Edge of the box; or
     molarity : float or Quantity, mol/L
-        Of the salt: the concentration of the least frequent element.
+        Concentration of the salt, which is that of the least frequent element.
 
     Returns
     -------

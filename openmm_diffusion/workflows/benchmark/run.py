@@ -25,7 +25,7 @@ from .coldstart import cold_start
 from .timing import Runner, interleaved, relative_differences, summary
 from .variants import NEQUIP, PATHS, learnt_forces, learnt_part, path_context, path_system
 
-#: Of a row, what is measured before the rounds.
+#: Columns of a row that are measured before the rounds.
 COSTS = ("start_s", "restart_s", "compile_s", "memory_MB", "rms_difference", "max_difference")
 
 #: Frames (one every ps) on which forces are compared and from which every slice of MD starts.

@@ -9,7 +9,7 @@ import pandas
 from .variants import learnt_forces
 
 SECONDS_PER_DAY = 86400
-#: Of the values of the rounds: lower quartile, median, upper quartile.
+#: Lower quartile, median and upper quartile of the values of the rounds.
 QUARTILES = {"_low": 0.25, "": 0.5, "_high": 0.75}
 
 
@@ -20,7 +20,7 @@ class Runner:
     ----------
     context : openmm.Context
     frames : array, shape (n_frames, n_particles, 3), nm
-        Of all copies.
+        Positions of all copies.
     temperature : float, K
     """
 

@@ -34,7 +34,7 @@ def path_system(name, denoiser, topology, copies=1, nequip_file=None):
         Key of `PATHS`, or "nequip".
     denoiser : Denoiser
     topology : openmm.app.Topology
-        Of one copy.
+        Topology of one copy.
     copies : int
         Independent copies in one System.
     nequip_file : path, optional
