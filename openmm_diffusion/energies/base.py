@@ -34,11 +34,13 @@ def register(term: type[AnyOfThem]) -> type[AnyOfThem]:
     Raises
     ------
     ValueError
-        For a term without a kind of its own.
+        For a term without a kind of its own, or with an OpenMM force without a name.
     """
     kind = term.model_fields["kind"].default if "kind" in term.model_fields else None
     if not isinstance(kind, str) or REGISTRY.get(kind, term).__qualname__ != term.__qualname__:
         raise ValueError(f"{term.__name__} has the kind {kind!r}: give it one that no other term has")
+    if (term.native is not Term.native) != (term.native_name is not None):
+        raise ValueError(f"{term.__name__} has only one of `native` and `native_name`: an OpenMM force needs both")
     REGISTRY[kind] = term
     return term
 

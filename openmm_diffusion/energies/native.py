@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import openmm
 
+#: Cutoff (nm) of the native forces where the box leaves room; what reaches farther has no native form.
+NATIVE_CUTOFF = 1.2
+
 
 class Pairwise(NamedTuple):
     """A sum over pairs as part of one OpenMM CustomNonbondedForce.
@@ -74,4 +77,4 @@ def cut_off(force: openmm.CustomNonbondedForce, box: np.ndarray | list[list[floa
 
 def native_cutoff(box: np.ndarray | list[list[float]]) -> float:
     """Cutoff (nm) of the native forces: 1.2 nm, or just under half a smaller box."""
-    return min(1.2, 0.499 * float(np.diagonal(box).min()))
+    return min(NATIVE_CUTOFF, 0.499 * float(np.diagonal(box).min()))

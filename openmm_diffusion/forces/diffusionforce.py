@@ -11,7 +11,7 @@ import openmm
 import torch
 from openmm import app, unit
 
-from ..energies.native import pairwise_force
+from ..energies.native import NATIVE_CUTOFF, pairwise_force
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..space.boxes import check_cutoff
@@ -222,6 +222,12 @@ def native_obstacle(denoiser: Denoiser) -> str | None:
     other = next((term for term in learnt if not term.joins), None)
     if other is not None:
         return f"has a {other.noun}"
+    far = next((term for term in learnt if term.cutoff > NATIVE_CUTOFF), None)
+    if far is not None:
+        return f"has a {far.noun} up to {far.cutoff:g} nm, and native forces end at {NATIVE_CUTOFF:g} nm"
+    inside = next((t for t in denoiser.header.terms if not t.learnt and not t.joins and t.native_name is None), None)
+    if inside is not None:
+        return f"has a {inside.noun} in its prior that no OpenMM force holds"
     kinds = [term.kind for term in learnt]
     twice = next((term for term in learnt if kinds.count(term.kind) > 1), None)
     return None if twice is None else f"has {kinds.count(twice.kind)} {twice.noun}s of different knots"
@@ -239,8 +245,8 @@ def _native_force(denoiser: Denoiser, species: torch.Tensor, periodic: bool) -> 
     if native_obstacle(denoiser):
         kinds = " + ".join(term.kind for term in denoiser.header.learnt) or "none"
         raise ValueError(
-            f'backend is "native", but the model has the terms {kinds}: it needs pair potentials '
-            'of one set of knots and no network; use "torchscript" or "python"'
+            f'backend is "native", but the model has the terms {kinds}: it needs pair potentials of one set of knots '
+            f'and no network, up to {NATIVE_CUTOFF:g} nm; use "torchscript" or "python"'
         )
     parts = []
     for number, (term, module) in enumerate(terms):

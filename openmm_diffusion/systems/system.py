@@ -49,6 +49,10 @@ def create_system(
     openmm.System
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
+    if "include_prior" in options:
+        raise TypeError(
+            "create_system always holds the prior: native_prior says where, include_prior is DiffusionForce's"
+        )
     native_prior = native_prior and replicas == 1
     if not native_prior:  # where the prior is native, the force has no Ewald sum
         denoiser = denoiser.with_ewald(tolerance=ewald_error_tolerance)

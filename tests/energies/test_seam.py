@@ -1,5 +1,7 @@
 """An energy is one file and one line: a Gaussian repulsion trains, saves, loads, and runs in every backend."""
 
+from typing import Literal
+
 import numpy as np
 import openmm
 import pytest
@@ -14,7 +16,9 @@ from openmm_diffusion.forces.torchscript import torchscript_failure
 from openmm_diffusion.learning.config import read_config
 from openmm_diffusion.model.combination import ensemble
 from openmm_diffusion.model.curves import pair_curves
+from openmm_diffusion.model.header import Header
 from openmm_diffusion.space.batch import make_batch
+from openmm_diffusion.systems import electrolyte, fastest
 
 pytestmark = pytest.mark.slow
 
@@ -146,3 +150,34 @@ def test_a_term_needs_a_kind_of_its_own():
 
     with pytest.raises(ValueError, match="give it one that no other term has"):
         register(Nameless)
+
+
+def test_an_openmm_force_needs_a_name():
+    class Unnamed(Term):
+        """A term with a native force and no name for it."""
+
+        kind: Literal["unnamed"] = "unnamed"
+
+        def native(self, header, module, species, box, tolerance):
+            return openmm.CustomExternalForce("0")
+
+    with pytest.raises(ValueError, match="only one of `native` and `native_name`"):
+        register(Unnamed)
+
+
+def test_what_reaches_farther_than_native_forces_is_not_native(gaussian):
+    """Cut off at 1.2 nm it would be another potential."""
+    term = gaussian(sigma=0, width=0.8, cutoff=1.5)
+    header = Header(
+        species=[11, 17], particles=[11, 17], temperature=TEMPERATURE, box=(4 * np.eye(3)).tolist(),
+        number_density=None, shortest_distances=[[0.2, 0.2], [0.2, 0.2]], terms=[term],
+    )  # fmt: skip
+    topology = electrolyte({"Na": 1, "Cl": 1}, edge=4.0)
+    assert fastest(Denoiser(header), topology, 100, platform="CPU")["backend"] != "native"
+    with pytest.raises(ValueError, match="up to 1.2 nm"):
+        create_system(Denoiser(header), topology, backend="native")
+
+
+def test_create_system_holds_the_prior_anyway(denoiser, frames):
+    with pytest.raises(TypeError, match="always holds the prior"):
+        create_system(denoiser, frames.topology(), include_prior=False)
