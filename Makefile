@@ -24,7 +24,7 @@ quickstart: install
 test: install
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadscope
 
-# What takes no long run, no compiler and no process of its own: under two minutes.
+# What takes no long run, no compiler and no process of its own: about two minutes.
 check: install
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadscope -m "not slow"
 

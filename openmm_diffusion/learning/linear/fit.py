@@ -89,7 +89,7 @@ def fit_term(denoiser, kind, settings, training, config):
 
 def _replicas(energy, denoiser, settings, training, config, sigma):
     """Moments of the training frames noised by sigma (nm), one for each replica; with labels, `LabelledMoments`."""
-    kT = thermal_energy(training.temperature)
+    kT, model = thermal_energy(training.temperature), denoiser.model
     generator = torch.Generator().manual_seed(config.training.seed)
     replicas = []
     for block in blocks(training, settings.folds):
@@ -100,7 +100,6 @@ def _replicas(energy, denoiser, settings, training, config, sigma):
             y, boxes = data.noised(eps.new_full(eps.shape[:2], sigma), eps)
         level = y.new_full((len(y),), sigma)
         parts = zip(y.split(32), [None] * len(y) if boxes is None else boxes.split(32), level.split(32))
-        model = denoiser.model
         prior_forces = torch.cat([energy_and_forces(model, *part, data.species, sigma=at)[1] for *part, at in parts])
         if config.target == "denoise":
             replicas.append(moments(energy, y, prior_forces, boxes, data.species, kT))
