@@ -2,9 +2,9 @@
 
 Where ASE is installed its reader reads the rows; ours is what is left where it is not, or where it gives up.  What a
 frame means is decided here in both cases, so that a result does not depend on what is installed: ASE's parser of the
-comment line knows fewer spellings of ``pbc`` and ``Lattice`` (``pbc=FFF`` would be periodic to it), and it moves a column
-``forces``, but not ``REF_forces``, into a calculator that applies constraints to it.  Columns are taken by the names that
-they have in the file, and forces as they are written.
+comment line knows fewer spellings of ``pbc`` and ``Lattice`` (``pbc=FFF`` would be periodic to it), it moves a column
+``forces``, but not ``REF_forces``, into a calculator that applies constraints to it, and it ends at a blank line.
+Columns are taken by the names that they have in the file, forces as they are written, and all frames are there.
 """
 
 import os
@@ -138,7 +138,7 @@ def _bare(word: str) -> str:
 
 def _meaning(comment: str) -> tuple[dict[str, Any], set[str]]:
     """What the comment line of a frame tells, and the keys that tell nothing here."""
-    said = {}
+    said: dict[str, str] = {}
     unread = set()
     for key, value in header(comment).items():
         name = _KEYS.get(key.lower(), key.lower())
@@ -273,7 +273,22 @@ def _through_ase(path: str | os.PathLike[str], forces_key: str | None) -> list[d
             frames.append(frame)
     except Exception:  # noqa: BLE001  whatever ASE cannot read, our own reader reads or refuses with a reason
         return None
-    return frames if len(frames) == len(told) and frames else None
+    # ASE stops without a word at a blank line between frames.
+    return frames if frames and len(frames) == len(told) == _count(path) else None
+
+
+def _count(path: str | os.PathLike[str]) -> int:
+    """Frames of a file by its lines that announce a number of atoms; -1 where one does not."""
+    number = 0
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.strip():
+                if not line.strip().isdigit():
+                    return -1
+                for _ in range(int(line) + 1):
+                    next(lines, "")
+                number += 1
+    return number
 
 
 def _stack(frames: list[dict[str, Any]], key: str, path: str | os.PathLike[str]) -> np.ndarray | None:

@@ -169,7 +169,8 @@ def vectors(value: ArrayLike, n_frames: int, source: str) -> np.ndarray:
     if cell.shape in ((3,), (n_frames, 3)):
         return cell[..., None] * np.eye(3)
     raise ValueError(
-        f"the cell in {source} has shape {cell.shape}: give three edges or three vectors as rows, once or for each frame"
+        f"the cell in {source} has shape {cell.shape}: give three edges or three vectors as rows, "
+        "once or for each frame"
     )
 
 

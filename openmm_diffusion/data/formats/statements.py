@@ -53,7 +53,8 @@ def statements(path: Path, topology: mdtraj.Topology) -> Statements:
         found = silent
     if len(found.numbers) != topology.n_atoms:
         raise ValueError(
-            f"{path} names {len(found.numbers)} atoms, and mdtraj reads {topology.n_atoms} of them: write the file again"
+            f"{path} names {len(found.numbers)} atoms, and mdtraj reads {topology.n_atoms} of them: "
+            "write the file again"
         )
     return found
 

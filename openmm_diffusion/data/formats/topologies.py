@@ -1,14 +1,26 @@
-"""Topologies of files that mdtraj knows none of: LAMMPS data files and dumps, and extended XYZ."""
+"""What the atoms of a trajectory are: topologies of files, some of which mdtraj does not know, with their elements."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import mdtraj
 import numpy as np
 
-from ..elements import atomic_number, mass_element
-from .lammps import DumpFrame
+from ... import particles
+from ..elements import atomic_number, mass_element, settled
+from ..extxyz import iterate_extxyz
+from . import FAULTS, existing, lacking, suffix, unreadable
+from .lammps import DumpFrame, read_dump
+from .statements import statements
+
+log = logging.getLogger(__name__)
+
+#: Extensions of what we read ourselves.
+DUMPS = (".lammpstrj", ".dump", ".lammpsdump", ".lammpstrj.gz", ".dump.gz")
+XYZ = (".xyz", ".extxyz")
 
 #: Columns of atom type and molecule for each atom style of LAMMPS (manual, ``read_data``); -1: no molecule.
 _STYLES = {
@@ -22,6 +34,83 @@ _STYLES = {
     "sphere": (1, -1),
 }
 _SECTIONS = {"Masses", "Atoms", "Bonds"}
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """What the atoms of a trajectory are, as far as its files say."""
+
+    topology: mdtraj.Topology
+    masses: np.ndarray | None = None
+    """Masses that a file states, amu, or None."""
+    bonds: bool = False
+    """Whether a file lists all bonds; otherwise those of standard residues are inferred."""
+
+
+def read_atoms(path: str | os.PathLike[str], top: "str | os.PathLike[str] | mdtraj.Topology | None" = None) -> Atoms:
+    """As `read_topology`, with the masses that files state."""
+    path = existing(path)
+    if isinstance(top, mdtraj.Trajectory):
+        top = top.topology
+    if isinstance(top, mdtraj.Topology):
+        topology = top.copy()
+        said = [atom.element.atomic_number or None if atom.element is not None else None for atom in topology.atoms]
+        # An element that mdtraj guessed for a topology is no statement against the name of an ion.
+        numbers, _ = _settled(topology, [None] * topology.n_atoms)
+        stated = [int(number) or mine for number, mine in zip(numbers, said)]
+        _apply(topology, np.array([value or 0 for value in stated]), "the topology")
+        return Atoms(topology, bonds=False)
+    source = path if top is None else existing(top)
+    kind = suffix(source)
+    if top is None and kind in XYZ:
+        return Atoms(of_symbols(next(iterate_extxyz(source))["species"]))
+    if top is None and kind in DUMPS:
+        return Atoms(of_dump(next(read_dump(source)), source))
+    if is_lammps_data(source):
+        topology, masses = of_data(source)
+        return Atoms(topology, masses, bonds=True)
+    topology = _mdtraj_topology(source, path)
+    found = statements(source, topology)
+    numbers, against = _settled(topology, found.numbers)
+    for sentence in against:
+        log.warning("%s: %s", source, sentence)
+    _apply(topology, numbers, source)
+    return Atoms(topology, found.masses, found.bonds)
+
+
+def _settled(topology: mdtraj.Topology, stated: Sequence[int | None]) -> tuple[np.ndarray, list[str]]:
+    names = [(atom.residue.name, atom.name) for atom in topology.atoms]
+    groups = [frozenset(atom.name for atom in residue.atoms) for residue in topology.residues for _ in residue.atoms]
+    return settled(names, stated, groups)
+
+
+def _apply(topology: mdtraj.Topology, numbers: np.ndarray, source: str | os.PathLike[str]) -> None:
+    """Give the atoms of a topology their elements, and say once for each kind where mdtraj had another."""
+    kinds = {}
+    for atom, number in zip(topology.atoms, numbers.tolist()):
+        found = mdtraj.element.Element.getByAtomicNumber(number) if number else mdtraj.element.virtual
+        had = particles.symbol(atom)
+        if had and had != found.symbol:
+            kinds[f"{atom.name} of residue {atom.residue.name}"] = (had, found.symbol if number else "")
+        atom.element = found
+    for kind, (had, has) in kinds.items():
+        if has:
+            log.warning("%s: atom %s is %s; mdtraj took it for %s", source, kind, has, had)
+    unknown = [kind for kind, (_, has) in kinds.items() if not has]
+    if unknown:
+        shown = ", ".join(unknown[:6]) + (f" and {len(unknown) - 6} others" if len(unknown) > 6 else "")
+        log.info("%s: no element is known of atom %s; mdtraj guesses one", source, shown)
+
+
+def _mdtraj_topology(source: Path, path: Path) -> mdtraj.Topology:
+    try:
+        if suffix(source) in (".hdf5", ".rst7", ".ncrst"):  # mdtraj.load_topology knows the first not
+            return mdtraj.load(str(source), frame=0).topology
+        return mdtraj.load_topology(str(source))
+    except ImportError as error:
+        raise lacking(source) from error
+    except FAULTS as error:
+        raise unreadable(source, error, top=source != path) from error
 
 
 def of_symbols(numbers: Sequence[int] | np.ndarray) -> mdtraj.Topology:
