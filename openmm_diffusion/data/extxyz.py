@@ -94,13 +94,18 @@ def read_extxyz(path: str | os.PathLike[str], forces_key: str | None = None) -> 
     return columns | {"species": frames[0]["species"]}
 
 
-def iterate_extxyz(path: str | os.PathLike[str], forces_key: str | None = None) -> Iterator[dict[str, Any]]:
-    """The frames of an extended XYZ file, one at a time, by our own reader; at least one, or an error."""
+def iterate_extxyz(
+    path: str | os.PathLike[str], forces_key: str | None = None, elements: bool = True
+) -> Iterator[dict[str, Any]]:
+    """The frames of an extended XYZ file, one at a time, by our own reader; at least one, or an error.
+
+    Without `elements` the names in the column of species may be any, and stand under ``names``.
+    """
     number = 0
     with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.strip():
-                yield _read_frame(line.strip(), lines, forces_key, f"frame {number} of {path}")
+                yield _read_frame(line.strip(), lines, forces_key, elements, f"frame {number} of {path}")
                 number += 1
     if number == 0:
         raise ValueError(f"{path} holds no frames: give an extended XYZ file with at least one")
@@ -193,7 +198,7 @@ def _is_vector(name: str, kind: str, width: int) -> bool:
     return kind == "R" and width == 3 and name != "pos"
 
 
-def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, where: str) -> dict[str, Any]:
+def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, elements: bool, where: str) -> dict[str, Any]:
     """One frame as a dict; `count` is its first line, `lines` is left at the line after it."""
     if not count.isdigit() or int(count) == 0:
         raise ValueError(f"{where} starts with {count[:40]!r}: an XYZ frame starts with its number of atoms")
@@ -212,7 +217,8 @@ def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, where:
             if _is_vector(name, kind, width) or name == forces_key:
                 frame["columns"][name] = _vectors(rows, places[name])
         element = places["Z" if "Z" in properties else "species"]
-        frame["species"] = _numbers([row[element][0] for row in rows], comment)
+        names = [row[element][0] for row in rows]
+        frame |= {"species": _numbers(names, comment)} if elements else {"names": names}
         frame["positions"] = _vectors(rows, places["pos"])
         frame["unread"] = unread | (set(properties) - set(frame["columns"]) - {"species", "Z", "pos"})
     except ValueError as error:

@@ -14,11 +14,12 @@ from .. import particles
 from ..units import ANGSTROM
 from .extxyz import iterate_extxyz
 from .formats import FAULTS, existing, lacking, suffix, unreadable
-from .formats.cells import chosen_box, given_box, one_if_constant, periodic_cell, reduced_box
+from .formats.cells import chosen_box, given_box, one_if_constant, periodic_cell, reduced_box, upright
 from .formats.gro import read_gro
 from .formats.gsd import read_gsd
 from .formats.lammps import read_dump
 from .formats.plausibility import check_plausible
+from .formats.statements import pdb_cells
 from .formats.topologies import DUMPS, XYZ, read_atoms
 
 #: What mdtraj reads in pieces; it reads the rest whole.
@@ -78,7 +79,8 @@ def read_chunks(
     ------
     positions : array, shape (n_frames, n_atoms, 3), dtype float32, nm
     vectors : array, shape (n_frames, 3, 3), dtype float64, nm, or None
-        Box vectors as rows, as the file says them.
+        Box vectors as rows, as the file says them; a cell in another orientation is turned, and the
+        positions with it, so that a lies along x and b in the xy plane.
 
     Raises
     ------
@@ -93,6 +95,9 @@ def read_chunks(
     periodic: bool | None = None
     for positions, cells in pieces:
         has = cells is not None and bool(cells.any())
+        if cells is not None and has:
+            cells, rotations = upright(cells, path)
+            positions = (positions @ rotations).astype(np.float32)
         if periodic not in (None, has):
             raise ValueError(f"{path} has a box in some frames only: give it in all of them or in none")
         periodic = has
@@ -147,7 +152,7 @@ def _check_order(columns: dict[str, list[str]], topology: mdtraj.Topology, path:
 
 
 def _of_xyz(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    for frame in iterate_extxyz(path):
+    for frame in iterate_extxyz(path, elements=False):
         length = frame.get("r_unit", ANGSTROM)
         cell = periodic_cell(frame.get("cell"), frame.get("pbc"), path)
         yield frame["positions"] * length, None if cell is None else cell * length
@@ -190,7 +195,7 @@ def _mdtrajs_pieces(
             # mdtraj's own stride starts anew in each piece of some formats.
             kept = slice((-first) % stride, None, stride)
             first += len(piece)
-            vectors = piece.unitcell_vectors
+            vectors = _shapes(piece) if suffix(path) == ".dcd" else piece.unitcell_vectors
             xyz = piece.xyz[kept]
             if len(xyz):
                 yield xyz, None if vectors is None else vectors[kept].astype(np.float64)
@@ -200,6 +205,22 @@ def _mdtrajs_pieces(
         raise unreadable(path, error) from error
     if first == 0:
         raise ValueError(f"{path} holds no frames: give a trajectory with at least one")
+
+
+def _shapes(piece: mdtraj.Trajectory) -> np.ndarray | None:
+    """Box vectors of a DCD file, those of CHARMM included.
+
+    CHARMM stores a symmetric matrix, XX XY YY XZ YZ ZZ, where others store lengths and
+    angles; mdtraj takes XY, XZ and YZ for angles, which are none if one is negative or zero.
+    """
+    lengths, angles = piece.unitcell_lengths, piece.unitcell_angles
+    if lengths is None or ((angles > 0) & (angles < 180)).all():
+        return piece.unitcell_vectors
+    shapes = np.zeros((len(lengths), 3, 3))
+    shapes[:, [0, 1, 2], [0, 1, 2]] = lengths
+    for place, (row, column) in enumerate(((1, 2), (0, 2), (0, 1))):
+        shapes[:, row, column] = shapes[:, column, row] = angles[:, place] * ANGSTROM
+    return shapes
 
 
 def _mdtrajs(
@@ -213,11 +234,11 @@ def _mdtrajs(
     whole = mdtraj.load(str(path), **options)
     if whole.n_atoms != topology.n_atoms:
         raise ValueError(f"it has {whole.n_atoms} atoms, its topology {topology.n_atoms}")
-    if atoms is not None:
-        whole = mdtraj.Trajectory(
-            whole.xyz[:, atoms], None, unitcell_lengths=whole.unitcell_lengths, unitcell_angles=whole.unitcell_angles
-        )
-    yield whole
+    lengths, angles = whole.unitcell_lengths, whole.unitcell_angles
+    if kind in (".pdb", ".pdb.gz") and lengths is not None:
+        lengths, angles = pdb_cells(path, len(whole), lengths, angles)
+    xyz = whole.xyz if atoms is None else whole.xyz[:, atoms]
+    yield mdtraj.Trajectory(xyz, None, unitcell_lengths=lengths, unitcell_angles=angles)
 
 
 def read_trajectory(

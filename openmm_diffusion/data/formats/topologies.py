@@ -8,11 +8,12 @@ from pathlib import Path
 
 import mdtraj
 import numpy as np
+from mdtraj.formats import GroTrajectoryFile
 
 from ... import particles
 from ..elements import atomic_number, mass_element, settled
 from ..extxyz import iterate_extxyz
-from . import FAULTS, existing, lacking, suffix, unreadable
+from . import existing, lacking, suffix, unreadable
 from .lammps import DumpFrame, read_dump
 from .statements import statements
 
@@ -63,7 +64,7 @@ def read_atoms(path: str | os.PathLike[str], top: "str | os.PathLike[str] | mdtr
     source = path if top is None else existing(top)
     kind = suffix(source)
     if top is None and kind in XYZ:
-        return Atoms(of_symbols(next(iterate_extxyz(source))["species"]))
+        return Atoms(of_names(next(iterate_extxyz(source, elements=False))["names"]))
     if top is None and kind in DUMPS:
         return Atoms(of_dump(next(read_dump(source)), source))
     if is_lammps_data(source):
@@ -104,18 +105,25 @@ def _apply(topology: mdtraj.Topology, numbers: np.ndarray, source: str | os.Path
 
 def _mdtraj_topology(source: Path, path: Path) -> mdtraj.Topology:
     try:
-        if suffix(source) in (".hdf5", ".rst7", ".ncrst"):  # mdtraj.load_topology knows the first not
+        if suffix(source) == ".gro":  # of which mdtraj.load_topology reads all frames
+            with GroTrajectoryFile(str(source)) as file:
+                return file.topology
+        if suffix(source) == ".hdf5":  # which mdtraj.load_topology does not know
             return mdtraj.load(str(source), frame=0).topology
         return mdtraj.load_topology(str(source))
     except ImportError as error:
         raise lacking(source) from error
-    except FAULTS as error:
+    except Exception as error:  # mdtraj raises Exception itself
         raise unreadable(source, error, top=source != path) from error
 
 
-def of_symbols(numbers: Sequence[int] | np.ndarray) -> mdtraj.Topology:
-    """Atoms of these atomic numbers, each a residue of its own."""
-    return _alone([mdtraj.element.Element.getByAtomicNumber(int(number)) for number in numbers])
+def of_names(names: Sequence[str]) -> mdtraj.Topology:
+    """Atoms of these names, each a residue of its own; a name that is an element's symbol in any case states it."""
+    return _alone([_element(atomic_number(name)) for name in names], [name.upper() for name in names])
+
+
+def _element(number: int) -> "mdtraj.element.Element":
+    return mdtraj.element.Element.getByAtomicNumber(number) if number else mdtraj.element.virtual
 
 
 def of_dump(frame: DumpFrame, source: Path) -> mdtraj.Topology:
@@ -124,19 +132,14 @@ def of_dump(frame: DumpFrame, source: Path) -> mdtraj.Topology:
     if kinds is None:
         raise ValueError(f"{source} has no column element or type: give a topology, as in top='system.pdb'")
     stated = "element" in frame.columns
-    elements = [
-        mdtraj.element.Element.getByAtomicNumber(number) if (number := atomic_number(kind)) and stated else None
-        for kind in kinds
-    ]
-    return _alone(elements, kinds)
+    return _alone([_element(atomic_number(kind) if stated else 0) for kind in kinds], kinds)
 
 
-def _alone(elements: Sequence["mdtraj.element.Element | None"], names: Sequence[str] | None = None) -> mdtraj.Topology:
+def _alone(elements: Sequence["mdtraj.element.Element"], names: Sequence[str]) -> mdtraj.Topology:
     topology = mdtraj.Topology()
     chain = topology.add_chain()
-    for index, element in enumerate(elements):
-        name = names[index] if names is not None else element.symbol.upper()  # type: ignore[union-attr]
-        topology.add_atom(name, element or mdtraj.element.virtual, topology.add_residue(name, chain))
+    for element, name in zip(elements, names):
+        topology.add_atom(name, element, topology.add_residue(name, chain))
     return topology
 
 
@@ -176,12 +179,14 @@ def of_data(path: str | os.PathLike[str]) -> tuple[mdtraj.Topology, np.ndarray]:
     topology = mdtraj.Topology()
     chain = topology.add_chain()
     residue, last = None, None
+    # Beads of mass 1 are no hydrogens where there is nothing to be bonded to.
+    units = not any(mass_element(own) > 1 for own in mass.values())
     for row, own in zip(rows, masses.tolist()):
-        number = mass_element(own)
+        number = 0 if units else mass_element(own)
         molecule = row[0] if molecule_at < 0 else row[molecule_at]
         if residue is None or molecule != last or molecule == "0":
             residue, last = topology.add_residue("MOL", chain), molecule
-        element = mdtraj.element.Element.getByAtomicNumber(number) if number else mdtraj.element.virtual
+        element = _element(number)
         topology.add_atom(element.symbol if number else row[kind_at], element, residue)
     place = {int(row[0]): at for at, row in enumerate(rows)}
     for bond in sections.get("Bonds", []):
