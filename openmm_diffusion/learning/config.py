@@ -21,8 +21,13 @@ class DataConfig(BaseModel):
 
     Attributes
     ----------
-    frames : path or None
-        Native npz, NequIP npz or extended XYZ; relative paths start at the YAML file.
+    frames : path, list of paths, or None
+        Native npz, NequIP npz or extended XYZ; relative paths start at the YAML file.  Each file of
+        a list is a system of its own: other particles, boxes, bonds, and one table of types.
+    weights : list of float, or None
+        What a frame of each system counts in a training of several; None: 1.
+    several_temperatures : bool
+        Whether the systems may be at different temperatures.
     temperature : float, K, or None
         For formats that do not hold it.
     test_fraction : float
@@ -37,12 +42,20 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    frames: Path | None = None
+    frames: Path | list[Path] | None = None
+    weights: list[PositiveFloat] | None = None
+    several_temperatures: bool = False
     temperature: PositiveFloat | None = None
     test_fraction: float = Field(TEST_FRACTION, ge=0, lt=0.9)
     validation_fraction: float = Field(VALIDATION_FRACTION, ge=0, lt=0.9)
     limit: PositiveInt | None = None
     seed: NonNegativeInt = 0
+
+    def system_weights(self, number):
+        """What a frame of each of so many systems counts."""
+        if self.weights is not None and len(self.weights) != number:
+            raise ValueError(f"data.weights has {len(self.weights)} entries for {number} systems: give one for each")
+        return self.weights or [1.0] * number
 
     @property
     def division(self):
@@ -286,6 +299,8 @@ def read_config(source):
         return validated(config_model(), source, "config")
     path = Path(source)
     config = validated(config_model(), read_yaml(path), str(path))
-    if config.data.frames is not None and not config.data.frames.is_absolute():
+    if isinstance(config.data.frames, list):
+        config.data.frames = [(path.parent / one).resolve() for one in config.data.frames]
+    elif config.data.frames is not None:
         config.data.frames = (path.parent / config.data.frames).resolve()
     return config
