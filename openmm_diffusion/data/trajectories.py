@@ -8,10 +8,12 @@ from typing import Any
 
 import mdtraj
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from openmm import unit
 
 from .. import particles
+from ..space.boxes import minimum_image
 from ..units import ANGSTROM
 from .extxyz import iterate_extxyz
 from .formats import FAULTS, existing, lacking, suffix, unreadable
@@ -25,6 +27,8 @@ from .formats.topologies import DUMPS, XYZ, read_atoms
 
 log = logging.getLogger(__name__)
 
+#: Bonds by which one residue of a chain follows another, and what none of them is longer than, nm.
+LINKS, LONGEST_BOND = ({"C", "N"}, {"O3'", "P"}), 0.3
 #: What mdtraj reads in pieces; it reads the rest whole.
 _STREAMED = (".xtc", ".trr", ".dcd", ".nc", ".netcdf", ".ncdf", ".mdcrd", ".crd", ".h5", ".hdf5")
 #: What takes no topology beside its own.
@@ -276,10 +280,24 @@ def read_trajectory(
     fields["positions"] = np.concatenate([positions for positions, _ in pieces])
     cells = [vectors for _, vectors in pieces if vectors is not None]
     fields["box"] = reduced_box(one_if_constant(np.concatenate(cells)), path) if cells else None
+    if fields["bonds"] is not None and not described.bonds:
+        fields["bonds"] = _near(fields, chosen, path)
     if fields["box"] is None and isinstance(top, (str, os.PathLike)) and has_cell(Path(top)):
         log.warning("%s has no box and %s has one: pass it as box= if the system is periodic", path, top)
     check_plausible(fields["positions"], fields["species"], fields["box"], path, bonds=fields["bonds"])
     return fields
+
+
+def _near(fields: dict[str, Any], atoms: list[Any], path: Path) -> np.ndarray:
+    """Bonds without those that mdtraj infers between one chain and the next, where a file does not part them."""
+    pairs, x, box = fields["bonds"], fields["positions"][0], fields["box"]
+    vectors = torch.from_numpy(x[pairs[:, 1]] - x[pairs[:, 0]]).double()
+    cell = None if box is None else torch.from_numpy(box.reshape(-1, 3, 3)[0])
+    long = minimum_image(vectors, cell).norm(dim=-1).numpy() > LONGEST_BOND
+    links = np.array([{atoms[i].name, atoms[j].name} in LINKS for i, j in pairs], dtype=bool)
+    if (long & links).any():
+        log.info("%s: %d inferred bonds from chain to chain are left out", path, (long & links).sum())
+    return pairs[~(long & links)]
 
 
 def _particles(atoms: list[Any], types: str | Sequence[str], path: Path) -> dict[str, Any]:

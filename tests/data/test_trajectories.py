@@ -98,6 +98,28 @@ def test_gro_without_a_box_and_broken_ones(tmp_path):
         list(read_chunks(tmp_path / "mixed.gro", chunk=1))
 
 
+def test_gro_with_blank_titles_and_blank_lines(tmp_path):
+    write_gro(tmp_path / "a.gro", ATOMS, grid(12, 2.0, 2), [[2.0] * 3] * 2)
+    text = (tmp_path / "a.gro").read_text()
+    (tmp_path / "b.gro").write_text(text.replace("made by hand, t= 0.0", ""))
+    (tmp_path / "c.gro").write_text(text.replace("made by hand", "\n\nmade by hand").lstrip() + "\n\n")
+    for name in ("b.gro", "c.gro"):
+        assert len(Frames.from_trajectory(tmp_path / name, temperature=300)) == 2
+
+
+def test_two_chains_that_a_gro_file_does_not_part(tmp_path):
+    """mdtraj bonds C of the last residue of a chain to N of the next one, here 1.5 nm away."""
+    atoms = [(1, "ALA", "N"), (1, "ALA", "CA"), (1, "ALA", "C"), (2, "GLY", "N"), (2, "GLY", "CA"), (2, "GLY", "C")]
+    x = np.array([[0.0, 0, 0], [0.147, 0, 0], [0.2, 0.14, 0], [1.7, 0.14, 0], [1.847, 0.14, 0], [1.9, 0.28, 0]]) + 0.1
+    with open(tmp_path / "a.gro", "w") as file:
+        file.write("two\n6\n")
+        for i, ((number, residue, name), place) in enumerate(zip(atoms, x)):
+            file.write(f"{number:5d}{residue:<5s}{name:>5s}{i + 1:5d}" + "".join(f"{v:8.3f}" for v in place) + "\n")
+        file.write("   4.0 4.0 4.0\n")
+    frames = Frames.from_trajectory(tmp_path / "a.gro", temperature=300)
+    assert frames.bonds.tolist() == [[0, 1], [1, 2], [3, 4], [4, 5]]
+
+
 # ---- PDB
 
 

@@ -129,7 +129,7 @@ def foreign(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) -
 
 
 def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays under the last part of their names: arrays/forces is forces, _positions positions."""
+    """The arrays under the last part of their names: arrays/forces as forces, _positions as positions."""
     bare = {re.sub(r"^(?:(?:arrays|info|results|calc)[/._:]|_)", "", key): value for key, value in arrays.items()}
     return bare if len(bare) == len(arrays) else arrays
 
