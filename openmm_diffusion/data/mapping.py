@@ -145,8 +145,14 @@ class Mapping(BaseModel):
             return validated(cls, source, "map")
         return validated(cls, read_yaml(Path(source)), str(source))
 
-    def apply(self, topology: "mdtraj.Topology") -> "Beads":
+    def apply(self, topology: "mdtraj.Topology", bonds: np.ndarray | None = None) -> Beads:
         """The beads that the rules make of a topology.
+
+        Parameters
+        ----------
+        topology : mdtraj Topology
+        bonds : array, shape (n_bonds, 2), dtype int, optional
+            Pairs of atoms that are bonded, beside those that the topology tells.
 
         Raises
         ------
@@ -154,24 +160,25 @@ class Mapping(BaseModel):
             Where a rule matches nothing or lacks an atom, where an atom is in two beads, and where a mass is needed
             that nobody knows.
         """
-        return _beads(self, topology)
+        return _beads(self, _Atoms(topology, bonds))
 
 
 class _Atoms:
     """What a map needs to know of a topology, as arrays over its atoms."""
 
-    def __init__(self, topology: "mdtraj.Topology") -> None:
+    def __init__(self, topology: "mdtraj.Topology", more: np.ndarray | None) -> None:
         self.topology = topology
         self.all = list(topology.atoms)
         self.residues = list(topology.residues)
         self.residue = np.array([atom.residue.index for atom in self.all], dtype=np.int64)
         self.masses = np.array([_mass(atom) for atom in self.all])
-        bonds = [(one.index, other.index) for one, other in topology.bonds]
+        bonds = [(one.index, other.index) for one, other in topology.bonds] + ([] if more is None else more.tolist())
         bonded = {index for bond in bonds for index in bond}
         for residue in self.residues:
             if residue.is_water and not any(atom.index in bonded for atom in residue.atoms):
                 bonds += _bonds_of_water(residue)
-        self.graph = BondGraph(len(self.all), np.array(bonds, dtype=np.int64).reshape(-1, 2))
+        pairs = np.sort(np.array(bonds, dtype=np.int64).reshape(-1, 2), axis=1)
+        self.graph = BondGraph(len(self.all), np.unique(pairs, axis=0))
 
     @cached_property
     def unconnected(self) -> np.ndarray:
@@ -208,8 +215,8 @@ def _chosen(rule: BeadRule, atoms: _Atoms) -> np.ndarray:
                 f"select of {rule} is {rule.select!r}, which mdtraj cannot read: see its atom selection language"
             ) from error
         if len(chosen) == 0:
-            names = ", ".join(sorted({atom.name for atom in atoms.all})[:12])
-            raise ValueError(f"select of {rule} is {rule.select!r}, which matches no atom: the atom names are {names}")
+            some = _list(sorted({atom.name for atom in atoms.all})[:12])
+            raise ValueError(f"select of {rule} is {rule.select!r}, which matches no atom: the atom names are {some}")
         return chosen
     found: list[int] = []
     wanted = rule.residue or []
@@ -290,8 +297,7 @@ def _type(rule: BeadRule, group: np.ndarray, weights: np.ndarray, atoms: _Atoms)
     }[rule.type]
 
 
-def _beads(mapping: Mapping, topology: "mdtraj.Topology") -> Beads:
-    atoms = _Atoms(topology)
+def _beads(mapping: Mapping, atoms: _Atoms) -> Beads:
     made: list[Made] = []
     taken: dict[int, BeadRule] = {}
     for rule in mapping.beads:
@@ -377,7 +383,7 @@ def _torn(mapping: Mapping, summed_by: np.ndarray, atoms: _Atoms) -> tuple[bool,
             kept = np.array([atoms.all[one].residue.is_water for one in bonds[:, 0]], dtype=bool)
         else:
             light = np.array([atom.element is not None and atom.element.atomic_number == 1 for atom in atoms.all])
-            kept = light[bonds].any(1)
+            kept = light[bonds[:, 0]] | light[bonds[:, 1]]
         bonds = bonds[kept]
     crossing = bonds[summed_by[bonds[:, 0]] != summed_by[bonds[:, 1]]] if len(bonds) else bonds
     if len(crossing) == 0:
