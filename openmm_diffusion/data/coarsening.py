@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
@@ -87,7 +88,8 @@ def coarsen(
         What the atoms are, and their bonds.
     mapping : path-like, dict or Mapping
     temperature : float or Quantity, K
-        Of the ensemble that was simulated; frames may hold it themselves.
+        Of the ensemble that was simulated.  Frames may hold it themselves; a file that is written without one must be
+        given it where it is read.
     output : path-like, optional
         Native npz file to write instead; the beads are never in memory at once then.  It appears whole or not at all.
     stride : int
@@ -121,13 +123,14 @@ def coarsen(
             return frames
         frames.save(target)
         return target
-    if temperature is None:
-        raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
-    from ..units import kelvin
+    if temperature is not None:
+        from ..units import kelvin
 
-    temperature = kelvin(temperature)
+        temperature = kelvin(temperature)
     stream = _Stream(paths, top, mapping, stride, box, progress)
     if target is None:
+        if temperature is None:
+            raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
         from .frames import Frames
 
         pieces = list(stream)
@@ -184,6 +187,14 @@ def coarsen_frames(frames: "Frames", mapping: Mapping, topology: "mdtraj.Topolog
     )
 
 
+def summary(path: str | os.PathLike[str]) -> str:
+    """What a native file of frames holds, in a few words; its positions are not read."""
+    with np.load(path) as archive:
+        types, replica = archive["types"], archive["replica"]
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(types.tolist()).items())
+    return f"{len(replica)} frames of {kinds}; {len(np.unique(replica))} replicas"
+
+
 class _Stream:
     """Beads of trajectories, piece by piece; what else there is to know of them once all have been read."""
 
@@ -196,7 +207,8 @@ class _Stream:
         box: "ArrayLike | None",
         progress: Callable[[Path, int], None] | None,
     ) -> None:
-        self.paths, self.top, self.stride, self.box, self.progress = paths, top, stride, box, progress
+        self.paths, self.top, self.stride, self.progress = paths, top, stride, progress
+        self.box = None if box is None else _box_vectors(box)
         topology = read_topology(paths[0], top)
         self.beads = mapping.apply(topology)
         self.counts = [0 for _ in paths]
@@ -280,6 +292,12 @@ def _check_atoms(frames: "Frames", topology: "mdtraj.Topology") -> None:
                 f"atom {atom.index} has atomic number {number} in the frames, but is {atom} in the topology "
                 f"({known}): give the topology of these atoms, in their order"
             )
+
+
+def _box_vectors(box: "ArrayLike") -> np.ndarray:
+    """Box vectors (3, 3) of these, or of three edges."""
+    vectors = np.asarray(box, dtype=np.float64)
+    return np.diag(vectors) if vectors.shape == (3,) else vectors
 
 
 def reduced_vectors(box: np.ndarray | None, source: str | os.PathLike[str]) -> np.ndarray | None:

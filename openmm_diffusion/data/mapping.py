@@ -13,6 +13,7 @@ ChemPhysChem 6, 1809 (2005).
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -59,7 +60,7 @@ class BeadRule(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: str = Field(pattern=r"^\S{1,16}$")
+    type: str
     select: str | None = None
     residue: list[str] | None = None
     atoms: list[str] | None = Field(None, min_length=1)
@@ -68,9 +69,11 @@ class BeadRule(BaseModel):
 
     @field_validator("type", mode="before")
     @classmethod
-    def _quoted(cls, value: Any) -> Any:
+    def _short(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            raise ValueError("YAML reads NO, ON and YES as true or false: put the type in quotes")
+            raise ValueError("words such as NO, ON and YES are true or false in YAML: put the type in quotes")
+        if not isinstance(value, str) or not re.fullmatch(r"\S{1,16}", value):
+            raise ValueError("give 1 to 16 characters without blanks")
         return value
 
     @field_validator("residue", mode="before")
@@ -276,7 +279,10 @@ def _place(rule: BeadRule, group: np.ndarray, atoms: _Atoms) -> tuple[np.ndarray
     here = np.array([atoms.all[index].name == rule.at for index in group])
     if here.sum() != 1:
         names = _list(atoms.all[index].name for index in group)
-        raise ValueError(f"at of {rule} is {rule.at}, the name of {here.sum()} atoms in {residue}: it has {names}")
+        raise ValueError(
+            f"at of {rule} is {rule.at}, the name of {here.sum() or 'no'} atom of its beads in {residue}: give mass, "
+            f"geometry, or one of {names}"
+        )
     return here.astype(np.float64), here
 
 
