@@ -328,7 +328,8 @@ def test_the_command_writes_frames_and_says_so(runs, tmp_path):
     (tmp_path / "map.yaml").write_text("beads:\n  - {type: O, select: name O, per: atom}\n")
     done = command("coarsen", *paths, "--top", top, "--map", tmp_path / "map.yaml", "-o", tmp_path / "frames.npz")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{tmp_path / 'frames.npz'}: 19 frames of 30 O; 2 replicas\n"
+    # Readers of single formats speak of their own.
+    assert done.stdout.splitlines()[-1] == f"{tmp_path / 'frames.npz'}: 19 frames of 30 O; 2 replicas"
     assert "61 of 91 atoms are in no bead and dropped: 60 of HOH, 1 of Li" in done.stderr
     with pytest.raises(ValueError, match="gives no temperature"):
         Frames.load(tmp_path / "frames.npz")
