@@ -1,0 +1,1 @@
+"""Files of one format each: what they hold, and what they say of their particles."""
