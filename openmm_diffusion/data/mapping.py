@@ -147,7 +147,9 @@ class Mapping(BaseModel):
             return validated(cls, source, "map")
         return validated(cls, read_yaml(Path(source)), str(source))
 
-    def apply(self, topology: "mdtraj.Topology", bonds: np.ndarray | None = None) -> Beads:
+    def apply(
+        self, topology: "mdtraj.Topology", bonds: np.ndarray | None = None, masses: np.ndarray | None = None
+    ) -> Beads:
         """The beads that the rules make of a topology.
 
         Parameters
@@ -155,6 +157,8 @@ class Mapping(BaseModel):
         topology : mdtraj Topology
         bonds : array, shape (n_bonds, 2), dtype int, optional
             Pairs of atoms that are bonded, beside those that the topology tells.
+        masses : array, shape (n_atoms,), amu, optional
+            Of atoms that have no element.
 
         Raises
         ------
@@ -162,18 +166,20 @@ class Mapping(BaseModel):
             Where a rule matches nothing or lacks an atom, where an atom is in two beads, and where a mass is needed
             that nobody knows.
         """
-        return _beads(self, _Atoms(topology, bonds))
+        return _beads(self, _Atoms(topology, bonds, masses))
 
 
 class _Atoms:
     """What a map needs to know of a topology, as arrays over its atoms."""
 
-    def __init__(self, topology: "mdtraj.Topology", more: np.ndarray | None) -> None:
+    def __init__(self, topology: "mdtraj.Topology", more: np.ndarray | None, masses: np.ndarray | None) -> None:
         self.topology = topology
         self.all = list(topology.atoms)
         self.residues = list(topology.residues)
         self.residue = np.array([atom.residue.index for atom in self.all], dtype=np.int64)
         self.masses = np.array([_mass(atom) for atom in self.all])
+        if masses is not None:
+            self.masses = np.where(np.isnan(self.masses), masses, self.masses)
         bonds = [(one.index, other.index) for one, other in topology.bonds] + ([] if more is None else more.tolist())
         bonded = {index for bond in bonds for index in bond}
         for residue in self.residues:
@@ -267,7 +273,7 @@ def _place(rule: BeadRule, group: np.ndarray, atoms: _Atoms) -> tuple[np.ndarray
             unknown = group[np.isnan(masses).argmax()]
             raise ValueError(
                 f"atom {atoms.name(unknown)} has no element, so that the centre of mass of {rule} is not known: "
-                "give at: geometry, or a topology with elements"
+                "give at: geometry, or a topology with elements or masses"
             )
         return masses / masses.sum(), whole
     residue = atoms.all[group[0]].residue
