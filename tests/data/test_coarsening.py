@@ -14,7 +14,8 @@ from openmm import unit
 
 from openmm_diffusion.analysis.rdf import compute_rdf
 from openmm_diffusion.data import coarsening, frames
-from openmm_diffusion.data.coarsening import coarsen, coarsen_frames, reduced_vectors, summary
+from openmm_diffusion.data.coarsening import coarsen, coarsen_frames, summary
+from openmm_diffusion.data.formats.cells import reduced_box
 from openmm_diffusion.data.frames import Frames
 from openmm_diffusion.data.mapping import Mapping
 from openmm_diffusion.space.molecules import nearest_image
@@ -124,12 +125,12 @@ def test_oxygen_as_the_bead_is_the_oxygen_of_the_atoms(tmp_path):
 def test_boxes_are_reduced_to_the_same_lattice(skew):
     box = np.diag([2.0, 1.8, 1.7])
     box[1, 0], box[2, 0], box[2, 1] = skew
-    found = reduced_vectors(box[None], "here")[0]
+    found = reduced_box(box[None], "here")[0]
     steps = found @ np.linalg.inv(box)
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-9)
     assert abs(found[1, 0]) <= 1.0 and abs(found[2, 0]) <= 1.0 and abs(found[2, 1]) <= 0.9
     with pytest.raises(ValueError, match="the cell in here is not lower triangular"):
-        reduced_vectors(box[None].transpose(0, 2, 1) + np.triu(np.ones((3, 3)), 1), "here")
+        reduced_box(box[None].transpose(0, 2, 1) + np.triu(np.ones((3, 3)), 1), "here")
 
 
 # ---- forces
@@ -226,26 +227,39 @@ def test_forces_times_positions_are_the_degrees_of_freedom(at):
     assert abs(virial.mean() + 3 * (n - 1) * KT) < 4 * error
 
 
-def test_labels_of_some_frames_replicas_and_bias_go_along(tmp_path):
+def test_labels_of_some_frames_replicas_and_bias_go_along():
     atoms, made, _ = harmonic(9, seed=13, replica=np.arange(9) // 3)
     forces = atoms.forces.copy()
     forces[4] = np.nan
     mixed = Frames(atoms.positions, atoms.species, atoms.box, 300, forces, atoms.replica, bias_forces=2 * atoms.forces)
     mapping = {"beads": RULES, "rigid": "none"}
     beads = coarsen_frames(mixed, Mapping.read(mapping), made)
+    np.testing.assert_array_equal(beads.replica, mixed.replica)
     assert beads.labelled.tolist() == [True] * 4 + [False] + [True] * 4
     kept = beads.labelled
     np.testing.assert_allclose(beads.bias_forces[kept], 2 * beads.forces[kept], rtol=1e-5, atol=1e-3)
     sums = np.stack([forces[:, [0, 1]].sum(1), forces[:, 3], forces[:, [4, 5, 6]].sum(1)], axis=1)
     np.testing.assert_allclose(beads.forces, sums, rtol=1e-5, atol=1e-3)
-    # The same through files; each is a run of its own, or several.
-    mixed.save(tmp_path / "atoms.npz")
-    mixed[:3].save(tmp_path / "more.npz")
-    both = coarsen([tmp_path / "atoms.npz", tmp_path / "more.npz"], made, mapping)
-    assert both.replica.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
-    np.testing.assert_array_equal(both.forces[:9], beads.forces)
-    path = coarsen(tmp_path / "atoms.npz", made, mapping, output=tmp_path / "beads.npz")
-    assert Frames.load(path).digest() == beads.digest() and summary(path) == "9 frames of 1 A, 1 D, 1 B; 3 replicas"
+
+
+def test_files_of_frames_bring_their_forces_replicas_and_temperature(tmp_path):
+    rng = np.random.default_rng(16)
+    whole = whole_water(9, 4, 2.4, seed=17)
+    forces = rng.normal(0, 100, whole.shape)
+    atoms = Frames(broken(whole, CUBIC, 18), [8, 1, 1] * 4, CUBIC, 310, forces, np.arange(9) // 3)
+    atoms.save(tmp_path / "atoms.npz")
+    atoms[:3].save(tmp_path / "more.npz")
+    rule = {"beads": MAP["beads"][:1], "rigid": "water"}
+    beads = coarsen([tmp_path / "atoms.npz", tmp_path / "more.npz"], water(4), rule)
+    assert beads.replica.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3] and beads.temperature == 310
+    np.testing.assert_allclose(beads.forces[:9], forces.reshape(9, 4, 3, 3).sum(2), rtol=1e-5, atol=1e-3)
+    assert apart(beads.positions[:9], centres(whole, water(4), np.arange(12).reshape(4, 3)), CUBIC) < 2e-6
+    path = coarsen(tmp_path / "atoms.npz", water(4), rule, output=tmp_path / "beads.npz")
+    back = Frames.load(path)
+    assert back.digest() == beads[:9].digest() and summary(path) == "9 frames of 4 W; 3 replicas"
+    np.testing.assert_array_equal(back.forces, beads.forces[:9])
+    with pytest.raises(ValueError, match="top is missing: .*atoms.npz does not tell residues"):
+        coarsen(tmp_path / "atoms.npz", None, rule)
 
 
 def test_forces_under_rigid_bonds_are_refused_where_they_leave_a_bead():
