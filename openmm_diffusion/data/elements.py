@@ -52,8 +52,10 @@ _AMINO_ATOMS = {name: symbol for symbol, names in _AMINO_ATOMS.items() for name 
 _NUCLEOTIDES = set("A C G U I DA DC DG DT DU DI RA RC RG RU ADE CYT GUA URA THY".split())
 _NUCLEOTIDES |= {name + end for name in _NUCLEOTIDES for end in "35N"}
 _NUCLEOTIDE_ATOM = re.compile(r"(?:P|OP[123]|O[123]P|[CO][1-5]['*]|C[24568]|C7|C5M|N[1-4679]|O[246])$")
-_WATERS = set("HOH H2O H20 SOL WAT DOD SPC SPCE OPC OPC3 TIP TIP2 TIP3 TIP4 TIP5 TIP3P TIP4P T3P T4P T4E TP3 TP4".split())
-_WATER_OXYGENS = {"O", "OW", "OH2"}
+_WATERS = set(
+    "HOH H2O H20 SOL WAT WATER DOD SPC SPCE OPC OPC3 TIP TIP2 TIP3 TIP4 TIP5 TIP3P TIP4P T3P T4P T4E TP3 TP4".split()
+)
+_WATER_OXYGENS = {"O", "OW", "OW1", "OH2"}
 _HYDROGEN = re.compile(r"[0-9]*H[A-Z0-9'*]*$")
 
 #: Elements that no mass tells alone: hydrogens and carbons with moved mass look like them (4.0, 9.0 amu).
@@ -152,7 +154,7 @@ def mass_element(mass: float, residue: str = "", atom: str = "") -> int:
 
 
 def _holds(mass: float, number: int) -> bool:
-    """Whether an atom of an element may have a mass, hydrogens made heavier at the cost of their neighbours included."""
+    """Whether an atom of an element may have a mass, hydrogens made heavier at their neighbours' cost included."""
     own = Element.getByAtomicNumber(number).mass.value_in_unit(unit.dalton)
     if number == 1:
         return 0.9 * own <= mass <= 4.1

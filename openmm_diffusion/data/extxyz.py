@@ -2,9 +2,9 @@
 
 Where ASE is installed its reader reads the rows; ours is what is left where it is not, or where it gives up.  What a
 frame means is decided here in both cases, so that a result does not depend on what is installed: ASE's parser of the
-comment line knows fewer spellings of ``pbc`` and ``Lattice`` (``pbc=FFF`` would be periodic to it), and it moves a column
-``forces``, but not ``REF_forces``, into a calculator that applies constraints to it.  Columns are taken by the names that
-they have in the file, and forces as they are written.
+comment line knows fewer spellings of ``pbc`` and ``Lattice`` (``pbc=FFF`` would be periodic to it), it moves a column
+``forces``, but not ``REF_forces``, into a calculator that applies constraints to it, and it ends at a blank line.
+Columns are taken by the names that they have in the file, forces as they are written, and all frames are there.
 """
 
 import os
@@ -94,13 +94,18 @@ def read_extxyz(path: str | os.PathLike[str], forces_key: str | None = None) -> 
     return columns | {"species": frames[0]["species"]}
 
 
-def iterate_extxyz(path: str | os.PathLike[str], forces_key: str | None = None) -> Iterator[dict[str, Any]]:
-    """The frames of an extended XYZ file, one at a time, by our own reader; at least one, or an error."""
+def iterate_extxyz(
+    path: str | os.PathLike[str], forces_key: str | None = None, elements: bool = True
+) -> Iterator[dict[str, Any]]:
+    """The frames of an extended XYZ file, one at a time, by our own reader; at least one, or an error.
+
+    Without `elements` the names in the column of species may be any, and stand under ``names``.
+    """
     number = 0
     with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.strip():
-                yield _read_frame(line.strip(), lines, forces_key, f"frame {number} of {path}")
+                yield _read_frame(line.strip(), lines, forces_key, elements, f"frame {number} of {path}")
                 number += 1
     if number == 0:
         raise ValueError(f"{path} holds no frames: give an extended XYZ file with at least one")
@@ -138,7 +143,7 @@ def _bare(word: str) -> str:
 
 def _meaning(comment: str) -> tuple[dict[str, Any], set[str]]:
     """What the comment line of a frame tells, and the keys that tell nothing here."""
-    said = {}
+    said: dict[str, str] = {}
     unread = set()
     for key, value in header(comment).items():
         name = _KEYS.get(key.lower(), key.lower())
@@ -193,7 +198,7 @@ def _is_vector(name: str, kind: str, width: int) -> bool:
     return kind == "R" and width == 3 and name != "pos"
 
 
-def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, where: str) -> dict[str, Any]:
+def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, elements: bool, where: str) -> dict[str, Any]:
     """One frame as a dict; `count` is its first line, `lines` is left at the line after it."""
     if not count.isdigit() or int(count) == 0:
         raise ValueError(f"{where} starts with {count[:40]!r}: an XYZ frame starts with its number of atoms")
@@ -212,7 +217,8 @@ def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, where:
             if _is_vector(name, kind, width) or name == forces_key:
                 frame["columns"][name] = _vectors(rows, places[name])
         element = places["Z" if "Z" in properties else "species"]
-        frame["species"] = _numbers([row[element][0] for row in rows], comment)
+        names = [row[element][0] for row in rows]
+        frame |= {"species": _numbers(names, comment)} if elements else {"names": names}
         frame["positions"] = _vectors(rows, places["pos"])
         frame["unread"] = unread | (set(properties) - set(frame["columns"]) - {"species", "Z", "pos"})
     except ValueError as error:
@@ -273,7 +279,22 @@ def _through_ase(path: str | os.PathLike[str], forces_key: str | None) -> list[d
             frames.append(frame)
     except Exception:  # noqa: BLE001  whatever ASE cannot read, our own reader reads or refuses with a reason
         return None
-    return frames if len(frames) == len(told) and frames else None
+    # ASE stops without a word at a blank line between frames.
+    return frames if frames and len(frames) == len(told) == _count(path) else None
+
+
+def _count(path: str | os.PathLike[str]) -> int:
+    """Frames of a file by its lines that announce a number of atoms; -1 where one does not."""
+    number = 0
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.strip():
+                if not line.strip().isdigit():
+                    return -1
+                for _ in range(int(line) + 1):
+                    next(lines, "")
+                number += 1
+    return number
 
 
 def _stack(frames: list[dict[str, Any]], key: str, path: str | os.PathLike[str]) -> np.ndarray | None:

@@ -140,9 +140,8 @@ class Frames:
         ----------
         path : path-like
         temperature : float or Quantity, K, optional
-            Needed where the file does not give one.
         box : array or Quantity, shape (3,) or (3, 3), nm, optional
-            Box of a file that has none.
+            Both for what the file does not give.
         forces_key : str, optional
             Array or column that holds the forces, where more than one may.
 
@@ -171,7 +170,7 @@ class Frames:
         Parameters
         ----------
         trajectory : path-like or list of path-like
-            Each file of a list is taken as an independent run, with a replica number of its own.
+            Each file of a list is an independent run, with a replica number of its own.
         top : path-like or mdtraj Topology, optional
             What the atoms are; needed by formats that do not say.
         select : str
@@ -181,16 +180,11 @@ class Frames:
         stride : int
             Keep every stride-th frame.
         replica : int
-            Number of the (first) independent run.
+            Number of the (first) run.
         types : "element", "name", "residue:name" or list of str
-            What a particle is called; a list has one type for each selected atom. Elements are read, not guessed:
-            see `elements`. Beads have none, and need another choice.
+            What a particle is called.  Elements are read, not guessed (see `elements`); beads have none.
         box : array or Quantity, shape (3,) or (3, 3), nm, optional
             Box of trajectories that have none.
-
-        Raises
-        ------
-        FileNotFoundError, ImportError, ValueError
         """
         if temperature is None:
             raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")

@@ -14,6 +14,7 @@ from openmm import unit
 
 from ..units import ANGSTROM, ELECTRONVOLT, kelvin
 from .extxyz import read_extxyz
+from .formats import existing
 from .formats.archives import foreign, is_native, native, read_npz
 from .formats.cells import chosen_box, one_if_constant, periodic_cell, reduced_box
 from .formats.plausibility import check_plausible
@@ -94,14 +95,6 @@ def chosen_temperature(
             "leave the argument out, or correct the file"
         )
     return float(kelvin(given))
-
-
-def existing(path: str | os.PathLike[str]) -> Path:
-    """The path of a file that is there."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file (looked from {Path.cwd()}): give the path of an existing one")
-    return path
 
 
 def _in_house_units(raw: dict[str, Any], path: Path) -> dict[str, Any]:

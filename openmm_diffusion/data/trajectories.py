@@ -1,9 +1,7 @@
 """Trajectories and their topologies: streamed in chunks, with elements that are read and not guessed."""
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +12,20 @@ from openmm import unit
 
 from .. import particles
 from ..units import ANGSTROM
-from .elements import settled
 from .extxyz import iterate_extxyz
-from .formats.cells import chosen_box, one_if_constant, periodic_cell, reduced_box
+from .formats import FAULTS, existing, lacking, suffix, unreadable
+from .formats.cells import chosen_box, given_box, one_if_constant, periodic_cell, reduced_box, upright
 from .formats.gro import read_gro
 from .formats.gsd import read_gsd
 from .formats.lammps import read_dump
 from .formats.plausibility import check_plausible
-from .formats.statements import statements
-from .formats.topologies import is_lammps_data, of_data, of_dump, of_symbols
-from .readers import existing
+from .formats.statements import pdb_cells
+from .formats.topologies import DUMPS, XYZ, read_atoms
 
-log = logging.getLogger(__name__)
-
-#: What we read ourselves.
-_DUMPS = (".lammpstrj", ".dump", ".lammpsdump", ".lammpstrj.gz", ".dump.gz")
-_XYZ = (".xyz", ".extxyz")
 #: What mdtraj reads in pieces; it reads the rest whole.
 _STREAMED = (".xtc", ".trr", ".dcd", ".nc", ".netcdf", ".ncdf", ".mdcrd", ".crd", ".h5", ".hdf5")
-#: The package that mdtraj needs for a format beside its own dependencies.
-_PACKAGES = {".h5": "tables", ".hdf5": "tables", ".lh5": "tables", ".gsd": "gsd"}
-_FAULTS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, AssertionError, StopIteration)
-
-
-@dataclass(frozen=True)
-class Atoms:
-    """What the atoms of a trajectory are, as far as its files say."""
-
-    topology: mdtraj.Topology
-    masses: np.ndarray | None = None
-    """Masses that a file states, amu, or None."""
-    bonds: bool = False
-    """Whether a file lists all bonds; otherwise those of standard residues are inferred."""
+#: What takes no topology beside its own.
+_WITHOUT_TOP = (".mol2", ".arc", ".hoomdxml", ".lh5", ".cif", ".mmcif", ".pdbx")
 
 
 def read_topology(
@@ -68,91 +48,6 @@ def read_topology(
     FileNotFoundError, ValueError
     """
     return read_atoms(path, top).topology
-
-
-def read_atoms(
-    path: str | os.PathLike[str], top: "str | os.PathLike[str] | mdtraj.Topology | None" = None
-) -> Atoms:
-    """As `read_topology`, with the masses that files state."""
-    path = existing(path)
-    if isinstance(top, mdtraj.Trajectory):
-        top = top.topology
-    if isinstance(top, mdtraj.Topology):
-        topology = top.copy()
-        said = [atom.element.atomic_number or None if atom.element is not None else None for atom in topology.atoms]
-        # An element that mdtraj guessed for a topology is no statement against the name of an ion.
-        numbers, _ = _settled(topology, [None] * topology.n_atoms)
-        stated = [int(number) or mine for number, mine in zip(numbers, said)]
-        _apply(topology, np.array([value or 0 for value in stated]), "the topology")
-        return Atoms(topology, bonds=False)
-    source = path if top is None else existing(top)
-    suffix = _suffix(source)
-    if top is None and suffix in _XYZ:
-        return Atoms(of_symbols(next(iterate_extxyz(source))["species"]))
-    if top is None and suffix in _DUMPS:
-        return Atoms(of_dump(next(read_dump(source)), source))
-    if is_lammps_data(source):
-        topology, masses = of_data(source)
-        return Atoms(topology, masses, bonds=True)
-    topology = _mdtraj_topology(source, path)
-    found = statements(source, topology)
-    numbers, against = _settled(topology, found.numbers)
-    for sentence in against:
-        log.warning("%s: %s", source, sentence)
-    _apply(topology, numbers, source)
-    return Atoms(topology, found.masses, found.bonds)
-
-
-def _settled(topology: mdtraj.Topology, stated: Sequence[int | None]) -> tuple[np.ndarray, list[str]]:
-    names = [(atom.residue.name, atom.name) for atom in topology.atoms]
-    groups = [frozenset(atom.name for atom in residue.atoms) for residue in topology.residues for _ in residue.atoms]
-    return settled(names, stated, groups)
-
-
-def _apply(topology: mdtraj.Topology, numbers: np.ndarray, source: str | os.PathLike[str]) -> None:
-    """Give the atoms of a topology their elements, and say once for each kind where mdtraj had another."""
-    kinds = {}
-    for atom, number in zip(topology.atoms, numbers.tolist()):
-        found = mdtraj.element.Element.getByAtomicNumber(number) if number else mdtraj.element.virtual
-        had = particles.symbol(atom)
-        if had and had != found.symbol:
-            kinds[atom.residue.name, atom.name] = (had, found.symbol if number else "of no known element")
-        atom.element = found
-    for (residue, name), (had, has) in kinds.items():
-        log.warning("%s: atom %s of residue %s is %s; mdtraj took it for %s", source, name, residue, has, had)
-
-
-def _suffix(path: Path) -> str:
-    return "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
-
-
-def _mdtraj_topology(source: Path, path: Path) -> mdtraj.Topology:
-    try:
-        return mdtraj.load_topology(str(source)) if _suffix(source) != ".hdf5" else mdtraj.load(str(source), frame=0).topology
-    except ImportError as error:
-        raise _lacking(source) from error
-    except _FAULTS as error:
-        if source == path:
-            raise _unreadable(path, error) from error
-        raise ValueError(
-            f"{source} cannot be read by mdtraj as a topology ({_said(error)}): "
-            "give a PDB, mmCIF, .gro, prmtop, PSF, mol2 or LAMMPS data file as top"
-        ) from error
-
-
-def _lacking(path: Path) -> ImportError:
-    package = _PACKAGES.get(_suffix(path), "that its message names")
-    return ImportError(f"{path} needs the package {package}: pip install {package}")
-
-
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(
-        f"{path} cannot be read by mdtraj ({_said(error)}): give a complete file, and its topology as top='system.pdb'"
-    )
-
-
-def _said(error: Exception) -> str:
-    return str(error).strip() or f"{type(error).__name__}, without a word"
 
 
 def read_chunks(
@@ -184,7 +79,8 @@ def read_chunks(
     ------
     positions : array, shape (n_frames, n_atoms, 3), dtype float32, nm
     vectors : array, shape (n_frames, 3, 3), dtype float64, nm, or None
-        Box vectors as rows, as the file says them.
+        Box vectors as rows, as the file says them; a cell in another orientation is turned, and the
+        positions with it, so that a lies along x and b in the xy plane.
 
     Raises
     ------
@@ -196,17 +92,20 @@ def read_chunks(
     pieces = _own_pieces(path, topology, indices, stride, chunk)
     if pieces is None:
         pieces = _mdtrajs_pieces(path, topology, indices, stride, chunk)
-    periodic = None
+    periodic: bool | None = None
     for positions, cells in pieces:
         has = cells is not None and bool(cells.any())
+        if cells is not None and has:
+            cells, rotations = upright(cells, path)
+            positions = (positions @ rotations).astype(np.float32)
         if periodic not in (None, has):
             raise ValueError(f"{path} has a box in some frames only: give it in all of them or in none")
         periodic = has
         vectors = cells if has else None
         if box is not None:
-            given = chosen_box(box, None if vectors is None else reduced_box(vectors, path), path)
+            chosen_box(box, None if vectors is None else reduced_box(vectors, path), path)
             if vectors is None:
-                vectors = np.broadcast_to(given, (len(positions), 3, 3)).copy()
+                vectors = np.tile(given_box(box), (len(positions), 1, 1))
         yield positions, vectors
 
 
@@ -214,18 +113,18 @@ def _own_pieces(
     path: Path, topology: mdtraj.Topology, atoms: np.ndarray, stride: int, chunk: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]] | None:
     """Pieces of the formats that we read ourselves; None for the others."""
-    suffix = _suffix(path)
-    if suffix in _DUMPS:
+    kind = suffix(path)
+    if kind in DUMPS:
         frames = _of_dump(path, topology)
-    elif suffix in _XYZ:
+    elif kind in XYZ:
         frames = _of_xyz(path)
-    elif suffix == ".gro":
+    elif kind == ".gro":
         frames = read_gro(path)
-    elif suffix == ".gsd":
+    elif kind == ".gsd":
         try:
             import gsd.hoomd  # noqa: F401
         except ImportError as error:
-            raise _lacking(path) from error
+            raise lacking(path) from error
         frames = read_gsd(path)
     else:
         return None
@@ -253,7 +152,7 @@ def _check_order(columns: dict[str, list[str]], topology: mdtraj.Topology, path:
 
 
 def _of_xyz(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    for frame in iterate_extxyz(path):
+    for frame in iterate_extxyz(path, elements=False):
         length = frame.get("r_unit", ANGSTROM)
         cell = periodic_cell(frame.get("cell"), frame.get("pbc"), path)
         yield frame["positions"] * length, None if cell is None else cell * length
@@ -296,35 +195,50 @@ def _mdtrajs_pieces(
             # mdtraj's own stride starts anew in each piece of some formats.
             kept = slice((-first) % stride, None, stride)
             first += len(piece)
-            vectors = piece.unitcell_vectors
+            vectors = _shapes(piece) if suffix(path) == ".dcd" else piece.unitcell_vectors
             xyz = piece.xyz[kept]
             if len(xyz):
                 yield xyz, None if vectors is None else vectors[kept].astype(np.float64)
     except ImportError as error:
-        raise _lacking(path) from error
-    except _FAULTS as error:
-        raise _unreadable(path, error) from error
+        raise lacking(path) from error
+    except FAULTS as error:
+        raise unreadable(path, error) from error
     if first == 0:
         raise ValueError(f"{path} holds no frames: give a trajectory with at least one")
+
+
+def _shapes(piece: mdtraj.Trajectory) -> np.ndarray | None:
+    """Box vectors of a DCD file, those of CHARMM included.
+
+    CHARMM stores a symmetric matrix, XX XY YY XZ YZ ZZ, where others store lengths and
+    angles; mdtraj takes XY, XZ and YZ for angles, which are none if one is negative or zero.
+    """
+    lengths, angles = piece.unitcell_lengths, piece.unitcell_angles
+    if lengths is None or ((angles > 0) & (angles < 180)).all():
+        return piece.unitcell_vectors
+    shapes = np.zeros((len(lengths), 3, 3))
+    shapes[:, [0, 1, 2], [0, 1, 2]] = lengths
+    for place, (row, column) in enumerate(((1, 2), (0, 2), (0, 1))):
+        shapes[:, row, column] = shapes[:, column, row] = angles[:, place] * ANGSTROM
+    return shapes
 
 
 def _mdtrajs(
     path: Path, topology: mdtraj.Topology, atoms: np.ndarray | None, chunk: int
 ) -> Iterator[mdtraj.Trajectory]:
-    suffix = _suffix(path)
-    if suffix in _STREAMED:
+    kind = suffix(path)
+    if kind in _STREAMED:
         yield from mdtraj.iterload(str(path), top=topology, chunk=chunk, atom_indices=atoms)
         return
-    alone = suffix in (".mol2", ".arc", ".hoomdxml", ".lh5") or suffix.removesuffix(".gz") in (".cif", ".mmcif", ".pdbx")
-    options = {} if alone else {"top": topology}
+    options = {} if kind.removesuffix(".gz") in _WITHOUT_TOP else {"top": topology}
     whole = mdtraj.load(str(path), **options)
     if whole.n_atoms != topology.n_atoms:
         raise ValueError(f"it has {whole.n_atoms} atoms, its topology {topology.n_atoms}")
-    if atoms is not None:
-        whole = mdtraj.Trajectory(
-            whole.xyz[:, atoms], None, unitcell_lengths=whole.unitcell_lengths, unitcell_angles=whole.unitcell_angles
-        )
-    yield whole
+    lengths, angles = whole.unitcell_lengths, whole.unitcell_angles
+    if kind in (".pdb", ".pdb.gz") and lengths is not None:
+        lengths, angles = pdb_cells(path, len(whole), lengths, angles)
+    xyz = whole.xyz if atoms is None else whole.xyz[:, atoms]
+    yield mdtraj.Trajectory(xyz, None, unitcell_lengths=lengths, unitcell_angles=angles)
 
 
 def read_trajectory(
@@ -369,10 +283,10 @@ def _particles(atoms: list[Any], types: str | Sequence[str], path: Path) -> dict
         if bare:
             first = bare[0]
             raise ValueError(
-                f"atom {first} (number {first.index}) of {path} has no element: {len(bare)} of {len(atoms)} selected atoms "
-                f"have none that the file states or that their names tell (atom {first.name!r} in residue "
-                f"{first.residue.name!r}). Say what they are with types='name', types='residue:name' or a list of types, "
-                "give a topology that states elements, or leave them out with select"
+                f"atom {first} (number {first.index}) of {path} has no element: {len(bare)} of {len(atoms)} selected "
+                f"atoms have none that a file states, or that their names tell without doubt (atom {first.name!r} of "
+                f"residue {first.residue.name!r}): say what they are with types='name', types='residue:name' or a list "
+                "of types, give a topology that states elements, or leave them out with select"
             )
         return {"species": numbers}
     names = particles.atom_types(atoms, types if isinstance(types, str) else list(types))

@@ -56,6 +56,41 @@ def reduced_box(cell: ArrayLike, source: str | os.PathLike[str]) -> np.ndarray |
     return cell
 
 
+def upright(cells: np.ndarray, source: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Cells turned so that a lies along x and b in the xy plane, and the rotations that turn positions with them.
+
+    Cells that stand so already come back as they are, with unit matrices.
+
+    Parameters
+    ----------
+    cells : array, shape (n_frames, 3, 3)
+        Vectors as rows.
+    source : path-like
+        Where they come from, for the error.
+
+    Returns
+    -------
+    cells : array, shape (n_frames, 3, 3)
+    rotations : array, shape (n_frames, 3, 3)
+        Positions as rows are turned by ``positions @ rotation``.
+
+    Raises
+    ------
+    ValueError
+        If the vectors are left-handed or not finite.
+    """
+    if not np.isfinite(cells).all():
+        raise ValueError(f"the cell in {source} holds NaN or Inf: write the file again, or pass it without a cell")
+    slack = 1e-5 * np.abs(cells).max()
+    if np.abs(np.triu(cells, 1)).max() <= slack:
+        return cells, np.tile(np.eye(3), (len(cells), 1, 1))
+    if (np.linalg.det(cells) <= 0).any():
+        raise ValueError(f"the cell in {source} is left-handed or flat: give three right-handed box vectors")
+    rotations, triangles = np.linalg.qr(np.swapaxes(cells, 1, 2))
+    signs = np.sign(np.diagonal(triangles, axis1=1, axis2=2))
+    return np.swapaxes(triangles * signs[:, :, None], 1, 2), rotations * signs[:, None, :]
+
+
 def one_if_constant(cells: np.ndarray) -> np.ndarray:
     """One cell (3, 3) for all frames where they are the same, as in a run at constant volume."""
     return cells[0] if cells.ndim == 3 and len(cells) and (cells == cells[0]).all() else cells
@@ -168,7 +203,8 @@ def vectors(value: ArrayLike, n_frames: int, source: str) -> np.ndarray:
     if cell.shape in ((3,), (n_frames, 3)):
         return cell[..., None] * np.eye(3)
     raise ValueError(
-        f"the cell in {source} has shape {cell.shape}: give three edges or three vectors as rows, once or for each frame"
+        f"the cell in {source} has shape {cell.shape}: give three edges or three vectors as rows, "
+        "once or for each frame"
     )
 
 

@@ -64,7 +64,9 @@ def forces_name(names: Iterable[str], forces_key: str | None, source: str | os.P
     names = sorted(set(names))
     if forces_key is not None:
         if forces_key not in names:
-            raise ValueError(f"forces_key is {forces_key!r}, but {source} has only {', '.join(names)}: name one of them")
+            raise ValueError(
+                f"forces_key is {forces_key!r}, but {source} has only {', '.join(names)}: name one of them"
+            )
         return forces_key
     found = [name for name in names if _FORCES.fullmatch(name) and not _NO_LABEL.search(name)]
     if len(found) > 1:

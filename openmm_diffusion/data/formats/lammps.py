@@ -135,7 +135,7 @@ def _frame(
         raise ValueError(f"{where} cannot be read as a LAMMPS dump ({error}): write the dump again") from error
     if "s" in chosen[0]:
         positions = origin + positions @ cell
-    others = {name: columns[name] for name in ("id", "type", "element", "mol") if name in columns}
+    others: dict[str, list[str]] = {name: columns[name] for name in ("id", "type", "element", "mol") if name in columns}
     return DumpFrame(positions * length, cell * length if periodic else None, others)
 
 

@@ -108,7 +108,9 @@ def _fractions(x: np.ndarray, cells: np.ndarray | None, length: float) -> str:
     one = np.full_like(edges, length)
     if (np.abs(edges / length - 1) < 0.5).any() or not _fills(x, one):
         return ""
-    return "they fill the range from 0 to 1 and the box does not; they are probably scaled, fractions of the box vectors"
+    return (
+        "they fill the range from 0 to 1 and the box does not; they are probably scaled, fractions of the box vectors"
+    )
 
 
 def _other_scale(x: np.ndarray, cells: np.ndarray | None) -> str:
@@ -117,8 +119,8 @@ def _other_scale(x: np.ndarray, cells: np.ndarray | None) -> str:
     edges = np.diagonal(cells, axis1=1, axis2=2)
     if _fills(x, 10 * edges):
         return (
-            f"they fill ten times the box (edge {edges[0, 0]:.4g} nm); positions and box are probably in different units, "
-            "Angstrom and nm"
+            f"they fill ten times the box (edge {edges[0, 0]:.4g} nm); positions and box are probably in different "
+            "units, Angstrom and nm"
         )
     if _fills(x, edges / 10):
         return (
@@ -149,7 +151,8 @@ def _touching(x: np.ndarray, species: np.ndarray) -> str:
     first = int(near[frame][0][:, 1].argmin())
     pair = atoms[[first, int(near[frame][1][first, 1])]]
     return (
-        f"particles {pair[0]} and {pair[1]} are {shortest[frame]:.2g} nm apart, no two atoms are nearer than {TOUCHING} nm; "
+        f"particles {pair[0]} and {pair[1]} are {shortest[frame]:.2g} nm apart, and no two atoms are nearer than "
+        f"{TOUCHING} nm; "
         "the unit of length or the columns of positions are probably others, or the box is too small"
     )
 

@@ -16,6 +16,7 @@ import mdtraj
 import numpy as np
 from mdtraj.formats.pdb.pdbstructure import PdbStructure
 
+from ...units import ANGSTROM
 from ..elements import atomic_number, mass_element
 
 
@@ -53,7 +54,8 @@ def statements(path: Path, topology: mdtraj.Topology) -> Statements:
         found = silent
     if len(found.numbers) != topology.n_atoms:
         raise ValueError(
-            f"{path} names {len(found.numbers)} atoms, and mdtraj reads {topology.n_atoms} of them: write the file again"
+            f"{path} names {len(found.numbers)} atoms, and mdtraj reads {topology.n_atoms} of them: "
+            "write the file again"
         )
     return found
 
@@ -73,6 +75,29 @@ def _pdb(path: Path) -> list[int | None]:
         structure = PdbStructure(file, load_all_models=False)
     atoms = [atom for chain in structure.iter_chains() for residue in chain.iter_residues() for atom in residue.atoms]
     return [atomic_number(atom.element_symbol) or None for atom in atoms]
+
+
+def pdb_cells(path: Path, n_frames: int, lengths: np.ndarray, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths (nm) and angles (degrees) of each model of a PDB file, of which mdtraj knows the last only.
+
+    Parameters
+    ----------
+    path : Path
+    n_frames : int
+    lengths, angles : array, shape (n_frames, 3)
+        What mdtraj read.
+    """
+    with _open(path) as lines:
+        found = [line for line in lines if line.startswith("CRYST1")]
+    if len({line[6:54] for line in found}) <= 1:
+        return lengths, angles
+    if len(found) != n_frames:
+        raise ValueError(
+            f"it holds {len(found)} CRYST1 records that differ for {n_frames} models: give one for each model, or one"
+        )
+    numbers = [[float(line[6 + 9 * at : 15 + 9 * at]) for at in range(3)] for line in found]
+    corners = [[float(line[33 + 7 * at : 40 + 7 * at]) for at in range(3)] for line in found]
+    return np.array(numbers) * ANGSTROM, np.array(corners)
 
 
 def _prmtop(path: Path, topology: mdtraj.Topology) -> Statements:

@@ -1,14 +1,27 @@
-"""Topologies of files that mdtraj knows none of: LAMMPS data files and dumps, and extended XYZ."""
+"""What the atoms of a trajectory are: topologies of files, some of which mdtraj does not know, with their elements."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import mdtraj
 import numpy as np
+from mdtraj.formats import GroTrajectoryFile
 
-from ..elements import atomic_number, mass_element
-from .lammps import DumpFrame
+from ... import particles
+from ..elements import atomic_number, mass_element, settled
+from ..extxyz import iterate_extxyz
+from . import existing, lacking, suffix, unreadable
+from .lammps import DumpFrame, read_dump
+from .statements import statements
+
+log = logging.getLogger(__name__)
+
+#: Extensions of what we read ourselves.
+DUMPS = (".lammpstrj", ".dump", ".lammpsdump", ".lammpstrj.gz", ".dump.gz")
+XYZ = (".xyz", ".extxyz")
 
 #: Columns of atom type and molecule for each atom style of LAMMPS (manual, ``read_data``); -1: no molecule.
 _STYLES = {
@@ -24,9 +37,93 @@ _STYLES = {
 _SECTIONS = {"Masses", "Atoms", "Bonds"}
 
 
-def of_symbols(numbers: Sequence[int] | np.ndarray) -> mdtraj.Topology:
-    """Atoms of these atomic numbers, each a residue of its own."""
-    return _alone([mdtraj.element.Element.getByAtomicNumber(int(number)) for number in numbers])
+@dataclass(frozen=True)
+class Atoms:
+    """What the atoms of a trajectory are, as far as its files say."""
+
+    topology: mdtraj.Topology
+    masses: np.ndarray | None = None
+    """Masses that a file states, amu, or None."""
+    bonds: bool = False
+    """Whether a file lists all bonds; otherwise those of standard residues are inferred."""
+
+
+def read_atoms(path: str | os.PathLike[str], top: "str | os.PathLike[str] | mdtraj.Topology | None" = None) -> Atoms:
+    """As `read_topology`, with the masses that files state."""
+    path = existing(path)
+    if isinstance(top, mdtraj.Trajectory):
+        top = top.topology
+    if isinstance(top, mdtraj.Topology):
+        topology = top.copy()
+        said = [atom.element.atomic_number or None if atom.element is not None else None for atom in topology.atoms]
+        # An element that mdtraj guessed for a topology is no statement against the name of an ion.
+        numbers, _ = _settled(topology, [None] * topology.n_atoms)
+        stated = [int(number) or mine for number, mine in zip(numbers, said)]
+        _apply(topology, np.array([value or 0 for value in stated]), "the topology")
+        return Atoms(topology, bonds=False)
+    source = path if top is None else existing(top)
+    kind = suffix(source)
+    if top is None and kind in XYZ:
+        return Atoms(of_names(next(iterate_extxyz(source, elements=False))["names"]))
+    if top is None and kind in DUMPS:
+        return Atoms(of_dump(next(read_dump(source)), source))
+    if is_lammps_data(source):
+        topology, masses = of_data(source)
+        return Atoms(topology, masses, bonds=True)
+    topology = _mdtraj_topology(source, path)
+    found = statements(source, topology)
+    numbers, against = _settled(topology, found.numbers)
+    for sentence in against:
+        log.warning("%s: %s", source, sentence)
+    _apply(topology, numbers, source)
+    return Atoms(topology, found.masses, found.bonds)
+
+
+def _settled(topology: mdtraj.Topology, stated: Sequence[int | None]) -> tuple[np.ndarray, list[str]]:
+    names = [(atom.residue.name, atom.name) for atom in topology.atoms]
+    groups = [frozenset(atom.name for atom in residue.atoms) for residue in topology.residues for _ in residue.atoms]
+    return settled(names, stated, groups)
+
+
+def _apply(topology: mdtraj.Topology, numbers: np.ndarray, source: str | os.PathLike[str]) -> None:
+    """Give the atoms of a topology their elements, and say once for each kind where mdtraj had another."""
+    kinds = {}
+    for atom, number in zip(topology.atoms, numbers.tolist()):
+        found = mdtraj.element.Element.getByAtomicNumber(number) if number else mdtraj.element.virtual
+        had = particles.symbol(atom)
+        if had and had != found.symbol:
+            kinds[f"{atom.name} of residue {atom.residue.name}"] = (had, found.symbol if number else "")
+        atom.element = found
+    for kind, (had, has) in kinds.items():
+        if has:
+            log.warning("%s: atom %s is %s; mdtraj took it for %s", source, kind, has, had)
+    unknown = [kind for kind, (_, has) in kinds.items() if not has]
+    if unknown:
+        shown = ", ".join(unknown[:6]) + (f" and {len(unknown) - 6} others" if len(unknown) > 6 else "")
+        log.info("%s: no element is known of atom %s; mdtraj guesses one", source, shown)
+
+
+def _mdtraj_topology(source: Path, path: Path) -> mdtraj.Topology:
+    try:
+        if suffix(source) == ".gro":  # of which mdtraj.load_topology reads all frames
+            with GroTrajectoryFile(str(source)) as file:
+                return file.topology
+        if suffix(source) == ".hdf5":  # which mdtraj.load_topology does not know
+            return mdtraj.load(str(source), frame=0).topology
+        return mdtraj.load_topology(str(source))
+    except ImportError as error:
+        raise lacking(source) from error
+    except Exception as error:  # mdtraj raises Exception itself
+        raise unreadable(source, error, top=source != path) from error
+
+
+def of_names(names: Sequence[str]) -> mdtraj.Topology:
+    """Atoms of these names, each a residue of its own; a name that is an element's symbol in any case states it."""
+    return _alone([_element(atomic_number(name)) for name in names], [name.upper() for name in names])
+
+
+def _element(number: int) -> "mdtraj.element.Element":
+    return mdtraj.element.Element.getByAtomicNumber(number) if number else mdtraj.element.virtual
 
 
 def of_dump(frame: DumpFrame, source: Path) -> mdtraj.Topology:
@@ -35,19 +132,14 @@ def of_dump(frame: DumpFrame, source: Path) -> mdtraj.Topology:
     if kinds is None:
         raise ValueError(f"{source} has no column element or type: give a topology, as in top='system.pdb'")
     stated = "element" in frame.columns
-    elements = [
-        mdtraj.element.Element.getByAtomicNumber(number) if (number := atomic_number(kind)) and stated else None
-        for kind in kinds
-    ]
-    return _alone(elements, kinds)
+    return _alone([_element(atomic_number(kind) if stated else 0) for kind in kinds], kinds)
 
 
-def _alone(elements: Sequence["mdtraj.element.Element | None"], names: Sequence[str] | None = None) -> mdtraj.Topology:
+def _alone(elements: Sequence["mdtraj.element.Element"], names: Sequence[str]) -> mdtraj.Topology:
     topology = mdtraj.Topology()
     chain = topology.add_chain()
-    for index, element in enumerate(elements):
-        name = names[index] if names is not None else element.symbol.upper()  # type: ignore[union-attr]
-        topology.add_atom(name, element or mdtraj.element.virtual, topology.add_residue(name, chain))
+    for element, name in zip(elements, names):
+        topology.add_atom(name, element, topology.add_residue(name, chain))
     return topology
 
 
@@ -87,12 +179,14 @@ def of_data(path: str | os.PathLike[str]) -> tuple[mdtraj.Topology, np.ndarray]:
     topology = mdtraj.Topology()
     chain = topology.add_chain()
     residue, last = None, None
+    # Beads of mass 1 are no hydrogens where there is nothing to be bonded to.
+    units = not any(mass_element(own) > 1 for own in mass.values())
     for row, own in zip(rows, masses.tolist()):
-        number = mass_element(own)
+        number = 0 if units else mass_element(own)
         molecule = row[0] if molecule_at < 0 else row[molecule_at]
         if residue is None or molecule != last or molecule == "0":
             residue, last = topology.add_residue("MOL", chain), molecule
-        element = mdtraj.element.Element.getByAtomicNumber(number) if number else mdtraj.element.virtual
+        element = _element(number)
         topology.add_atom(element.symbol if number else row[kind_at], element, residue)
     place = {int(row[0]): at for at, row in enumerate(rows)}
     for bond in sections.get("Bonds", []):
