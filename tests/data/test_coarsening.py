@@ -31,6 +31,10 @@ TEMPERATURE = 300.0
 KT = thermal_energy(TEMPERATURE)
 
 
+def of_frames(box, n_frames):
+    return np.array(np.broadcast_to(box, (n_frames, 3, 3)))
+
+
 def run_of(path, n_frames, box, seed, n=30):
     """A trajectory of broken waters and one ion, and the positions of the whole molecules."""
     rng = np.random.default_rng(seed)
@@ -348,6 +352,34 @@ def test_the_command_writes_frames_and_says_so(runs, tmp_path):
     with pytest.raises(ValueError, match="gives no temperature"):
         Frames.load(tmp_path / "frames.npz")
     assert apart(Frames.load(tmp_path / "frames.npz", 300).positions, whole[:, :90:3], boxes) < 5e-6
+
+
+@pytest.mark.slow
+def test_the_command_as_gromacs_names_its_files(tmp_path):
+    """A .gro file calls its water SOL, with OW and HW1, and knows no bonds; an .xtc has three decimals."""
+    whole = whole_water(5, 8, 2.4, seed=31)
+    run = mdtraj.Trajectory(broken(whole, TRICLINIC, 32).astype(np.float32), water(8))
+    run.unitcell_vectors = of_frames(TRICLINIC, 5)
+    run.save(str(tmp_path / "run.xtc"))
+    names = ("OW", "HW1", "HW2")
+    rows = [
+        f"{i // 3 + 1:5d}{'SOL':<5s}{names[i % 3]:>5s}{i + 1:5d}" + "".join(f"{value:8.3f}" for value in whole[0, i])
+        for i in range(24)
+    ]
+    order = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
+    box = " ".join(f"{TRICLINIC[i, j]:.5f}" for i, j in order)
+    (tmp_path / "top.gro").write_text("\n".join(["water", "24", *rows, box]) + "\n")
+    (tmp_path / "map.yaml").write_text("beads:\n  - {type: W, select: water, per: residue, at: mass}\n")
+    done = command(
+        "coarsen", tmp_path / "run.xtc", "--top", tmp_path / "top.gro", "--map", tmp_path / "map.yaml",
+        "--output", tmp_path / "frames.npz", "--temperature", 300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    beads = Frames.load(tmp_path / "frames.npz")
+    assert set(beads.types) == {"W"} and beads.masses[0] == pytest.approx(18.015, abs=1e-3)
+    # Half a digit of the file on each coordinate of each atom, at most.
+    assert apart(beads.positions, centres(whole, water(8), np.arange(24).reshape(8, 3)), TRICLINIC) < 1e-3
+    assert beads.bonds is not None and len(beads.bonds) == 0
 
 
 @pytest.mark.slow

@@ -1,10 +1,13 @@
 """Maps of atoms to beads: what each rule makes of a topology, and what is refused in one sentence."""
 
 import logging
+import re
+from pathlib import Path
 
 import mdtraj
 import numpy as np
 import pytest
+import yaml
 from molecules import CUBIC, TRICLINIC, apart, bonded, broken, centres, topology, water, whole_water
 
 from openmm_diffusion.data.mapping import Mapping
@@ -113,6 +116,15 @@ def test_a_map_reads_yaml(tmp_path):
     )
     assert Mapping.read(path) == read(WATER, rigid="water")
     assert Mapping.read(Mapping.read(path)) == Mapping.read(path)
+
+
+def test_the_map_of_the_readme_is_one():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", readme, re.S)]
+    (mapping,) = [Mapping.read(block) for block in blocks if "beads" in block]
+    head = ("DPPC", "P O11 O12 O13 O14")
+    beads = mapping.apply(topology([ALA, GLY], [("HOH", "O H1 H2"), head, ("Li", "Li")]))
+    assert beads.types.tolist() == ["ALA", "GLY", "W", "PO4", "Li"] and beads.species.tolist() == [0, 0, 0, 0, 3]
 
 
 def test_dropped_atoms_are_counted_once(caplog):
