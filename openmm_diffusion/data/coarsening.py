@@ -18,6 +18,7 @@ import numpy as np
 
 from ..particles import as_types
 from ..space.beads import Beads
+from ..units import kelvin
 from .formats.cells import reduced_box
 from .formats.plausibility import check_plausible
 from .mapping import Mapping
@@ -131,14 +132,11 @@ def coarsen(
             return frames
         frames.save(target)
         return target
-    if temperature is not None:
-        from ..units import kelvin
-
-        temperature = kelvin(temperature)
+    if temperature is None and target is None:
+        raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
+    temperature = None if temperature is None else kelvin(temperature)
     stream = _Stream(paths, top, mapping, stride, box, progress)
     if target is None:
-        if temperature is None:
-            raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
         from .frames import Frames
 
         pieces = list(stream)
@@ -287,14 +285,13 @@ def _coarsen_files(
 
     if top is None and paths[0].suffix.lower() == ".npz":
         raise ValueError(f"top is missing: {paths[0]} does not tell residues, give a topology (PDB)")
-    parts, read = [], 0
+    parts = []
     for path in paths:
-        frames = Frames.load(path, temperature, box=box)[::stride]
-        parts.append(coarsen_frames(frames, mapping, read_topology(path, top)))
-        read += len(frames)
+        parts.append(Frames.load(path, temperature, box=box)[::stride])
         if progress is not None:
-            progress(path, read)
-    return Frames.concatenate(parts) if len(parts) > 1 else parts[0]
+            progress(path, sum(map(len, parts)))
+    frames = Frames.concatenate(parts) if len(parts) > 1 else parts[0]
+    return coarsen_frames(frames, mapping, read_topology(paths[0], top))
 
 
 def _check_atoms(frames: "Frames", topology: "mdtraj.Topology") -> None:

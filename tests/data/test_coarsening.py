@@ -294,6 +294,16 @@ def test_an_interrupted_run_leaves_the_old_file(runs, tmp_path):
     assert target.read_bytes() == b"old" and os.listdir(target.parent) == ["frames.npz"]
 
 
+def test_a_file_is_written_without_torch(runs, tmp_path):
+    """Its import takes seconds and half a gigabyte."""
+    paths, top, _, _ = runs
+    script = "import sys; from openmm_diffusion.data.coarsening import coarsen; "
+    script += f"coarsen({str(paths[0])!r}, {str(top)!r}, {MAP!r}, 300, {str(tmp_path / 'frames.npz')!r}); "
+    script += "print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.stdout.split()[-1:] == ["False"], done.stderr
+
+
 def test_wrong_arguments_are_refused_before_anything_is_read(runs, tmp_path):
     paths, top, _, _ = runs
     with pytest.raises(ValueError, match="temperature is missing: pass the temperature of the simulated ensemble in K"):

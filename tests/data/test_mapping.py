@@ -71,6 +71,14 @@ def test_beads_of_a_chain_are_bonded_along_it_and_no_further(rule, types):
     assert beads.bonds.tolist() == [[0, 1], [1, 2]]
 
 
+def test_chains_of_a_file_without_chains_are_not_joined():
+    """A .gro file has two peptides in one chain, where mdtraj bonds the end of one to the beginning of the next."""
+    made = topology([ALA, ("GLY", "N CA C O OXT"), ALA, GLY])
+    assert made.n_bonds == len([*topology([ALA, GLY]).bonds]) * 2 + 2, "with the bond to OXT and the wrong one"
+    beads = read({"type": "residue", "select": "name CA", "at": "atom"}).apply(made)
+    assert beads.bonds.tolist() == [[0, 1], [2, 3]]
+
+
 def test_a_bead_at_one_atom_of_several_weighs_what_all_weigh():
     made = topology([ALA, GLY])
     one = read({"type": "residue", "select": "name CA", "at": "atom"}).apply(made)

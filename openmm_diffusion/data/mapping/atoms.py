@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import mdtraj
 
 
+#: The second oxygen at the end of a protein, as the Protein Data Bank, AMBER, CHARMM and GROMACS name it.
+TERMINAL_OXYGENS = {"OXT", "OT", "OT2", "O2", "OC2"}
+
+
 class Atoms:
     """What a map needs to know of a topology, as arrays over its atoms.
 
@@ -37,7 +41,8 @@ class Atoms:
         self.masses = np.array([_mass(atom) for atom in self.all])
         if masses is not None:
             self.masses = np.where(np.isnan(self.masses), masses, self.masses)
-        bonds = [(one.index, other.index) for one, other in topology.bonds] + ([] if more is None else more.tolist())
+        bonds = [(one.index, other.index) for one, other in topology.bonds if not _from_end_to_end(one, other)]
+        bonds += [] if more is None else more.tolist()
         bonded = {index for bond in bonds for index in bond}
         for residue in self.residues:
             if residue.is_water and not any(atom.index in bonded for atom in residue.atoms):
@@ -56,6 +61,17 @@ class Atoms:
     def name(self, atom: int) -> str:
         """An atom by its name, residue and number, for a sentence."""
         return f"{self.all[atom].name} of {self.all[atom].residue} (number {atom})"
+
+
+def _from_end_to_end(one: Any, other: Any) -> bool:
+    """Whether a bond would join the end of a chain with the next chain's beginning.
+
+    A file that knows no chains (.gro) has all molecules in one, and mdtraj joins every residue with the next.
+    """
+    if one.residue is other.residue or {one.name, other.name} != {"C", "N"}:
+        return False
+    last = one.residue if one.name == "C" else other.residue
+    return any(atom.name in TERMINAL_OXYGENS for atom in last.atoms)
 
 
 def _mass(atom: Any) -> float:

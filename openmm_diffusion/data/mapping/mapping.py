@@ -138,7 +138,8 @@ def _beads(mapping: Mapping, atoms: Atoms) -> Beads:
     return Beads(
         types=np.array([kind for _, _, _, kind in made]),
         species=np.array([_atomic_number(kind, group, atoms) for group, _, _, kind in made], dtype=np.int64),
-        masses=np.array([atoms.masses[group].sum() for group, _, _, _ in made]),
+        # A massless site alone has no mass that a simulation could use.
+        masses=np.array([atoms.masses[group].sum() or np.nan for group, _, _, _ in made]),
         bonds=_bonds(mapping, made, owner, atoms),
         atoms=needed,
         n_atoms=len(atoms.all),
