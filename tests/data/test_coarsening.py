@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import mdtraj
@@ -442,21 +443,24 @@ def test_two_gigabytes_are_coarsened_in_less_than_one(tmp_path):
         for number in range(n_frames):
             # A whole vector of the box now and then; 10 nm to Angstrom.
             file.write((whole + (number % 7) * np.float32(edge)) * 10, np.full(3, 10 * edge), np.full(3, 90.0))
-    assert path.stat().st_size > 2e9
+    size = path.stat().st_size
     (tmp_path / "map.yaml").write_text("beads:\n  - {type: W, select: water}\n")
     arguments = ["coarsen", path, "--top", top, "--map", tmp_path / "map.yaml", "--output", out, "--temperature", 300]
     done = subprocess.run(
         [sys.executable, "-c", PEAK, *map(str, arguments)], capture_output=True, text=True, timeout=1800
     )
+    path.unlink()
     assert done.returncode == 0, done.stderr
     assert f"{n_frames} frames of {n} W; 1 replicas" in done.stdout and "frames read" in done.stderr
     peak = int(done.stdout.split()[-1])
-    print(f"peak {peak} MB for a trajectory of {path.stat().st_size / 1e9:.1f} GB")
-    path.unlink()
-    assert peak < 1000
-    with np.load(out) as archive:
-        assert archive["replica"].shape == (n_frames,)
-        positions = archive["positions"]
-    assert positions.shape == (n_frames, n, 3)
+    print(f"peak {peak} MB for a trajectory of {size / 1e9:.1f} GB")
+    assert size > 2e9 and peak < 1000
+    with zipfile.ZipFile(out) as archive, archive.open("positions.npy") as member:
+        assert np.lib.format.read_magic(member) == (1, 0)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        member.seek((n_frames - 1) * n * 12, 1)
+        last = np.frombuffer(member.read(), dtype=dtype).reshape(1, n, 3)
+    out.unlink()
+    assert shape == (n_frames, n, 3)
     expected = centres(whole[None], water(n), np.arange(3 * n).reshape(n, 3)[:50])
-    assert apart(positions[[-1], :50], expected, edge * np.eye(3)) < 1e-4
+    assert apart(last[:, :50], expected, edge * np.eye(3)) < 1e-4

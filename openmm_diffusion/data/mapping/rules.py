@@ -74,7 +74,7 @@ def _chosen(rule: BeadRule, atoms: Atoms) -> np.ndarray:
     if rule.select is not None:
         try:
             chosen = np.unique(atoms.topology.select(rule.select))
-        except Exception as error:  # pyparsing's, and whatever evaluating a wrong expression raises
+        except (ValueError, TypeError, SyntaxError, AttributeError) as error:
             raise ValueError(
                 f"select of {rule} is {rule.select!r}, which mdtraj cannot read: see its atom selection language"
             ) from error
