@@ -143,6 +143,8 @@ def _check_order(columns: dict[str, list[str]], topology: mdtraj.Topology, path:
     symbols = [particles.symbol(atom) for atom in topology.atoms]
     for name in ("element", "type"):
         seen: dict[str, str] = {}
+        if len(set(columns.get(name, []))) < len(set(symbols)):
+            continue  # some programs write one type for all
         for kind, symbol in zip(columns.get(name, []), symbols):
             if symbol and seen.setdefault(kind, symbol) != symbol:
                 raise ValueError(

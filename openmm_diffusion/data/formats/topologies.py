@@ -118,8 +118,10 @@ def _mdtraj_topology(source: Path, path: Path) -> mdtraj.Topology:
 
 
 def of_names(names: Sequence[str]) -> mdtraj.Topology:
-    """Atoms of these names, each a residue of its own; a name that is an element's symbol in any case states it."""
-    return _alone([_element(atomic_number(name)) for name in names], [name.upper() for name in names])
+    """Atoms of these names, each a residue of its own; they state elements where all of them are symbols, in any case."""
+    numbers = {name: atomic_number(name) for name in names}
+    stated = all(numbers.values())
+    return _alone([_element(numbers[name] if stated else 0) for name in names], [name.upper() for name in names])
 
 
 def _element(number: int) -> "mdtraj.element.Element":
