@@ -81,8 +81,8 @@ class DataConfig(BaseModel):
         for key in ("frames", "trajectory", "top", "map"):
             value = getattr(self, key)
             if isinstance(value, list):
-                found[key] = [(directory / one).resolve() for one in value]
-            elif isinstance(value, Path):
+                found[key] = [one if one.is_absolute() else (directory / one).resolve() for one in value]
+            elif isinstance(value, Path) and not value.is_absolute():
                 found[key] = (directory / value).resolve()
         return self.model_copy(update=found)
 
