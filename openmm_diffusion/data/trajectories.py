@@ -1,5 +1,6 @@
 """Trajectories and their topologies: streamed in chunks, with elements that are read and not guessed."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,8 +20,10 @@ from .formats.gro import read_gro
 from .formats.gsd import read_gsd
 from .formats.lammps import read_dump
 from .formats.plausibility import check_plausible
-from .formats.statements import pdb_cells
+from .formats.statements import has_cell, pdb_cells
 from .formats.topologies import DUMPS, XYZ, read_atoms
+
+log = logging.getLogger(__name__)
 
 #: What mdtraj reads in pieces; it reads the rest whole.
 _STREAMED = (".xtc", ".trr", ".dcd", ".nc", ".netcdf", ".ncdf", ".mdcrd", ".crd", ".h5", ".hdf5")
@@ -273,6 +276,8 @@ def read_trajectory(
     fields["positions"] = np.concatenate([positions for positions, _ in pieces])
     cells = [vectors for _, vectors in pieces if vectors is not None]
     fields["box"] = reduced_box(one_if_constant(np.concatenate(cells)), path) if cells else None
+    if fields["box"] is None and isinstance(top, (str, os.PathLike)) and has_cell(Path(top)):
+        log.warning("%s has no box and %s has one: pass it as box= if the system is periodic", path, top)
     check_plausible(fields["positions"], fields["species"], fields["box"], path, bonds=fields["bonds"])
     return fields
 

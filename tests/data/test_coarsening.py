@@ -102,14 +102,19 @@ def test_stride_a_constant_box_and_progress(tmp_path):
     assert apart(beads.positions[:, -1:], whole[::5, -1:], CUBIC) < 2e-6
 
 
-def test_a_box_that_the_files_lack_is_given(tmp_path):
+def test_a_box_that_the_files_lack_is_given(tmp_path, caplog):
     whole = whole_water(3, 4, 2.4, seed=5)
     path = tmp_path / "run.dcd"
     mdtraj.Trajectory(broken(whole, CUBIC, 6), water(4)).save(str(path))
     rule = {"beads": MAP["beads"][:1]}
     beads = coarsen(path, water(4), rule, 300, box=[2.4, 2.4, 2.4])
     assert apart(beads.positions, centres(whole, water(4), np.arange(12).reshape(4, 3)), CUBIC) < 2e-6
-    assert coarsen(path, water(4), rule, 300).box is None
+    assert coarsen(path, water(4), rule, 300).box is None and not caplog.text
+    top = mdtraj.Trajectory(whole[:1], water(4))
+    top.unitcell_vectors = of_frames(CUBIC, 1)
+    top.save(str(tmp_path / "top.pdb"))
+    assert coarsen(path, tmp_path / "top.pdb", rule, 300).box is None
+    assert "run.dcd has no box and" in caplog.text and "pass it as box" in caplog.text
 
 
 def test_oxygen_as_the_bead_is_the_oxygen_of_the_atoms(tmp_path):
