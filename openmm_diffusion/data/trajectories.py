@@ -8,12 +8,11 @@ from typing import Any
 
 import mdtraj
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from openmm import unit
 
 from .. import particles
-from ..space.boxes import minimum_image
+from ..space.molecules import nearest_image
 from ..units import ANGSTROM
 from .extxyz import iterate_extxyz
 from .formats import FAULTS, existing, lacking, suffix, unreadable
@@ -291,9 +290,9 @@ def read_trajectory(
 def _near(fields: dict[str, Any], atoms: list[Any], path: Path) -> np.ndarray:
     """Bonds without those that mdtraj infers between one chain and the next, where a file does not part them."""
     pairs, x, box = fields["bonds"], fields["positions"][0], fields["box"]
-    vectors = torch.from_numpy(x[pairs[:, 1]] - x[pairs[:, 0]]).double()
-    cell = None if box is None else torch.from_numpy(box.reshape(-1, 3, 3)[0])
-    long = minimum_image(vectors, cell).norm(dim=-1).numpy() > LONGEST_BOND
+    cell = None if box is None else box.reshape(-1, 3, 3)[0]
+    vectors = nearest_image(x[pairs[:, 1]].astype(float) - x[pairs[:, 0]], cell)
+    long = np.linalg.norm(vectors, axis=-1) > LONGEST_BOND
     links = np.array([{atoms[i].name, atoms[j].name} in LINKS for i, j in pairs], dtype=bool)
     if (long & links).any():
         log.info("%s: %d inferred bonds from chain to chain are left out", path, (long & links).sum())
