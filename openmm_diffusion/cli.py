@@ -194,6 +194,7 @@ def rdf(
     output: Output,
     top: Annotated[Optional[Path], typer.Option(help="Topology (PDB).")] = None,
     select: Annotated[str, typer.Option(help="mdtraj selection")] = "all",
+    types: Annotated[str, typer.Option(help="Of a particle: element, name or residue:name")] = "element",
     r_min: Annotated[float, typer.Option(help="nm")] = 0.2,
     r_max: Annotated[float, typer.Option(help="nm")] = 1.0,
     bin_width: Annotated[float, typer.Option(help="nm")] = 0.01,
@@ -204,12 +205,40 @@ def rdf(
     from .figures import simple_rdf_figure
 
     # The temperature of the ensemble plays no part in a g(r).
-    frames = Frames.from_trajectory(list(trajectory), top=top, select=select, temperature=300)
+    frames = Frames.from_trajectory(list(trajectory), top=top, select=select, temperature=300, types=types)
     table = compute_rdf(frames, (r_min, r_max), bin_width).table()
     output.mkdir(parents=True, exist_ok=True)
     table.round(5).to_csv(output / "rdf.csv", index=False)
     simple_rdf_figure(table, output / "rdf.png")
     typer.echo(f"{output / 'rdf.csv'}, {output / 'rdf.png'}")
+
+
+@app.command()
+def coarsen(
+    trajectory: Annotated[list[Path], typer.Argument(help="Trajectories of atoms, each an independent run.")],
+    map: Annotated[Path, typer.Option(help="YAML file that says which atoms are which beads.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of frames to write, .npz.")],
+    top: Annotated[Optional[Path], typer.Option(help="Topology, with bonds (PDB).")] = None,
+    temperature: Annotated[Optional[float], typer.Option(help="K, of the simulated ensemble")] = None,
+    stride: Annotated[int, typer.Option(help="Keep every so many frames.")] = 1,
+    box: Annotated[Optional[tuple[float, float, float]], typer.Option(help="nm, edges, if a file holds none")] = None,
+):
+    """Turn trajectories of atoms into frames of beads, streamed: one npz file."""
+    import time
+
+    from .data.coarsening import coarsen as run
+    from .data.coarsening import summary
+
+    shown = time.monotonic()
+
+    def progress(path, frames):
+        nonlocal shown
+        if time.monotonic() - shown > 5:
+            shown = time.monotonic()
+            typer.echo(f"{path}: {frames} frames read", err=True)
+
+    written = run(trajectory, top, map, temperature, output, stride=stride, box=box, progress=progress)
+    typer.echo(f"{written}: {summary(written)}")
 
 
 @app.command()

@@ -36,7 +36,7 @@ from .checks import check_devices, check_labels
 from .config import Config, config_model, kind_of, read_config
 from .linear.fit import fit_linear, weights_report
 from .network.processes import run_processes
-from .trainingset import TrainingSystem, set_up_for, tensors
+from .trainingset import TrainingSystem, frames_of, set_up_for, tensors
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def train(
     ----------
     frames : Frames, list of Frames, or None
         The frames of a list are of several systems, which have a table of types in common.  None: those
-        that `data.frames` of the configuration names.
+        that `data` of the configuration names, files of frames or trajectories.
     config : path, dict or Config
     output : path, optional
         Directory of the run: config.yaml, pair.safetensors (the model before the
@@ -84,12 +84,7 @@ def train(
     """
     config = read_config(config)
     if frames is None:
-        if config.data.frames is None:
-            raise ValueError("data.frames is missing: name a file of frames in the configuration, or pass frames")
-        named = config.data.frames
-        frames = [
-            Frames.load(path, config.data.temperature) for path in (named if isinstance(named, list) else [named])
-        ]
+        frames = frames_of(config.data)
     systems = [frames] if isinstance(frames, Frames) else list(frames)
     if output is None:
         with tempfile.TemporaryDirectory() as directory:

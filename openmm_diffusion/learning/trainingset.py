@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..data.coarsening import coarsen
+from ..data.frames import Frames
+
 
 @dataclass
 class TrainingSet:
@@ -82,6 +85,21 @@ class TrainingSystem:
 def set_up_for(denoiser, frames):
     """A denoiser whose Ewald sum is that of the mean box of some frames, or of no box."""
     return denoiser.in_box(None if frames.box is None else frames.boxes.mean(0))
+
+
+def frames_of(data):
+    """The frames of each system that the `data` of a configuration names: those of files, or of trajectories."""
+    if data.trajectory is None:
+        if data.frames is None:
+            raise ValueError(
+                "data.frames is missing: name a file of frames (or data.trajectory) in the configuration, or pass "
+                "frames"
+            )
+        paths = data.frames if isinstance(data.frames, list) else [data.frames]
+        return [Frames.load(path, data.temperature) for path in paths]
+    if data.map is not None:
+        return [coarsen(data.trajectory, data.top, data.map, data.temperature)]
+    return [Frames.from_trajectory(data.trajectory, data.top, data.select, data.temperature, types=data.types)]
 
 
 def tensors(frames, denoiser, config, dtype):
