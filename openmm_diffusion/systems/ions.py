@@ -72,10 +72,10 @@ def check_neutral(charge: int, what: str) -> None:
     ValueError
     """
     if charge:
-        counter = "Cl" if charge > 0 else "Na"
+        counter = "anions, such as Cl" if charge > 0 else "cations, such as Na"
         raise ValueError(
-            f"{what} carry a net charge of {charge:+d} e, and a periodic box must be neutral: add {abs(charge)} "
-            f"monovalent {'anions' if charge > 0 else 'cations'} to ions, such as {counter}"
+            f"{what} carry a net charge of {charge:+d} e, and a periodic box must be neutral: "
+            f"add {abs(charge)} e of {counter}, to ions"
         )
 
 
