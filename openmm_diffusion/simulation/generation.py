@@ -129,7 +129,9 @@ def _understood(old, directory):
 def _may_differ(key, new, old):
     """What a resumed generation may be asked for anew: where it runs, how often it saves, and more of it."""
     # Where the solute's file lies plays no part: its contents are compared.
-    return key in ("platform", "chunk") or (key in ("frames", "runs") and new > old) or (key == "solute" and new and old)
+    return (
+        key in ("platform", "chunk") or (key in ("frames", "runs") and new > old) or (key == "solute" and new and old)
+    )
 
 
 def _copy_of_solute(config, directory):

@@ -63,22 +63,16 @@ class KeptAtoms:
         bonds = [sorted((one.index, other.index)) for one, other in topology.bonds()]
         inside = sorted([number[i], number[j]] for i, j in bonds if i in number and j in number)
         self.bonds = np.array(inside, dtype=np.int64).reshape(-1, 2)
-        units = rigid_units(system)
-        of_kept = units[self._indices]
-        self.labelled = len(np.unique(of_kept)) == len(of_kept)
-        if not self.labelled:
-            unit = np.flatnonzero(np.bincount(of_kept) > 1)[0]
-            names = " and ".join(f"{kept[rank].name}" for rank in np.flatnonzero(of_kept == unit)[:2])
+        self._sum, torn = unit_sums(rigid_units(system), self._indices)
+        self.labelled = not torn
+        if torn:
+            names = " and ".join(atoms[index].name for index in torn[:2])
             logger.warning(
-                "no forces are written: rigid bonds join kept atoms (%s of %s), so no force on them is minus a gradient",
+                "no forces are written: rigid bonds join kept atoms (%s of %s), and no force on them is minus a gradient; "
+                "keep one atom of each rigid unit, or make beads of them by map",
                 names,
-                kept[np.flatnonzero(of_kept == unit)[0]].residue.name,
+                atoms[torn[0]].residue.name,
             )
-        rank = np.full(units.max() + 1, -1)
-        rank[of_kept] = np.arange(len(of_kept))
-        summed = np.flatnonzero(rank[units] >= 0)
-        shape = (len(of_kept), len(units))
-        self._sum = sparse.csr_array((np.ones(len(summed)), (rank[units[summed]], summed)), shape=shape)
 
     def positions(self, positions):
         """Positions of the kept atoms, (n_kept, 3), from those of all atoms, (n_atoms, 3), nm."""
@@ -95,6 +89,32 @@ def rigid_units(system):
     one, other = np.array(ends, dtype=np.int64).reshape(-1, 2).T
     n = system.getNumParticles()
     return connected_components(sparse.coo_array((np.ones(len(one)), (one, other)), shape=(n, n)), directed=False)[1]
+
+
+def unit_sums(units, indices):
+    """The sum of forces over the rigid unit of each kept atom.
+
+    Parameters
+    ----------
+    units : array, shape (n_particles,), dtype int
+        From `rigid_units`.
+    indices : array, shape (n_kept,), dtype int
+
+    Returns
+    -------
+    sums : sparse array, shape (n_kept, n_particles)
+        Its product with the forces (n_particles, 3) is that with the labels.
+    torn : list of int
+        Kept atoms of the first rigid unit that holds several; empty if there is none, and the labels are right.
+    """
+    of_kept = units[indices]
+    shared = np.flatnonzero(np.bincount(of_kept) > 1)
+    torn = indices[of_kept == shared[0]].tolist() if len(shared) else []
+    rank = np.full(units.max() + 1, -1)
+    rank[of_kept] = np.arange(len(of_kept))
+    summed = np.flatnonzero(rank[units] >= 0)
+    shape = (len(indices), len(units))
+    return sparse.csr_array((np.ones(len(summed)), (rank[units[summed]], summed)), shape=shape), torn
 
 
 def _chosen(config, topology):
@@ -123,7 +143,10 @@ def _types(config, topology, kept):
         return np.array([f"{atom.residue.name}:{atom.name}" for atom in kept])
     types = {atom.index: atom.element.symbol for atom in kept}
     for name, selection in config.types.items() if isinstance(config.types, dict) else ():
-        types |= dict.fromkeys(types.keys() & set(_select(selection, topology, f"types.{name}").tolist()), name)
+        chosen = types.keys() & set(_select(selection, topology, f"types.{name}").tolist())
+        if not chosen:
+            raise ValueError(f"types.{name} is {selection!r}, which chooses no kept atom: choose some, or leave it out")
+        types |= dict.fromkeys(chosen, name)
     return np.array([types[atom.index] for atom in kept])
 
 

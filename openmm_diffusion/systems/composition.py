@@ -1,6 +1,7 @@
 """What an all-atom run is made of and how long it runs: the configuration of `generate`."""
 
 import math
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -173,6 +174,14 @@ class GenerateConfig(BaseModel):
             raise ValueError(f"solute is {value}, and there is no such file: name a PDB or mmCIF file")
         return str(Path(value).resolve())
 
+    @field_validator("types")
+    @classmethod
+    def _printable(cls, value):
+        for name in value if isinstance(value, dict) else ():
+            if not re.fullmatch(r"[!-~]{1,16}", name):
+                raise ValueError(f"types holds {name!r}: give names of 1 to 16 printable characters without blanks")
+        return value
+
     @field_validator("timestep")
     @classmethod
     def _short(cls, value):
@@ -263,9 +272,10 @@ class GenerateConfig(BaseModel):
                 "from 273 to 323 K: give waters"
             )
         if self.n_waters < 1:
-            what = f"pairs is {self.pairs}" if self.ions is None else f"ions is {self.ions}"
+            key = "pairs" if self.pairs else "ions" if self.ions else "solute"
             raise ValueError(
-                f"{what}, no room for water in a box of {self.edge:g} nm: use fewer {what.split()[0]} or a larger edge"
+                f"{key} is {getattr(self, key)}, no room for water in a box of {self.edge:g} nm: "
+                f"use {'fewer ' + key if key != 'solute' else 'a smaller solute'} or a larger edge"
             )
 
     def steps(self, duration):
@@ -307,7 +317,9 @@ class GenerateConfig(BaseModel):
         try:
             molecule = reader(self.solute)
         except Exception as error:  # OpenMM's readers raise whatever a line of the file makes them raise
-            raise ValueError(f"solute is {self.solute}, and it cannot be read ({error}): give a PDB or mmCIF file") from error
+            raise ValueError(
+                f"solute is {self.solute}, and it cannot be read ({error}): give a PDB or mmCIF file"
+            ) from error
         if not molecule.topology.getNumAtoms():
             raise ValueError(f"solute is {self.solute}, which holds no atoms: give a PDB or mmCIF file with some")
         strange = [atom.name for atom in molecule.topology.atoms() if atom.element is None]
