@@ -68,8 +68,8 @@ class KeptAtoms:
         if torn:
             names = " and ".join(atoms[index].name for index in torn[:2])
             logger.warning(
-                "no forces are written: rigid bonds join kept atoms (%s of %s), and no force on them is minus a gradient; "
-                "keep one atom of each rigid unit, or make beads of them by map",
+                "no forces are written: rigid bonds join kept atoms (%s of %s), and no force on them is minus a "
+                "gradient; keep one atom of each rigid unit, or make beads of them by map",
                 names,
                 atoms[torn[0]].residue.name,
             )
