@@ -3,7 +3,6 @@
 import numpy as np
 import openmm
 from openmm import unit
-from openmm.app import Element
 
 #: Boltzmann constant times Avogadro's number, kJ/mol/K (exact in the 2019 SI).
 BOLTZMANN = 8.31446261815324e-3
@@ -64,8 +63,3 @@ def molar(concentration, argument="concentration"):
 def millipascal_seconds(viscosity, argument="viscosity"):
     """A viscosity in mPa s; accepts a Quantity."""
     return float(_bare_in(viscosity, unit.millipascal * unit.second, argument))
-
-
-def symbols(atomic_numbers):
-    """Element symbols of atomic numbers."""
-    return [Element.getByAtomicNumber(int(z)).symbol for z in atomic_numbers]

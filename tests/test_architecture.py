@@ -9,20 +9,20 @@ import pytest
 import openmm_diffusion
 
 PACKAGE = Path(openmm_diffusion.__file__).parent
-BELOW = "units noise settings rundirectory figures"  # modules, not packages: they import nothing of ours
+BELOW = "units particles noise settings rundirectory figures"  # modules, not packages: they import nothing of ours
 WORKFLOWS = "simulation systems forces evaluation learning model energies analysis data space"
 ALLOWED = {
     **dict.fromkeys(BELOW.split(), ""),
     "space": "units",
-    "data": "space noise units settings rundirectory",
-    "energies": "space noise units",
-    "analysis": "data space noise units",
-    "model": "energies space noise units",
-    "learning": "model energies analysis data space noise units settings rundirectory",
-    "evaluation": "model analysis data noise units rundirectory",
-    "forces": "model energies space units",
-    "systems": "forces model energies space units",
-    "simulation": "systems forces model data space units settings rundirectory",
+    "data": "space noise particles units settings rundirectory",
+    "energies": "space noise particles units",
+    "analysis": "data space noise particles units",
+    "model": "energies space noise particles units",
+    "learning": "model energies analysis data space noise particles units settings rundirectory",
+    "evaluation": "model analysis data noise particles units rundirectory",
+    "forces": "model energies space particles units",
+    "systems": "forces model energies space particles units",
+    "simulation": "systems forces model data space particles units settings rundirectory",
     "workflows": f"{WORKFLOWS} {BELOW}",
     "cli": f"workflows {WORKFLOWS} {BELOW}",
 }

@@ -76,7 +76,3 @@ def test_the_argument_is_named_in_the_message():
 def test_impossible_temperatures_are_refused(value):
     with pytest.raises(ValueError, match="give a positive temperature in K"):
         units.kelvin(value)
-
-
-def test_symbols_of_atomic_numbers():
-    assert units.symbols(np.array([3, 17, 11])) == ["Li", "Cl", "Na"]

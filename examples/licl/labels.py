@@ -33,7 +33,8 @@ from openmm_diffusion.learning.linear.forcematching import (
 )
 from openmm_diffusion.learning.linear.scorematching import fit
 from openmm_diffusion.model.header import Header
-from openmm_diffusion.units import ANGSTROM, ELECTRONVOLT, symbols, thermal_energy
+from openmm_diffusion.particles import ordered
+from openmm_diffusion.units import ANGSTROM, ELECTRONVOLT, thermal_energy
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen before pyplot is imported
@@ -116,7 +117,7 @@ def measure(frames, real, path):
     """One row per division, number of frames and target, kept in `path` after every division."""
     done = pandas.read_csv(path) if path.exists() else pandas.DataFrame({"division": []})
     prior = prior_of(frames).forces(frames.positions)
-    names = symbols(sorted(set(frames.species.tolist())))
+    names = ordered(frames.types)
     kT, rows = thermal_energy(frames.temperature), done.to_dict("records")
     for k, (training, test, group) in enumerate(divisions(frames, real)):
         if k in set(done["division"]):

@@ -1,14 +1,14 @@
 """Two sets of frames compared by g(r): MD under a model, and reference frames with and without noise."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pandas
 import torch
 
-from ..data.frames import Frames
 from ..noise import draw_noise
-from ..units import symbols
+from ..particles import ordered
 from .rdf import compute_rdf, rebin, rmsd
 from .resampling import rmsd_error, split_half_error
 from .structure import BIN_WIDTH, PEAK_BIN_WIDTH, coordination, find_peaks, rdf_range, smooth_error
@@ -26,7 +26,8 @@ def noised(frames, sigma, draws=5, seed=0):
     # The copies of a frame stay together: blocks of a single run are stretches of time then.
     y = y.transpose(0, 1).flatten(0, 1).numpy()
     box = frames.box if np.ndim(frames.box) != 3 else np.repeat(frames.box, 2 * draws, axis=0)
-    return Frames(y, frames.species, box, frames.temperature, None, np.repeat(frames.replica, 2 * draws))
+    replica = np.repeat(frames.replica, 2 * draws)
+    return replace(frames, positions=y, box=box, forces=None, bias_forces=None, replica=replica)
 
 
 def compare_rdf(reference, runs, sigma):
@@ -47,8 +48,8 @@ def compare_rdf(reference, runs, sigma):
     """
     if reference.box is None or runs.box is None:
         raise ValueError("frames and trajectories need a periodic box: a g(r) needs a density")
-    if set(reference.symbols) != set(runs.symbols):
-        raise ValueError(f"trajectories hold {sorted(set(runs.symbols))}, but frames {sorted(set(reference.symbols))}")
+    if set(reference.types) != set(runs.types):
+        raise ValueError(f"trajectories hold {ordered(runs.types)}, but frames {ordered(reference.types)}")
     if abs(runs.number_density / reference.number_density - 1) > 0.01:
         log.warning(
             "trajectories have %.4g particles/nm^3, frames %.4g: their g(r) differ for that reason alone",
@@ -93,5 +94,5 @@ def structure_rows(reference, runs, errors, peaks, minima):
         for pair, (number, error) in coordination(frames, minima).items():
             rows.append(("coordination number", pair, curve, "1", number, error))
         for pair, distance in frames.shortest_distances().items():
-            rows.append(("closest approach", "-".join(symbols(pair)), curve, "nm", distance, nan))
+            rows.append(("closest approach", "-".join(pair), curve, "nm", distance, nan))
     return rows

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from ..particles import ordered, pair_of
 from ..space.boxes import check_cutoff, minimum_image
 from ..space.neighbours import neighbour_pairs
 
@@ -14,15 +15,15 @@ def close_pairs(frames, distances):
     ----------
     frames : Frames
     distances : dict of str to float, nm
-        By pair of elements "A-B", lighter first; at most half the box.
+        By pair of types "A-B", in the order of `particles.ordered`; at most half the box.
 
     Yields
     ------
     pair : str
     frame, first, second : array, shape (n_close,), dtype int
     """
-    names = np.array(frames.symbols)
-    n = len(names)
+    names, order = np.array(frames.types), ordered(frames.types)
+    n, place = len(names), np.array([order.index(kind) for kind in names])
     step = max(1, 2_000_000 // (n * n))  # about 50 MB of pair vectors at a time
     for start in range(0, len(frames) if distances else 0, step):
         x = torch.from_numpy(frames.positions[start : start + step]).double()
@@ -30,33 +31,33 @@ def close_pairs(frames, distances):
         first, second, vectors = (v.numpy() for v in neighbour_pairs(x, box, max(distances.values())))
         r = np.sqrt((vectors**2).sum(-1))
         frame, first, second = start + first // n, first % n, second % n
-        light = np.where(frames.species[first] <= frames.species[second], first, second)
+        light = np.where(place[first] <= place[second], first, second)
         heavy = first + second - light
         for pair, distance in distances.items():
-            a, b = pair.split("-")
+            a, b = pair_of(pair, order)
             chosen = (names[light] == a) & (names[heavy] == b) & (r < distance)
             yield pair, frame[chosen], light[chosen], heavy[chosen]
 
 
-def contact_pairs(distances):
-    """The distances of those pairs that can be in contact: of two different elements."""
-    return {pair: distance for pair, distance in distances.items() if len(set(pair.split("-"))) == 2}
+def contact_pairs(distances, types):
+    """The distances of those pairs that can be in contact: of two different types, among those given."""
+    return {pair: distance for pair, distance in distances.items() if len(set(pair_of(pair, types))) == 2}
 
 
 def in_contact(frames, distances):
-    """Which particles have a partner of another element within the distance of that pair.
+    """Which particles have a partner of another type within the distance of that pair.
 
     Parameters
     ----------
     frames, distances
-        As `close_pairs`; pairs of one element do not count.
+        As `close_pairs`; pairs of one type do not count.
 
     Returns
     -------
     array, shape (n_frames, n_particles), dtype bool
     """
     contact = np.zeros(frames.positions.shape[:2], dtype=bool)
-    for _, frame, first, second in close_pairs(frames, contact_pairs(distances)):
+    for _, frame, first, second in close_pairs(frames, contact_pairs(distances, frames.types)):
         contact[frame, first] = contact[frame, second] = True
     return contact
 

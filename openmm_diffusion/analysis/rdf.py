@@ -8,6 +8,7 @@ import mdtraj
 import numpy as np
 import pandas
 
+from ..particles import atom_types, ordered
 from .resampling import mean_and_error
 
 if TYPE_CHECKING:
@@ -110,24 +111,25 @@ def compute_rdf(
         blocks = [b for b in np.array_split(np.arange(len(trajectory)), n_blocks) if len(b)]
     weights = np.array([len(b) for b in blocks], dtype=float)
     g, error, curves = {}, {}, {}
-    for name, pairs in species_pairs(trajectory.topology).items():
+    for name, pairs in species_pairs(trajectory.topology, getattr(frames, "types", None)).items():
         rows = np.array([_curve(trajectory[b], pairs, r_range, n_bins, frames_per_chunk) for b in blocks])
         g[name], error[name], curves[name] = *mean_and_error(rows, weights), rows
     edges = np.linspace(r_range[0], r_range[1], n_bins + 1)
     return RDF(0.5 * (edges[1:] + edges[:-1]), g, error, curves, weights)
 
 
-def species_pairs(topology):
-    """Index pairs of every two elements of an mdtraj Topology: dict of "A-B" to array (n_pairs, 2).
+def species_pairs(topology, types=None):
+    """Index pairs of every two types of an mdtraj Topology: dict of "A-B" to array (n_pairs, 2).
 
-    Lighter element first; pairs of which there are none are left out.
+    The types are those given, one for each atom; else the elements, or the names where an atom has
+    none.  The order is that of `particles.ordered`: lighter element first.  Pairs of which there are
+    none are left out.
     """
     atoms = {}
-    for atom in topology.atoms:
-        atoms.setdefault(atom.element.symbol, []).append(atom.index)
-    order = sorted(atoms, key=lambda s: mdtraj.element.get_by_symbol(s).atomic_number)
+    for atom, kind in zip(topology.atoms, atom_types(topology.atoms, types)):
+        atoms.setdefault(kind, []).append(atom.index)
     pairs = {}
-    for a, b in combinations_with_replacement(order, 2):
+    for a, b in combinations_with_replacement(ordered(atoms), 2):
         pairs[f"{a}-{b}"] = topology.select_pairs(np.array(atoms[a]), np.array(atoms[b]))
     return {name: p for name, p in pairs.items() if len(p)}
 

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.ndimage
 import scipy.signal
 
+from ..particles import pair_of
 from .contacts import close_pairs
 from .rdf import compute_rdf
 from .resampling import block_numbers, block_sums, bootstrap, mean_and_error
@@ -92,9 +93,9 @@ def coordination(frames, distances):
     counts = {pair: np.zeros(len(frames)) for pair in distances}
     for pair, frame, _, _ in close_pairs(frames, distances):
         np.add.at(counts[pair], frame, 1)
-    names, blocks, result = frames.symbols, block_numbers(frames.replica), {}
+    names, blocks, result = frames.types.tolist(), block_numbers(frames.replica), {}
     for pair, count in counts.items():
-        a, b = pair.split("-")
+        a, b = pair_of(pair, names)
         sums = block_sums(np.stack([count, np.ones(len(frames))], -1), blocks)
         number, error = bootstrap(sums, lambda total: total[..., 0] / total[..., 1])
         for centre, partner in {(a, b), (b, a)}:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from openmm import app, unit
 
+from ..particles import as_types, atomic_number, check_type
 from ..space.boxes import check_box
 from ..units import nanometers
 
@@ -31,22 +32,72 @@ def checked_positions(value: ArrayLike | unit.Quantity) -> np.ndarray:
     return positions
 
 
-def checked_species(value: ArrayLike, n_particles: int) -> np.ndarray:
-    """Atomic numbers of elements, int64, shape (n_particles,)."""
-    species = np.asarray(value)
-    if species.shape != (n_particles,):
-        raise ValueError(f"species has shape {species.shape}: give {n_particles} atomic numbers, one for each particle")
-    if species.dtype.kind not in "iuf" or (species != np.trunc(species)).any():
-        raise ValueError(f"species starts with {species[:4]}: give atomic numbers, such as 3 for lithium")
-    for number in np.unique(species):
+def checked_particles(species: ArrayLike, types: ArrayLike | None, n_particles: int) -> tuple[np.ndarray, np.ndarray]:
+    """Atomic numbers (0: no element), int64, and types, str, of all particles, each of shape (n_particles,)."""
+    numbers = np.asarray(species)
+    if types is None and numbers.dtype.kind in "US":
+        types, numbers = numbers, np.array([atomic_number(str(kind)) for kind in numbers.ravel()], dtype=np.int64)
+    if numbers.shape != (n_particles,):
+        raise ValueError(f"species has shape {numbers.shape}: give {n_particles} atomic numbers, one for each particle")
+    if numbers.dtype.kind not in "iuf" or (numbers != np.trunc(numbers)).any():
+        raise ValueError(f"species starts with {numbers[:4]}: give atomic numbers, such as 3 for lithium, or types")
+    for number in np.unique(numbers):
+        if number == 0 and types is not None:
+            continue
         try:
             app.Element.getByAtomicNumber(int(number))
         except KeyError:
             raise ValueError(
                 f"species holds {int(number)}, the atomic number of no element in OpenMM: "
-                "give real elements, such as 3 for lithium"
+                "give real elements, such as 3 for lithium; a particle without one has 0, and needs types"
             ) from None
-    return species.astype(np.int64)
+    numbers = numbers.astype(np.int64)
+    if types is None:
+        return numbers, np.array(as_types(numbers))
+    names = np.asarray(types)
+    if names.shape != (n_particles,) or names.dtype.kind != "U":
+        raise ValueError(
+            f"types has shape {names.shape} and type {names.dtype}: give {n_particles} strings, one for each particle"
+        )
+    for kind in np.unique(names):
+        check_type(str(kind))
+    return numbers, names
+
+
+def checked_bonds(value: ArrayLike, n_particles: int) -> np.ndarray:
+    """Pairs of bonded particles, int64, shape (n_bonds, 2): each once, the lower index first, in order."""
+    bonds = np.asarray(value)
+    if bonds.size == 0:
+        return np.zeros((0, 2), dtype=np.int64)
+    if bonds.ndim != 2 or bonds.shape[1] != 2 or bonds.dtype.kind not in "iu":
+        raise ValueError(
+            f"bonds has shape {bonds.shape} and type {bonds.dtype}: give pairs of indices of particles, (n_bonds, 2)"
+        )
+    wrong = (bonds < 0).any(1) | (bonds >= n_particles).any(1) | (bonds[:, 0] == bonds[:, 1])
+    if wrong.any():
+        raise ValueError(
+            f"bonds holds {tuple(bonds[wrong][0].tolist())}: give two different indices from 0 to {n_particles - 1}"
+        )
+    return np.unique(np.sort(bonds.astype(np.int64), axis=1), axis=0)
+
+
+def checked_masses(value: ArrayLike | unit.Quantity | None, species: np.ndarray) -> np.ndarray:
+    """Masses, float64, shape (n_particles,), amu; those of the elements where none is given, NaN without one."""
+    elements = [app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton) if z else np.nan for z in species]
+    if value is None:
+        return np.array(elements, dtype=float)
+    if isinstance(value, unit.Quantity):
+        if not value.unit.is_compatible(unit.dalton):
+            raise ValueError(f"masses are in {value.unit}: give them in amu")
+        value = value.value_in_unit(unit.dalton)
+    masses = np.array(value, dtype=float)
+    if masses.shape != species.shape:
+        raise ValueError(f"masses has shape {masses.shape}: give {len(species)} masses in amu, one for each particle")
+    if (masses <= 0).any() or np.isinf(masses).any():
+        raise ValueError(
+            f"masses holds {masses[(masses <= 0) | np.isinf(masses)][0]:g} amu: give positive masses, NaN where unknown"
+        )
+    return np.where(np.isnan(masses), elements, masses)
 
 
 def checked_box(value: ArrayLike | unit.Quantity, n_frames: int) -> np.ndarray:
@@ -66,25 +117,27 @@ def checked_box(value: ArrayLike | unit.Quantity, n_frames: int) -> np.ndarray:
     return box
 
 
-def checked_forces(value: ArrayLike | unit.Quantity, shape: tuple[int, ...]) -> np.ndarray | None:
+def checked_forces(
+    value: ArrayLike | unit.Quantity, shape: tuple[int, ...], argument: str = "forces"
+) -> np.ndarray | None:
     """Forces, float32, of the given shape, kJ/mol/nm, NaN in whole frames only, or None; accepts Quantities."""
     expected = unit.kilojoule_per_mole / unit.nanometer
     if isinstance(value, unit.Quantity):
         # A force per particle (eV/A without "per mole") would differ by Avogadro's number.
         if not value.unit.is_compatible(expected):
-            raise ValueError(f"forces are in {value.unit}, which is no force per mole: give them in kJ/mol/nm")
+            raise ValueError(f"{argument} are in {value.unit}, which is no force per mole: give them in kJ/mol/nm")
         value = value.value_in_unit(expected)
     forces = np.ascontiguousarray(value, dtype=np.float32)
     if forces.shape != shape:
         raise ValueError(
-            f"forces has shape {forces.shape}, positions {shape}: give one force in kJ/mol/nm for each position"
+            f"{argument} has shape {forces.shape}, positions {shape}: give one force in kJ/mol/nm for each position"
         )
     infinite = np.isinf(forces).any(axis=(1, 2))
     missing = np.isnan(forces)
     torn = missing.any(axis=(1, 2)) & ~missing.all(axis=(1, 2))
     if infinite.any() or torn.any():
         raise ValueError(
-            f"forces holds Inf in {infinite.sum()} frames and NaN for some particles only in {torn.sum()}, "
+            f"{argument} holds Inf in {infinite.sum()} frames and NaN for some particles only in {torn.sum()}, "
             f"first in frame {(infinite | torn).argmax()}: set all forces of a frame without labels to NaN"
         )
     return None if missing.all() else forces

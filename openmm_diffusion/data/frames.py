@@ -4,20 +4,31 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mdtraj
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from openmm import app, unit
 
-from ..space.boxes import minimum_image
+from ..particles import ordered, topology_of
+from ..space.neighbours import closest_approach
 from ..units import kelvin
-from .checks import checked_box, checked_forces, checked_positions, checked_replica, checked_species
+from .checks import (
+    checked_bonds,
+    checked_box,
+    checked_forces,
+    checked_masses,
+    checked_particles,
+    checked_positions,
+    checked_replica,
+)  # fmt: skip
 from .readers import read_frames, read_trajectory
+
+#: Number of the form of native files; an older one lacks this key.
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,8 +39,9 @@ class Frames:
     ----------
     positions : array or Quantity, shape (n_frames, n_particles, 3), nm
         Wrapped into the box or not.  Kept as float32.
-    species : array, shape (n_particles,), dtype int
-        Atomic numbers.  Kept as int64.
+    species : array, shape (n_particles,), dtype int or str
+        Atomic numbers, 0 for a particle that has no element; or the types themselves, the
+        element of each being that whose symbol it is.  Kept as int64, atomic numbers.
     box : array or Quantity, shape (3, 3) or (n_frames, 3, 3), nm, or None
         Box vectors as rows, in OpenMM's reduced form; None: no periodicity.  Kept as float64.
     temperature : float or Quantity, K
@@ -39,6 +51,15 @@ class Frames:
     replica : array, shape (n_frames,), dtype int, optional
         Which independent run a frame comes from; all 0 if not given.  Frames of one
         replica are taken to be in order of time.
+    types : array, shape (n_particles,), dtype str, optional
+        What each particle is called, a short string: element symbols if not given.
+    bonds : array, shape (n_bonds, 2), dtype int, optional
+        Pairs of particles that are bonded, the lower index first; None: nobody said.
+    masses : array or Quantity, shape (n_particles,), amu, optional
+        Those of the elements if not given, NaN where there is neither.  Kept as float64.
+    bias_forces : array or Quantity, shape (n_frames, n_particles, 3), kJ/mol/nm, optional
+        Forces of a bias that the frames were sampled with and that is not part of the system, -grad V_b.
+        Kept as float32.
 
     Raises
     ------
@@ -58,6 +79,10 @@ class Frames:
     temperature: float
     forces: np.ndarray | None = None
     replica: np.ndarray = None  # type: ignore[assignment]  # never None once made
+    types: np.ndarray = None  # type: ignore[assignment]
+    bonds: np.ndarray | None = None
+    masses: np.ndarray = None  # type: ignore[assignment]
+    bias_forces: np.ndarray | None = None
 
     if TYPE_CHECKING:  # what is given is converted: more than the fields hold may be
 
@@ -69,18 +94,32 @@ class Frames:
             temperature: float | unit.Quantity,
             forces: ArrayLike | unit.Quantity | None = None,
             replica: ArrayLike | None = None,
+            types: ArrayLike | None = None,
+            bonds: ArrayLike | None = None,
+            masses: ArrayLike | unit.Quantity | None = None,
+            bias_forces: ArrayLike | unit.Quantity | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
         positions = checked_positions(self.positions)
         n_frames = len(positions)
+        species, types = checked_particles(self.species, self.types, positions.shape[1])
+        bias = None
+        if self.bias_forces is not None:
+            bias = checked_forces(self.bias_forces, positions.shape, "bias_forces")
+            if bias is None or np.isnan(bias).any():
+                raise ValueError("bias_forces holds NaN: give 0 kJ/mol/nm in frames without a bias")
         fields = {
             "positions": positions,
-            "species": checked_species(self.species, positions.shape[1]),
+            "species": species,
             "box": None if self.box is None else checked_box(self.box, n_frames),
             "temperature": kelvin(self.temperature),
             "forces": None if self.forces is None else checked_forces(self.forces, positions.shape),
             "replica": checked_replica(self.replica, n_frames),
+            "types": types,
+            "bonds": None if self.bonds is None else checked_bonds(self.bonds, positions.shape[1]),
+            "masses": checked_masses(self.masses, species),
+            "bias_forces": bias,
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -154,7 +193,7 @@ class Frames:
             raise ValueError("trajectory is an empty list: give at least one file")
         runs = [cls(temperature=temperature, **read_trajectory(path, top, select, stride)) for path in paths]
         frames = cls.concatenate(runs) if len(runs) > 1 else runs[0]
-        return cls(frames.positions, frames.species, frames.box, temperature, None, frames.replica + replica)
+        return replace(frames, replica=frames.replica + replica)
 
     @classmethod
     def concatenate(cls, parts: Iterable["Frames"]) -> "Frames":
@@ -165,8 +204,10 @@ class Frames:
         first, offset = parts[0], 0
         replicas: list[np.ndarray] = []
         for number, part in enumerate(parts):
-            if not np.array_equal(part.species, first.species):
-                raise ValueError(f"parts[{number}] has other species than parts[0]: join frames of one system only")
+            if not part.same_particles(first):
+                raise ValueError(
+                    f"parts[{number}] has other types, elements or bonds than parts[0]: join frames of one system only"
+                )
             if abs(part.temperature - first.temperature) > 1e-4 * first.temperature:
                 raise ValueError(
                     f"parts[{number}] is at {part.temperature:g} K, parts[0] at {first.temperature:g} K: "
@@ -186,8 +227,23 @@ class Frames:
             forces = np.concatenate(
                 [np.full_like(part.positions, np.nan) if part.forces is None else part.forces for part in parts]
             )
+        bias = None
+        if any(part.bias_forces is not None for part in parts):
+            bias = np.concatenate(
+                [np.zeros_like(part.positions) if part.bias_forces is None else part.bias_forces for part in parts]
+            )
         positions = np.concatenate([part.positions for part in parts])
-        return cls(positions, first.species, box, first.temperature, forces, np.concatenate(replicas))
+        joined = {"box": box, "forces": forces, "replica": np.concatenate(replicas), "bias_forces": bias}
+        return replace(first, positions=positions, **joined)
+
+    def same_particles(self, other: "Frames") -> bool:
+        """Whether another set of frames is of the same particles: types, elements and bonds, in this order."""
+        mine, theirs = (np.zeros((0, 2)) if bonds is None else bonds for bonds in (self.bonds, other.bonds))
+        return (
+            np.array_equal(self.types, other.types)
+            and np.array_equal(self.species, other.species)
+            and np.array_equal(mine, theirs)
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the native npz file, compressed; an interrupted write leaves no half file under this name."""
@@ -196,6 +252,11 @@ class Frames:
             raise ValueError(f"path is {path}: give a name that ends in .npz")
         names = {"species": "atomic_numbers"}
         arrays = {names.get(name, name): value for name, value in vars(self).items() if value is not None}
+        if not self._beads:  # what the elements tell is not said twice
+            del arrays["types"]
+        if np.array_equal(self.masses, checked_masses(None, self.species), equal_nan=True):
+            del arrays["masses"]
+        arrays["format"] = np.array(FORMAT)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with open(temporary, "wb") as file:
@@ -205,13 +266,8 @@ class Frames:
             temporary.unlink(missing_ok=True)
 
     def topology(self) -> app.Topology:
-        """OpenMM Topology: each particle a residue of its own, named by its element; box of the first frame."""
-        topology = app.Topology()
-        chain = topology.addChain()
-        for number in self.species:
-            element = app.Element.getByAtomicNumber(int(number))
-            residue = topology.addResidue(element.symbol.upper(), chain)
-            topology.addAtom(element.symbol.upper(), element, residue)
+        """OpenMM Topology with the bonds there are, as `particles.topology_of` names it; box of the first frame."""
+        topology = topology_of(self.types.tolist(), self.species, [] if self.bonds is None else self.bonds)
         boxes = self.boxes
         if boxes is not None:
             topology.setPeriodicBoxVectors(boxes[0] * unit.nanometer)
@@ -254,45 +310,52 @@ class Frames:
         held_out = np.isin(self.replica, replicas[order[: np.abs(excess).argmin() + 1]])
         return self[~held_out], self[held_out]
 
-    def shortest_distances(self) -> dict[tuple[int, int], float]:
-        """The shortest distance of each pair of species over all frames.
+    def shortest_distances(self) -> dict[tuple[str, str], float]:
+        """The shortest distance of each pair of types over all frames.
 
         Returns
         -------
-        dict of (int, int) to float
-            From a sorted pair of atomic numbers to nm.  In a triclinic box exact up to half its
-            smallest diagonal element; pairs of species that no two particles form are left out.
+        dict of (str, str) to float
+            From two types, in the order of `particles.ordered`, to nm.  In a triclinic box exact up to
+            half its smallest diagonal element; pairs of types that no two particles form are left out.
         """
-        first, second = np.triu_indices(len(self.species), k=1)
-        nearest = torch.full((len(first),), torch.inf, dtype=torch.float64)
-        # About 50 MB of pair vectors at a time.
-        step = max(1, 2_000_000 // max(1, len(first)))
-        for start in range(0, len(self), step):
-            positions = torch.from_numpy(self.positions[start : start + step]).double()
-            box = self.box if self.box is None or self.box.ndim == 2 else self.box[start : start + step, None]
-            vectors = positions[:, second] - positions[:, first]
-            vectors = minimum_image(vectors, None if box is None else torch.from_numpy(box))
-            nearest = torch.minimum(nearest, vectors.norm(dim=-1).amin(0))
-        pairs = np.sort(np.stack([self.species[first], self.species[second]], axis=1), axis=1)
+        names = ordered(self.types)
+        index = np.array([names.index(kind) for kind in self.types])
+        first, second = np.triu_indices(len(index), k=1)
+        nearest = closest_approach(self.positions, self.boxes, first, second)
+        pairs = np.sort(np.stack([index[first], index[second]], axis=1), axis=1)
         return {
-            (int(low), int(high)): float(nearest[(pairs == (low, high)).all(1)].min())
+            (names[low], names[high]): float(nearest[(pairs == (low, high)).all(1)].min())
             for low, high in np.unique(pairs, axis=0)
         }
 
     def digest(self) -> str:
-        """First 16 hexadecimal characters of the SHA-256 of positions, species, box and temperature."""
+        """First 16 hexadecimal characters of the SHA-256 of positions, species, box and temperature.
+
+        Of beads and bonds too, where there are any.
+        """
         box = np.zeros(0) if self.box is None else self.box
         arrays = (("<f4", self.positions), ("<i8", self.species), ("<f8", box), ("<f8", self.temperature))
         digest = hashlib.sha256()
         for dtype, array in arrays:
             array = np.ascontiguousarray(array, dtype=dtype)
             digest.update(f"{array.shape}".encode() + array.tobytes())
+        if self._beads:
+            digest.update("\n".join(self.types).encode())
+        for more in (self.bonds, self.bias_forces):
+            if more is not None and more.size:
+                digest.update(f"{more.shape}".encode() + more.tobytes())
         return digest.hexdigest()[:16]
 
     @property
     def symbols(self) -> list[str]:
-        """Element symbols, list of str, one for each particle."""
-        return [app.Element.getByAtomicNumber(int(number)).symbol for number in self.species]
+        """Element symbols, list of str, one for each particle; empty for one that has no element."""
+        return [app.Element.getByAtomicNumber(int(number)).symbol if number else "" for number in self.species]
+
+    @property
+    def _beads(self) -> bool:
+        """Whether a type says more than the elements do."""
+        return any(kind != symbol for kind, symbol in zip(self.types, self.symbols))
 
     @property
     def boxes(self) -> np.ndarray | None:
@@ -317,11 +380,14 @@ class Frames:
         """The frames of an index, a slice, a mask or an array of indices, always as Frames."""
         chosen = np.atleast_1d(np.arange(len(self))[index])
         box = self.box[chosen] if self.box is not None and self.box.ndim == 3 else self.box
-        forces = None if self.forces is None else self.forces[chosen]
-        return Frames(self.positions[chosen], self.species, box, self.temperature, forces, self.replica[chosen])
+        per_frame: dict[str, Any] = {
+            name: None if getattr(self, name) is None else getattr(self, name)[chosen]
+            for name in ("positions", "forces", "bias_forces", "replica")
+        }
+        return replace(self, box=box, **per_frame)
 
     def __repr__(self) -> str:
-        species = ", ".join(f"{count} {symbol}" for symbol, count in Counter(self.symbols).items())
+        species = ", ".join(f"{count} {kind}" for kind, count in Counter(map(str, self.types)).items())
         return (
             f"Frames({len(self)} frames of {species}, {self.temperature:g} K, "
             f"{len(np.unique(self.replica))} replicas, {self.labelled.sum()} frames with forces)"

@@ -180,6 +180,10 @@ def _native(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
         "temperature": arrays.get("temperature"),
         "forces": arrays.get("forces"),
         "replica": arrays.get("replica"),
+        "types": arrays.get("types"),
+        "bonds": arrays.get("bonds"),
+        "masses": arrays.get("masses"),
+        "bias_forces": arrays.get("bias_forces"),
     }
 
 

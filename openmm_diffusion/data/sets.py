@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def resampled(frames: Frames, seed: int) -> Frames:
         chosen = rng.integers(len(groups), size=len(groups))
     part = frames[np.concatenate([groups[number] for number in chosen])]
     numbers = np.concatenate([np.full(len(groups[number]), number) for number in chosen])
-    return Frames(part.positions, part.species, part.box, part.temperature, part.forces, numbers)
+    return replace(part, replica=numbers)
 
 
 def blocks(frames: Frames, n_blocks: int) -> list[Frames]:

@@ -5,7 +5,7 @@ module that the term builds, and the settings by which a training asks for it; `
 asks the term for what it can do, never for its name.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from pydantic import (
@@ -49,7 +49,7 @@ class ModelHeader(Protocol):
     """What a term asks of the `Header` of its model, which is a floor above."""
 
     @property
-    def species(self) -> Sequence[int]: ...
+    def species(self) -> Sequence[str]: ...
 
     @property
     def temperature(self) -> float: ...
@@ -64,7 +64,7 @@ class DataSummary(NamedTuple):
     Attributes
     ----------
     species : list of str
-        Element symbols, in the order of the model's weights.
+        Types, in the order of the model's weights.
     shortest_distances : list, shape (n_species, n_species), nm
         None where there is no such pair.
     sigma : float, nm
@@ -84,13 +84,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    def check(self, symbols: Iterable[str], periodic: bool) -> None:
+    def check(self, types: Sequence[str], periodic: bool) -> None:
         """Refuse frames that the energy cannot be set up for.
 
         Parameters
         ----------
-        symbols : list of str
-            Element of every particle.
+        types : list of str
+            Type of every particle.
         periodic : bool
         """
 
@@ -144,6 +144,9 @@ class Term(BaseModel):
     def conservative(self) -> bool:
         """Whether the force is the gradient of an energy."""
         return True
+
+    def check_system(self, types: Sequence[str], periodic: bool) -> None:
+        """Refuse a system that the energy has no meaning for; arguments as `Settings.check`, all types known."""
 
     @property
     def joins(self) -> bool:

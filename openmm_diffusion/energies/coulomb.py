@@ -1,7 +1,8 @@
 """Coulomb in a dielectric: Ewald sum as a torch module, PME as a native OpenMM force."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from ..space.batch import Batch, pair_species, sum_pairs, within
-from ..units import COULOMB, symbols
+from ..units import COULOMB
 from .base import DataSummary, ModelHeader, Settings, Term, register
 from .native import native_cutoff
 
@@ -22,7 +23,7 @@ class CoulombConfig(Settings):
     Attributes
     ----------
     charges : dict of str to float, e
-        Charge of each element.
+        Charge of each type.
     relative_permittivity : float
         Static permittivity of the solvent; 78.3 is water at 298 K (Malmberg & Maryott,
         J. Res. Natl. Bur. Stand. 56, 1 (1956)).
@@ -31,11 +32,11 @@ class CoulombConfig(Settings):
     charges: dict[str, float]
     relative_permittivity: PositiveFloat = 78.3
 
-    def check(self, symbols: Iterable[str], periodic: bool) -> None:
-        missing = sorted(set(symbols) - set(self.charges))
+    def check(self, types: Sequence[str], periodic: bool) -> None:
+        missing = sorted(set(types) - set(self.charges))
         if missing:
             raise ValueError(f"prior.coulomb.charges has no charge of {', '.join(missing)}: give one in e")
-        net = sum(self.charges[s] for s in symbols)
+        net = sum(self.charges[kind] for kind in types)
         if periodic and abs(net) > 1e-6:
             raise ValueError(
                 f"prior.coulomb.charges add up to {net:g} e over all particles: a periodic system must be neutral"
@@ -44,7 +45,7 @@ class CoulombConfig(Settings):
 
 @register
 class CoulombTerm(Term):
-    """Coulomb in a dielectric: charges (e) by element.
+    """Coulomb in a dielectric: charges (e) by type.
 
     `tolerance` and `cutoff` say how the Ewald sum is done, not what it is of: the relative error aimed at, and the
     range (nm) of the sum in real space.  None: as `Coulomb` chooses.
@@ -61,13 +62,22 @@ class CoulombTerm(Term):
     tolerance: float | None = None
     cutoff: float | None = None
 
+    def check_system(self, types: Sequence[str], periodic: bool) -> None:
+        net = sum(self.charges[kind] for kind in types)
+        if periodic and abs(net) > 1e-6:
+            number = ", ".join(f"{n} {kind}" for kind, n in Counter(types).items())
+            raise ValueError(
+                f"topology holds {number}, together {net:+g} e: a periodic system with a Coulomb prior must be "
+                "neutral, so change the composition"
+            )
+
     @classmethod
     def prepared(cls, settings: CoulombConfig, summary: DataSummary) -> "CoulombTerm":
         return cls(**settings.model_dump())
 
     def module(self, header: ModelHeader) -> "Coulomb":
         box = None if header.box is None else np.array(header.box)
-        charges = [self.charges[s] for s in symbols(header.species)]
+        charges = [self.charges[s] for s in header.species]
         return Coulomb(charges, self.relative_permittivity, box, self.tolerance, self.cutoff)
 
     def with_ewald(self, tolerance: float | None = None, cutoff: float | None = None) -> "CoulombTerm":
@@ -82,8 +92,7 @@ class CoulombTerm(Term):
         box: np.ndarray | list[list[float]] | None,
         tolerance: float,
     ) -> openmm.Force:
-        names = symbols(header.species)
-        charges = [self.charges[names[s]] for s in species]
+        charges = [self.charges[header.species[s]] for s in species]
         return coulomb_force(charges, self.relative_permittivity, box, tolerance)
 
 

@@ -29,7 +29,7 @@ class ForceComparison:
     ----------
     labels, forces : array, shape (n_frames, n_particles, 3), kJ/mol/nm
     groups : dict of str to array, shape (n_frames, n_particles), dtype bool
-        "all", each element, and "contact" and "no contact" where contact is defined.
+        "all", each type, and "contact" and "no contact" where contact is defined.
     replica : array, shape (n_frames,), dtype int
     """
 
@@ -53,24 +53,24 @@ def compare_forces(denoiser, frames, distances):
     denoiser : Denoiser
     frames : Frames
     distances : dict of str to float, nm
-        Contact distance of each pair of elements "A-B".
+        Contact distance of each pair of types "A-B".
     """
     if not frames.labelled.any():
         return None
     frames = frames[frames.labelled]
-    _, forces = denoiser.evaluated(frames.positions, frames.boxes, frames.species)
+    _, forces = denoiser.evaluated(frames.positions, frames.boxes, frames.types)
     everything = np.ones(frames.positions.shape[:2], dtype=bool)
     groups = {name: everything & mask for name, mask in species_groups(frames).items()}
-    if contact_pairs(distances):
+    if contact_pairs(distances, frames.types):
         contact = in_contact(frames, distances)
         groups |= {"contact": contact, "no contact": ~contact}
     return ForceComparison(frames.forces, forces, groups, frames.replica)
 
 
 def species_groups(frames):
-    """Masks over particles, shape (n_particles,), of "all" and of each element."""
-    names = np.array(frames.symbols)
-    return {"all": np.ones(len(names), dtype=bool)} | {name: names == name for name in dict.fromkeys(frames.symbols)}
+    """Masks over particles, shape (n_particles,), of "all" and of each type."""
+    names = np.array(frames.types)
+    return {"all": np.ones(len(names), dtype=bool)} | {name: names == name for name in dict.fromkeys(names.tolist())}
 
 
 def force_rows(comparison):

@@ -102,7 +102,7 @@ def evaluate(
     Evaluation
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
-    denoiser.species_index(frames.species)
+    denoiser.species_index(frames.types)
     if abs(frames.temperature - denoiser.header.temperature) > 0.5:
         log.warning(
             "frames are at %g K, the model's data were at %g K: they describe different ensembles",
@@ -125,7 +125,7 @@ def evaluate(
     calibrated = slope(*fresh, reference.replica)
     rows += _held_out_rows(reference, fresh, calibrated, scales)
     table = pandas.DataFrame(rows, columns=COLUMNS)
-    notes = _notes(table, denoiser.sigma, curves, contact_pairs(minima))
+    notes = _notes(table, denoiser.sigma, curves, contact_pairs(minima, reference.types))
     return Evaluation(errors, curves, peaks, table, calibrated, comparison, scales, notes)
 
 
@@ -162,7 +162,7 @@ def _notes(table, sigma, curves, contacts):
     if ("force RMSE", "all") in numbers:
         if ("force RMSE", "contact") in numbers:
             listed = ", ".join(f"{distance:.3f} nm of {pair}" for pair, distance in contacts.items())
-            notes.append(f"contact: a partner of another element within the first minimum of g(r), {listed}.")
+            notes.append(f"contact: a partner of another type within the first minimum of g(r), {listed}.")
         rmse, explained = numbers["force RMSE", "all"], numbers["explained fraction", "all"]
         if explained < NOISY_LABELS:
             notes.append(

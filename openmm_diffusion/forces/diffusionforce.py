@@ -4,6 +4,7 @@ import logging
 import numbers
 import os
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     replicas: int = 1,
     cuda_graphs: bool = False,
     system: openmm.System | None = None,
+    types: str | Sequence[str] | None = None,
 ) -> openmm.Force:
     """A denoiser as an OpenMM Force.
 
@@ -52,7 +54,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     model : path or Denoiser
         Model file, "licl" or "licl_vector" (shipped), or a denoiser in memory.
     topology : openmm.app.Topology
-        Every atom must be of a species the model knows.  With periodic box vectors the
+        Every atom must be of a type the model knows.  With periodic box vectors the
         force is periodic.
     backend : "auto", "torchscript", "python", "compiled" or "native"
         "torchscript" is openmm-torch's TorchForce; "python" is OpenMM's PythonForce.
@@ -81,6 +83,9 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     system : openmm.System, optional
         The System the force will join, to be warned of charges counted twice and of
         barostats that need an energy.
+    types : "element", "name", "residue:name" or list of str, optional
+        What the type of an atom is, or the types themselves, one for each atom.  By default an
+        atom's element if the model's types are elements, else its name.
 
     Returns
     -------
@@ -89,7 +94,8 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     Raises
     ------
     ValueError, FileNotFoundError
-        For unknown species, a cutoff above half the box, a broken model file.
+        For unknown types, a system that is not neutral under a Coulomb prior, a cutoff above half
+        the box, a broken model file.
     ImportError
         If `backend` is "torchscript" and TorchForce does not work here.
     """
@@ -110,8 +116,11 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     if not include_prior:
         denoiser = denoiser.learnt
     denoiser = merged(denoiser)
-    species = _species(denoiser, topology)
+    names = denoiser.types_of(topology, types)
+    species = denoiser.species_index(names)
     box = topology.getPeriodicBoxVectors()
+    for term in denoiser.header.terms:
+        term.check_system(names, box is not None)
     if box is not None:
         vectors = torch.tensor(np.array(box.value_in_unit(unit.nanometer), dtype=float))
         check_cutoff(denoiser.cutoff, vectors, "the model's cutoff")
@@ -265,18 +274,3 @@ def choose_backend() -> str:
         return "torchscript"
     log.warning("DiffusionForce runs through PythonForce: %s", reason)
     return "python"
-
-
-def _species(denoiser: Denoiser, topology: app.Topology) -> torch.Tensor:
-    """Index of the species of every atom of a topology."""
-    atoms = list(topology.atoms())
-    if not atoms:
-        raise ValueError(
-            "topology has no atoms: build one with openmm_diffusion.systems.electrolyte, or read a PDB file"
-        )
-    bare = [atom.index for atom in atoms if atom.element is None]
-    if bare:
-        raise ValueError(
-            f"topology has {len(bare)} atoms without an element (first: atom {bare[0]}): give every atom its element"
-        )
-    return denoiser.species_index([atom.element.atomic_number for atom in atoms])

@@ -17,6 +17,7 @@ import torch
 from .. import rundirectory
 from ..analysis.rdf import compute_rdf, rmsd, smear
 from ..analysis.resampling import split_half_error
+from ..data.checks import checked_masses
 from ..data.frames import Frames
 from ..data.sets import resampled
 from ..energies.base import DataSummary
@@ -24,10 +25,11 @@ from ..energies.network import NetworkTerm
 from ..model.combination import deviation, ensemble, members
 from ..model.denoiser import Denoiser
 from ..model.header import Header
+from ..particles import atomic_number, ordered
 from ..settings import validated
 from ..space.boxes import check_cutoff
 from ..space.neighbours import neighbour_pairs
-from ..units import symbols, thermal_energy
+from ..units import thermal_energy
 from .checks import check_devices, check_labels
 from .config import Config, config_model, kind_of, read_config
 from .linear.fit import fit_linear, weights_report
@@ -118,7 +120,7 @@ def _train_all(frames, config, output, resume, progress):
     denoiser = ensemble(found)
     training, _, _ = config.data.divide(frames)
     some = training[:: max(1, len(training) // 100)]
-    values = deviation([part.learnt for part in members(denoiser)], some.positions, some.boxes, some.species)
+    values = deviation([part.learnt for part in members(denoiser)], some.positions, some.boxes, some.types)
     rms, largest = float(np.sqrt(np.mean(values**2))), float(values.max())
     log.info(
         "spread of the members' forces on training frames: rms %.1f, largest %.1f kJ/mol/nm per particle", rms, largest
@@ -158,7 +160,7 @@ def _train(frames, config, output, resume, progress, sample=None):
 
 def check_training(frames, config):
     """Refuse what cannot work with these frames, warn of what will hurt: cutoffs, charges, smoothing."""
-    config.prior.check(frames.symbols, frames.box is not None)
+    config.prior.check(frames.types.tolist(), frames.box is not None)
     for kind, _ in config.learners:
         if not kind.linear and kind is not NetworkTerm:
             raise ValueError(
@@ -175,7 +177,7 @@ def check_training(frames, config):
                 f"noise.species and noise.axes leave coordinates clean, which the {kinds[0]} fit cannot: "
                 f"set {kinds[0]}: null"
             )
-        names = set(frames.symbols)
+        names = set(frames.types.tolist())
         unknown = sorted(set(config.noise.species or []) - names)
         if unknown:
             raise ValueError(f"noise.species is {unknown}, but the frames hold {sorted(names)}")
@@ -204,19 +206,20 @@ def warn_of_smoothing(frames, sigma, name="noise.sigma"):
 
 
 def _header(frames, training, validation, test, config):
-    species = sorted(set(frames.species.tolist()))
+    species = ordered(frames.types)
     shortest = training.shortest_distances()
-    distances = [[shortest.get((min(a, b), max(a, b))) for b in species] for a in species]
-    names = symbols(species)
-    summary = DataSummary(names, distances, config.sigma, config.noise.sigmas is not None)
+    distances = [[shortest.get((a, b), shortest.get((b, a))) for b in species] for a in species]
+    summary = DataSummary(species, distances, config.sigma, config.noise.sigmas is not None)
     parts = {"training": training, "validation": validation, "test": test}
     return Header(
         species=species,
-        particles=frames.species.tolist(),
+        particles=frames.types.tolist(),
         temperature=frames.temperature,
         box=None if frames.box is None else frames.boxes.mean(0).tolist(),
         number_density=frames.number_density,
         shortest_distances=distances,
+        **_known_of(frames, species),
+        bonds=None if frames.bonds is None else frames.bonds.tolist(),
         terms=config.prior.terms(summary),
         noised={"species": config.noise.species, "axes": config.noise.axes},
         data={
@@ -228,6 +231,19 @@ def _header(frames, training, validation, test, config):
             "labelled_training_frames": int(training.labelled.sum()),
         },
     )
+
+
+def _known_of(frames, species):
+    """Atomic number and mean mass (amu) of each type, as entries of a header: only what the types do not tell."""
+    first = [int(np.argmax(frames.types == kind)) for kind in species]
+    numbers = frames.species[first].tolist()
+    masses = [float(frames.masses[frames.types == kind].mean()) for kind in species]
+    elements = checked_masses(None, frames.species)[first]
+    told = [None if np.isnan(m) or np.isclose(m, own) else m for m, own in zip(masses, elements)]
+    return {
+        "numbers": None if numbers == [atomic_number(kind) for kind in species] else numbers,
+        "masses": None if not any(told) else told,
+    }
 
 
 def _add_network(denoiser, training, validation, config, output, resume, progress):

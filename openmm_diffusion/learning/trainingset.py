@@ -54,8 +54,8 @@ class TrainingSet:
 
 def tensors(frames, denoiser, config, dtype):
     """A `TrainingSet` of frames, with the coordinates that the configuration noises."""
-    index = denoiser.species_index(frames.species)
-    chosen = np.isin(frames.symbols, config.noise.species) if config.noise.species else np.ones(len(index), bool)
+    index = denoiser.species_index(frames.types)
+    chosen = np.isin(frames.types, config.noise.species) if config.noise.species else np.ones(len(index), bool)
     axes = np.array([axis in config.noise.axes for axis in "xyz"])
     box = None if frames.box is None else torch.as_tensor(frames.boxes).to(dtype)
     mask = torch.as_tensor(chosen[:, None] & axes[None, :])

@@ -106,7 +106,7 @@ def spread(
     denoiser: "Denoiser",
     positions: "ArrayLike | Quantity",
     box: "ArrayLike | Quantity | Literal[False] | None" = None,
-    species: Sequence[int] | np.ndarray | None = None,
+    species: Sequence[str | int] | np.ndarray | None = None,
 ) -> np.ndarray:
     """Standard deviation of the members' forces on each particle.
 
@@ -141,7 +141,7 @@ def deviation(
     denoisers: Sequence["Denoiser"],
     positions: "ArrayLike | Quantity",
     box: "ArrayLike | Quantity | None",
-    species: Sequence[int] | np.ndarray | None = None,
+    species: Sequence[str | int] | np.ndarray | None = None,
 ) -> np.ndarray:
     """Standard deviation of several models' forces on each particle, shape (..., n_particles), kJ/mol/nm.
 
@@ -155,7 +155,7 @@ def half_step(
     denoiser: "Denoiser",
     positions: ArrayLike,
     box: "ArrayLike | Quantity | Literal[False] | None" = None,
-    species: Sequence[int] | np.ndarray | None = None,
+    species: Sequence[str | int] | np.ndarray | None = None,
 ) -> np.ndarray:
     """Saved frames with the smoothing of their structure removed to O(sigma^4): y + (sigma^2/2) s(y).
 

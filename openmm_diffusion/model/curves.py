@@ -7,7 +7,6 @@ import pandas
 import torch
 
 from ..space.batch import make_batch
-from ..units import symbols
 from .combination import merged
 from .sum import total_force
 
@@ -37,7 +36,7 @@ def pair_curves(denoiser: "Denoiser") -> pandas.DataFrame:
     """
     part = merged(denoiser).part(lambda term: term.learnt and term.joins)
     r = max((_points(module) for module in part.modules()), key=len)
-    names = symbols(denoiser.header.species)
+    names = denoiser.header.species
     tables = []
     for a, b in zip(*np.triu_indices(len(names))):
         u, force = _two_particles(part, int(a), int(b), r)

@@ -20,8 +20,9 @@ from numpy.typing import ArrayLike
 
 from ..energies.base import Term
 from ..noise import denoised_from_force
+from ..particles import as_types, atom_types, ordered
 from ..space.boxes import check_box, check_cutoff, wrap
-from ..units import bare, symbols, thermal_energy
+from ..units import bare, thermal_energy
 from .header import Header
 from .shipped import find_model
 from .sum import WeightedSum, energy_and_forces
@@ -165,7 +166,7 @@ class Denoiser:
         self,
         positions: "ArrayLike | Quantity",
         box: "ArrayLike | Quantity | Literal[False] | None" = None,
-        species: Sequence[int] | np.ndarray | None = None,
+        species: Sequence[str | int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """Total force, prior included.
 
@@ -175,7 +176,7 @@ class Denoiser:
         box : array, shape (3, 3) or (..., 3, 3), nm, None or False
             None: the box of the training data.  False: no periodicity.
         species : array, shape (n_particles,), optional
-            Atomic numbers; None: those of the training data.
+            Types, or atomic numbers of elements; None: those of the training data.
 
         Returns
         -------
@@ -192,7 +193,7 @@ class Denoiser:
         self,
         positions: "ArrayLike | Quantity",
         box: "ArrayLike | Quantity | Literal[False] | None" = None,
-        species: Sequence[int] | np.ndarray | None = None,
+        species: Sequence[str | int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """Energy U_sigma, kJ/mol, shape (...); arguments as `forces`.
 
@@ -211,7 +212,7 @@ class Denoiser:
         self,
         positions: "ArrayLike | Quantity",
         box: "ArrayLike | Quantity | Literal[False] | None" = None,
-        species: Sequence[int] | np.ndarray | None = None,
+        species: Sequence[str | int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """D(y, sigma) = y + sigma^2 F(y) / kT: the mean clean configuration behind y, in the image of y (nm).
 
@@ -222,16 +223,41 @@ class Denoiser:
         forces = noised * self.forces(positions, box, species)
         return denoised_from_force(forces, positions, self.sigma, thermal_energy(self.header.temperature))
 
-    def species_index(self, atomic_numbers: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """Index into `header.species` of each atomic number, or a ValueError that names the unknown ones."""
-        known = {z: i for i, z in enumerate(self.header.species)}
-        unknown = sorted({int(z) for z in atomic_numbers} - set(known))
+    def species_index(self, types: Sequence[str | int] | np.ndarray) -> torch.Tensor:
+        """Index into `header.species` of each type or atomic number; a ValueError names the unknown ones."""
+        known = {kind: i for i, kind in enumerate(self.header.species)}
+        types = as_types(types)
+        unknown = ordered(set(types) - set(known))
         if unknown:
             raise ValueError(
-                f"species {', '.join(symbols(unknown))} unknown to the model, which was trained on "
-                f"{', '.join(symbols(self.header.species))}: use a model trained on them, or leave them out"
+                f"species {', '.join(unknown)} unknown to the model, which was trained on "
+                f"{', '.join(self.header.species)}: use a model trained on them, or leave them out"
             )
-        return torch.tensor([known[int(z)] for z in atomic_numbers], dtype=torch.int64)
+        return torch.tensor([known[kind] for kind in types], dtype=torch.int64)
+
+    def types_of(self, topology: Any, types: str | Sequence[str] | None = None) -> list[str]:
+        """The type of each atom of a topology, each known to the model.
+
+        Parameters
+        ----------
+        topology : openmm.app.Topology
+        types : "element", "name", "residue:name", list of str, or None
+            None: an atom's element if the model's types are elements, else its name; see `particles.atom_types`.
+
+        Raises
+        ------
+        ValueError
+            For a topology without atoms, an atom without an element where that is needed, an unknown type.
+        """
+        atoms = list(topology.atoms())
+        if not atoms:
+            raise ValueError(
+                "topology has no atoms: build one with openmm_diffusion.systems.electrolyte, or read a PDB file"
+            )
+        elements = all(self.header.atomic_numbers.values())
+        found = atom_types(atoms, types, self.header.species, elements)
+        self.species_index(found)
+        return found
 
     def box(self, given: "ArrayLike | Quantity | Literal[False] | None" = None) -> Any:
         """The box (nm) that a user's argument `box` means: None is the training data's, False is no periodicity.
@@ -244,7 +270,7 @@ class Denoiser:
         self,
         positions: "ArrayLike | Quantity",
         box: "ArrayLike | Quantity | None",
-        species: Sequence[int] | np.ndarray | None = None,
+        species: Sequence[str | int] | np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Energy (...) and forces (..., n_particles, 3): arguments as `forces`, but a box of None is no periodicity."""
         positions = np.asarray(bare(positions), dtype=np.float64)
@@ -256,7 +282,7 @@ class Denoiser:
         index = self.species_index(species)
         if len(index) != positions.shape[-2]:
             raise ValueError(
-                f"species has {len(index)} entries for {positions.shape[-2]} particles: give one atomic number for each"
+                f"species has {len(index)} entries for {positions.shape[-2]} particles: give one type for each"
             )
         y = torch.as_tensor(positions.reshape(-1, *positions.shape[-2:]))
         boxes, model = None, self.model

@@ -2,15 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import pydantic
-from pydantic import BaseModel, ConfigDict
+from openmm.app import Element
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from ..energies.base import AnyTerm, Term
-from ..units import symbols
+from ..particles import as_types, atomic_number
 
-FORMAT = 1
+#: 1: species were atomic numbers; 2: they are types.
+FORMAT = 2
+
+#: Types; files of format 1 hold atomic numbers, whose types are the element symbols.
+Types = Annotated[list[str], BeforeValidator(as_types)]
 
 
 class _Written(BaseModel):
@@ -25,10 +31,10 @@ class Header(BaseModel):
     Attributes
     ----------
     format : int
-    species : list of int
-        Atomic numbers the model knows, in the order of its weights.
-    particles : list of int
-        Atomic number of every particle of the training frames.
+    species : list of str
+        Types the model knows, in the order of its weights; atomic numbers are taken as the types of elements.
+    particles : list of str
+        Type of every particle of the training frames.
     temperature : float, K
         Temperature of the training data, whose kT is in every force.
     box : list, shape (3, 3), nm, or None
@@ -36,6 +42,12 @@ class Header(BaseModel):
     number_density : float or None, 1/nm^3
     shortest_distances : list, shape (n_species, n_species), nm
         Shortest distance of each pair of species in the training data; None where there is none.
+    numbers : list of int, or None
+        Atomic number of each species, 0 for a bead; None: of the elements whose symbols they are.
+    masses : list of float, amu, or None
+        Mass of each species, where the training data gave another than that of its element; None where they did not.
+    bonds : list of (int, int), or None
+        Bonded pairs of the training frames' particles.
     terms : list of Term
     noised : dict
         Which elements ("species", None: all) and which "axes" were noised: others have no learnt force.
@@ -47,12 +59,15 @@ class Header(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: int = FORMAT
-    species: list[int]
-    particles: list[int]
+    species: Types
+    particles: Types
     temperature: float
     box: list[list[float]] | None
     number_density: float | None
     shortest_distances: list[list[float | None]]
+    numbers: list[int] | None = None
+    masses: list[float | None] | None = None
+    bonds: list[tuple[int, int]] | None = None
     terms: list[AnyTerm]
     noised: dict = {"species": None, "axes": "xyz"}
     data: dict = {}
@@ -75,11 +90,24 @@ class Header(BaseModel):
                 f"{name} has a header that cannot be read ({key}: {first['msg']}): save it again"
             ) from error
 
-    def was_noised(self, atomic_numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+    def was_noised(self, types: Sequence[str | int] | np.ndarray) -> np.ndarray:
         """1 for each coordinate that carries noise, 0 for those that stay clean: shape (n_particles, 3)."""
-        elements, axes = self.noised["species"], self.noised["axes"]
-        particles = [elements is None or name in elements for name in symbols(atomic_numbers)]
+        noised, axes = self.noised["species"], self.noised["axes"]
+        particles = [noised is None or name in noised for name in as_types(types)]
         return np.outer(particles, [axis in axes for axis in "xyz"]).astype(float)
+
+    @property
+    def atomic_numbers(self) -> dict[str, int]:
+        """Atomic number of each species, 0 for a bead."""
+        return dict(zip(self.species, map(atomic_number, self.species) if self.numbers is None else self.numbers))
+
+    def mass(self, kind: str) -> float | None:
+        """Mass of a species, amu: that of the training data, else of its element; None where neither is known."""
+        given = None if self.masses is None else self.masses[self.species.index(kind)]
+        if given is not None:
+            return given
+        number = self.atomic_numbers[kind]
+        return Element.getByAtomicNumber(number).mass._value if number else None
 
     @property
     def sigma(self) -> float:

@@ -53,8 +53,8 @@ class Guard:
     def __init__(self, path, every, denoiser, topology):
         self.path, self.every, self.topology = Path(path), every, topology
         self.allowed = closest_allowed(denoiser)
-        self.species = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
-        self.names = [atom.element.symbol for atom in topology.atoms()]
+        self.names = denoiser.types_of(topology)
+        self.species = denoiser.species_index(self.names).numpy()
         self.last_good = None
 
     def describeNextReport(self, simulation):  # noqa: N802 - OpenMM's reporter interface
@@ -123,8 +123,7 @@ class SpreadWatch:
         if vectors is not None:
             box = np.array(vectors.value_in_unit(unit.nanometer), dtype=float)
             self.parts = [part.in_box(box) for part in self.parts]
-        self.names = [atom.element.symbol for atom in topology.atoms()]
-        self.species = [atom.element.atomic_number for atom in topology.atoms()]
+        self.names = denoiser.types_of(topology)
         self.file = open(path, "a" if append else "w", newline="")
         self.rows = csv.writer(self.file)
         if not append:
@@ -138,8 +137,8 @@ class SpreadWatch:
         box = None
         if simulation.system.usesPeriodicBoundaryConditions():
             box = state.getPeriodicBoxVectors(asNumpy=True)._value
-        positions = state.getPositions(asNumpy=True)._value.reshape(-1, len(self.species), 3)
-        values = deviation(self.parts, positions, box, self.species).ravel()
+        positions = state.getPositions(asNumpy=True)._value.reshape(-1, len(self.names), 3)
+        values = deviation(self.parts, positions, box, self.names).ravel()
         worst, time = int(values.argmax()), state.getTime()._value
         self.rows.writerow([f"{time:.4f}", f"{values[worst]:.3f}", worst])
         self.file.flush()

@@ -9,6 +9,7 @@ hold particles exist, so that emptiness costs nothing.
 
 from typing import Optional, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -159,3 +160,28 @@ def _cells(positions: Tensor, box: Optional[Tensor], cutoff: float) -> Tuple[Ten
 def _key(frames: Tensor, cells: Tensor, size: Tensor) -> Tensor:
     """Number of each cell (..., 3) of frames (...) in a batch with `size` (3,) cells along each axis, at most."""
     return ((frames * size[0] + cells[..., 0]) * size[1] + cells[..., 1]) * size[2] + cells[..., 2]
+
+
+def closest_approach(
+    positions: np.ndarray, box: Optional[np.ndarray], first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+    """The shortest distance of each of some pairs over all frames.
+
+    Parameters
+    ----------
+    positions : array, shape (n_frames, n_particles, 3), nm
+    box : array, shape (n_frames, 3, 3), nm, or None
+    first, second : array, shape (n_pairs,), dtype int
+
+    Returns
+    -------
+    array, shape (n_pairs,), dtype float64, nm
+    """
+    nearest = torch.full((len(first),), torch.inf, dtype=torch.float64)
+    # About 50 MB of pair vectors at a time.
+    step = max(1, 2_000_000 // max(1, len(first)))
+    for start in range(0, len(positions), step):
+        part = torch.from_numpy(positions[start : start + step]).double()
+        cells = None if box is None else torch.from_numpy(box[start : start + step, None])
+        nearest = torch.minimum(nearest, minimum_image(part[:, second] - part[:, first], cells).norm(dim=-1).amin(0))
+    return nearest.numpy()

@@ -29,7 +29,8 @@ def create_system(
     ----------
     model : path or Denoiser
     topology : openmm.app.Topology
-        With elements, which give masses and species, and periodic box vectors.
+        Of atoms whose types the model knows, with periodic box vectors where there is a box.
+        A mass is that of the training data where they gave one, else of the atom's element.
     native_prior : bool
         The prior as native OpenMM forces (Coulomb by PME, the wall as a
         CustomNonbondedForce) and the learnt part as a DiffusionForce; False puts both
@@ -63,22 +64,42 @@ def create_system(
         """Whether a term is an OpenMM force of its own."""
         return native_prior and not term.learnt and bool(term.native_name) and not (joined and term.joins)
 
+    names = denoiser.types_of(topology, options.get("types"))
+    box = topology.getPeriodicBoxVectors()
+    for term in denoiser.header.terms:
+        term.check_system(names, box is not None)
+    masses = _masses(denoiser, topology, names)
     force = DiffusionForce(denoiser.part(lambda term: not apart(term)), topology, replicas=replicas, **options)
     system = openmm.System()
     for _ in range(replicas):
-        for atom in topology.atoms():
-            system.addParticle(atom.element.mass)
-    box = topology.getPeriodicBoxVectors()
+        for mass in masses:
+            system.addParticle(mass)
     if box is not None:
         system.setDefaultPeriodicBoxVectors(*box)
         box = np.array(box.value_in_unit(unit.nanometer), dtype=float)
-    species = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
+    species = denoiser.species_index(names).numpy()
     for term, module in zip(denoiser.header.terms, denoiser.modules()):
         if apart(term):
             system.addForce(term.native(denoiser.header, module, species, box, ewald_error_tolerance))
     if not all(apart(term) for term in denoiser.header.terms) or not native_prior:
         system.addForce(force)
     return system
+
+
+def _masses(denoiser, topology, types):
+    """Mass of each atom, amu."""
+    masses = []
+    for atom, kind in zip(topology.atoms(), types):
+        mass = denoiser.header.mass(kind)
+        if mass is None and atom.element is not None:
+            mass = atom.element.mass._value
+        if mass is None:
+            raise ValueError(
+                f"atom {atom.index} of topology has the type {kind}, whose mass is known neither to the model nor from "
+                "an element: train on frames with masses (amu)"
+            )
+        masses.append(mass)
+    return masses
 
 
 #: Steps per learnt term from which on compiling pays: it takes about as long as 5,000 steps of a scripted network.

@@ -5,25 +5,29 @@ import torch
 from openmm import app, unit
 
 from ..model.denoiser import Denoiser
+from ..particles import atomic_number, topology_of
 from ..space.boxes import minimum_image
-from ..units import MOLAR, molar, nanometers, symbols
+from ..units import MOLAR, molar, nanometers
 
 
 def replicated(topology, replicas):
     """The topology of several copies in one box, one chain each, in the order of `create_system`."""
     copies = app.Topology()
     for _ in range(replicas):
-        chain = copies.addChain()
+        chain, atoms = copies.addChain(), []
         for residue in topology.residues():
             copy = copies.addResidue(residue.name, chain)
             for atom in residue.atoms():
-                copies.addAtom(atom.name, atom.element, copy)
-    copies.setPeriodicBoxVectors(topology.getPeriodicBoxVectors())
+                atoms.append(copies.addAtom(atom.name, atom.element, copy))
+        for first, second in topology.bonds():
+            copies.addBond(atoms[first.index], atoms[second.index])
+    if topology.getPeriodicBoxVectors() is not None:
+        copies.setPeriodicBoxVectors(topology.getPeriodicBoxVectors())
     return copies
 
 
-def electrolyte(composition, *, edge=None, molarity=None):
-    """Topology of ions alone in a cubic box.
+def electrolyte(composition, *, edge=None, molarity=None, beads=()):
+    """Topology of ions, or of other particles without bonds, in a cubic box.
 
     Parameters
     ----------
@@ -33,6 +37,8 @@ def electrolyte(composition, *, edge=None, molarity=None):
         Edge of the box; or
     molarity : float or Quantity, mol/L
         Concentration of the salt, which is that of the least frequent element.
+    beads : list of str
+        Types that `composition` may name beside elements.
 
     Returns
     -------
@@ -57,28 +63,32 @@ def electrolyte(composition, *, edge=None, molarity=None):
     edge = float(nanometers(edge, "edge"))
     if not edge > 0:
         raise ValueError(f"edge is {edge:g} nm: give a positive length in nm")
-    topology = app.Topology()
-    chain = topology.addChain()
-    for symbol, number in composition.items():
-        try:
-            element = app.Element.getBySymbol(symbol)
-        except KeyError as error:
-            raise ValueError(
-                f"composition names {symbol!r}, which is no element: use symbols such as Li and Cl"
-            ) from error
-        for _ in range(int(number)):
-            topology.addAtom(symbol.upper(), element, topology.addResidue(symbol.upper(), chain))
+    for kind in composition:
+        if not atomic_number(kind) and kind not in beads:
+            known = f", or types of the model: {', '.join(beads)}" if beads else ""
+            raise ValueError(f"composition names {kind!r}, which is no element: use symbols such as Li and Cl{known}")
+    types = [kind for kind, number in composition.items() for _ in range(int(number))]
+    topology = topology_of(types, [0 if kind in beads else atomic_number(kind) for kind in types])
     topology.setPeriodicBoxVectors(np.eye(3) * edge * unit.nanometer)
     return topology
 
 
 def training_topology(denoiser):
-    """Topology of the composition and the box that a model was trained on, particles in order of species."""
-    names = symbols(denoiser.header.particles)
-    if denoiser.header.box is None:
+    """Topology of the composition, bonds and box that a model was trained on.
+
+    Particles without bonds are grouped by type; with bonds they keep the order of the training data.
+    """
+    header = denoiser.header
+    numbers = header.atomic_numbers
+    if header.bonds:
+        topology = topology_of(header.particles, [numbers[kind] for kind in header.particles], header.bonds)
+    elif header.box is None:
         raise ValueError("topology is missing: the model was trained without a box, so give one with its box")
-    topology = electrolyte({name: names.count(name) for name in dict.fromkeys(names)}, edge=1.0)
-    topology.setPeriodicBoxVectors(np.array(denoiser.header.box) * unit.nanometer)
+    else:
+        grouped = sorted(header.particles, key=header.particles.index)
+        topology = topology_of(grouped, [numbers[kind] for kind in grouped])
+    if header.box is not None:
+        topology.setPeriodicBoxVectors(np.array(header.box) * unit.nanometer)
     return topology
 
 
@@ -98,14 +108,15 @@ def electrolyte_like(denoiser, composition=None, *, edge=None, molarity=None):
     openmm.app.Topology
     """
     header = denoiser.header
-    names = symbols(header.particles)
+    names = header.particles
     composition = composition or {s: names.count(s) for s in dict.fromkeys(names)}
     if edge is None and molarity is None:
         if header.box is None:
             raise ValueError("edge is missing: the model was trained without a box, so give the edge of one in nm")
         volume = float(np.linalg.det(np.array(header.box)))
         edge = (volume * sum(composition.values()) / len(header.particles)) ** (1 / 3)
-    return electrolyte(composition, edge=edge, molarity=molarity)
+    beads = [kind for kind, number in header.atomic_numbers.items() if not number]
+    return electrolyte(composition, edge=edge, molarity=molarity, beads=beads)
 
 
 def random_positions(model, topology, seed=0, attempts=20000):
@@ -127,7 +138,9 @@ def random_positions(model, topology, seed=0, attempts=20000):
     array, shape (n_particles, 3), nm
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
-    index = denoiser.species_index([atom.element.atomic_number for atom in topology.atoms()]).numpy()
+    index = denoiser.species_index(denoiser.types_of(topology)).numpy()
+    if denoiser.header.bonds or next(topology.bonds(), None) is not None:
+        raise ValueError("topology or model has bonds, which random places would break: give positions (nm)")
     if topology.getPeriodicBoxVectors() is None:
         raise ValueError("topology has no periodic box vectors: set them (nm), so that there is a box to fill")
     apart = np.array([[d or 0.3 for d in row] for row in denoiser.header.shortest_distances]) + 0.02

@@ -10,7 +10,7 @@ sigma.  What the residual holds are the many-body forces that no pair potential 
 measured on replicas that the fit never saw.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas
@@ -18,7 +18,6 @@ import torch
 
 from ..analysis.comparison import noised
 from ..analysis.structure import first_minima
-from ..data.frames import Frames
 from ..data.sets import kept_apart
 from ..energies.pair import PairConfig, PairTerm, SplinePair
 from ..evaluation.forces import compare_forces, force_rows
@@ -119,8 +118,8 @@ def learnt_forces(denoiser, frames):
     With noise, an antithetic pair of each frame; without, the frames as they are.
     """
     y = noised(frames, denoiser.sigma, draws=1) if denoiser.sigma > 0 else frames
-    _, forces = denoiser.learnt.evaluated(y.positions, y.boxes, y.species)
-    return Frames(y.positions, y.species, y.box, y.temperature, forces, y.replica)
+    _, forces = denoiser.learnt.evaluated(y.positions, y.boxes, y.types)
+    return replace(y, forces=forces)
 
 
 def write(distillation, directory):
@@ -183,9 +182,9 @@ def _correction(pair, labelled, denoiser, start):
         boxes = torch.as_tensor(labelled.boxes)
         positions = wrap(positions, boxes.unsqueeze(1))
     if start:
-        known = torch.as_tensor(start.evaluated(labelled.positions, labelled.boxes, labelled.species)[1])
+        known = torch.as_tensor(start.evaluated(labelled.positions, labelled.boxes, labelled.types)[1])
     moments = labelled_moments(
-        pair, positions, known, torch.as_tensor(labelled.forces), boxes, denoiser.species_index(labelled.species),
+        pair, positions, known, torch.as_tensor(labelled.forces), boxes, denoiser.species_index(labelled.types),
         thermal_energy(labelled.temperature),
     )  # fmt: skip
     labels_alone = np.ones(pair.n_species)

@@ -154,7 +154,7 @@ def _check_terms(denoiser, format):
 
 def _script(denoiser, topology, format):
     """run.py: what the files are, and a run of them."""
-    header, names = denoiser.header, [atom.element.symbol for atom in topology.atoms()]
+    header, names = denoiser.header, denoiser.types_of(topology)
     kinds = list(dict.fromkeys(term.kind for term in header.terms))
     warning = "There is no energy: no barostat, minimiser, energy report or NVE.\n"
     return _SCRIPT.format(

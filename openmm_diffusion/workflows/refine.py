@@ -101,9 +101,9 @@ def refine(model, frames, output, config=None, resume=False, report=None):
     rundirectory.begin(output, given)
     replicas, sums = _reference(denoiser, pairs[0], used)
     data = mean_sums(replicas, sums)
-    # Simulations group particles by element, in the order of their first appearance.
-    seen = list(dict.fromkeys(used.symbols))
-    order = np.argsort([seen.index(symbol) for symbol in used.symbols], kind="stable")
+    # Simulations group particles by type, in the order of their first appearance.
+    seen = list(dict.fromkeys(used.types))
+    order = np.argsort([seen.index(kind) for kind in used.types], kind="stable")
     starts = used.positions[:: max(1, len(used) // config.sampling.runs)][:, order]
     rows, kT = [], thermal_energy(denoiser.header.temperature)
     for iteration in range(config.iterations):
@@ -111,7 +111,7 @@ def refine(model, frames, output, config=None, resume=False, report=None):
         md, starts = sample_ensemble(denoiser, directory, starts, config.sampling, report)
         row = {"iteration": iteration, **_structure(md, noised(used, original.sigma) if original.sigma else used)}
         pair, term = denoiser.modules()[pairs[0]], denoiser.header.terms[pairs[0]]
-        current = sample(pair, basis_sums(pair, *_tensors(md), denoiser.species_index(md.species)))
+        current = sample(pair, basis_sums(pair, *_tensors(md), denoiser.species_index(md.types)))
         c = solve(pair, replicas, data, current, term.penalty, config.weight, kT)
         for label, weight in (("", config.weight), (", forces alone", 0.0)):
             score, entropy = held_out(pair, replicas, sums, current, term.penalty, weight, kT)
@@ -140,7 +140,7 @@ def refine(model, frames, output, config=None, resume=False, report=None):
 
 def training_frames(denoiser, frames):
     """The frames that training used, if these are the frames it saw; else all of them."""
-    denoiser.species_index(frames.species)
+    denoiser.species_index(frames.types)
     return trained_on(denoiser.header.data, frames)
 
 
@@ -151,7 +151,7 @@ def _tensors(frames):
 def _reference(denoiser, place, frames):
     """Moments and sums of each replica of frames, noised as the model's ensemble is."""
     pair, sigma = denoiser.modules()[place], denoiser.sigma
-    index, kT = denoiser.species_index(frames.species), thermal_energy(frames.temperature)
+    index, kT = denoiser.species_index(frames.types), thermal_energy(frames.temperature)
     others = [(t, m) for i, (t, m) in enumerate(zip(denoiser.header.terms, denoiser.modules())) if i != place]
     rest = denoiser.rebuilt([term for term, _ in others], [module for _, module in others]).model.double()
     averages, sums, generator = [], [], torch.Generator().manual_seed(0)

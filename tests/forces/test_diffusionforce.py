@@ -393,7 +393,7 @@ def licl_with(symbol, element):
         (None, {"backend": "tensorflow"}, "backend is 'tensorflow': choose one of auto, torchscript, python"),
         (None, {"precision": "half"}, "precision is 'half': choose single or double"),
         (lambda: licl_with("NA", app.element.sodium), {}, "species Na unknown to the model.*trained on Li, Cl"),
-        (lambda: licl_with("M", None), {}, r"1 atoms without an element \(first: atom 48\)"),
+        (lambda: licl_with("M", None), {}, r"1 atoms without an element \(first: atom 48, M of M\)"),
         (app.Topology, {}, "topology has no atoms: build one with .*electrolyte"),
         (
             lambda: electrolyte({"Li": 2, "Cl": 2}, edge=1.6),

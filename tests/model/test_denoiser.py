@@ -262,7 +262,7 @@ def test_header_is_json_that_says_what_the_model_is():
     data = denoiser().to_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["openmm_diffusion"]
     header = json.loads(header)
-    assert (header["temperature"], header["species"], header["format"]) == (300.0, [LI, CL], 1)
+    assert (header["temperature"], header["species"], header["format"]) == (300.0, ["Li", "Cl"], 2)
     assert header["units"] == {"length": "nm", "energy": "kJ/mol", "temperature": "K", "charge": "e"}
     assert {"openmm_diffusion", "torch", "e3nn", "openmm", "python"} <= set(header["versions"])
     assert [term["kind"] for term in header["terms"]] == ["coulomb", "wall", "pair", "network"]
@@ -302,7 +302,7 @@ def test_other_files_are_refused(tmp_path):
 @pytest.mark.parametrize("keys", [{}, {"a_key_of_the_future": 1}])
 def test_newer_formats_ask_for_an_upgrade(keys):
     data = with_header(lambda header: header.update(format=99, **keys))
-    with pytest.raises(ValueError, match="format 99, newer than 1: upgrade"):
+    with pytest.raises(ValueError, match="format 99, newer than 2: upgrade"):
         Denoiser.from_bytes(data)
 
 

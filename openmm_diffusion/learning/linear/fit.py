@@ -9,7 +9,7 @@ from ...data.sets import blocks
 from ...energies.linear import LEVELS
 from ...model.sum import energy_and_forces
 from ...noise import draw_noise
-from ...units import symbols, thermal_energy
+from ...units import thermal_energy
 from ..trainingset import tensors
 from .forcematching import fit_labelled, labelled_moments
 from .scorematching import fit, moments
@@ -115,8 +115,8 @@ def weights_report(species, part, weights, textbook):
 
     Parameters
     ----------
-    species : list of int
-        Atomic numbers.
+    species : list of str
+        Types.
     part : str
         Name of the part of the model that was fitted with them.
     weights, textbook : sequence of float, one per species
@@ -125,11 +125,10 @@ def weights_report(species, part, weights, textbook):
     -------
     dict
     """
-    names = symbols(species)
-    for name, w, t in zip(names, weights, textbook):
+    for name, w, t in zip(species, weights, textbook):
         log.info(
             "%s: weight of force labels on %s %.3f, of positions %.3f (textbook %.3f: single independent draws only)",
             part, name, w, 1 - w, t,
         )  # fmt: skip
     both = (("force_weights", weights), ("textbook_weights", textbook))
-    return {f"{part}_{key}": {name: float(v) for name, v in zip(names, values)} for key, values in both}
+    return {f"{part}_{key}": {name: float(v) for name, v in zip(species, values)} for key, values in both}

@@ -148,7 +148,7 @@ def _start(denoiser, topology, names, config, platform, frames, report):
     """Start every path: a row for each, and the runners of those that can be had, by path and copies."""
     box = topology.getPeriodicBoxVectors()
     box = np.array([[component._value for component in vector] for vector in box])
-    species = [atom.element.atomic_number for atom in topology.atoms()]
+    species = denoiser.types_of(topology)
     rows, runners = [], {}
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "model.safetensors"
