@@ -210,6 +210,34 @@ def rdf(
 
 
 @app.command()
+def coarsen(
+    trajectory: Annotated[list[Path], typer.Argument(help="Trajectories of atoms, each an independent run.")],
+    map: Annotated[Path, typer.Option(help="YAML file that says which atoms are which beads.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of frames to write, .npz.")],
+    top: Annotated[Optional[Path], typer.Option(help="Topology, with bonds (PDB).")] = None,
+    temperature: Annotated[Optional[float], typer.Option(help="K, of the simulated ensemble")] = None,
+    stride: Annotated[int, typer.Option(help="Keep every so many frames.")] = 1,
+    box: Annotated[Optional[tuple[float, float, float]], typer.Option(help="nm, edges, if a file holds none")] = None,
+):
+    """Turn trajectories of atoms into frames of beads, streamed: one npz file."""
+    import time
+
+    from .data.coarsening import coarsen as run
+    from .data.coarsening import summary
+
+    shown = time.monotonic()
+
+    def progress(path, frames):
+        nonlocal shown
+        if time.monotonic() - shown > 5:
+            shown = time.monotonic()
+            typer.echo(f"{path}: {frames} frames read", err=True)
+
+    written = run(trajectory, top, map, temperature, output, stride=stride, box=box, progress=progress)
+    typer.echo(f"{written}: {summary(written)}")
+
+
+@app.command()
 def generate(
     output: Output,
     config: Annotated[

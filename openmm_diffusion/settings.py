@@ -49,6 +49,8 @@ def validated(model, values, name):
 def _keys(model, location):
     """Names that a nested model accepts."""
     for part in location:
+        if isinstance(part, int):  # an entry of a list, of which the annotation has told the model
+            continue
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         options = [annotation, *getattr(annotation, "__args__", ())]
         model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
