@@ -30,7 +30,7 @@ from ..data.frames import Frames
 from ..systems.composition import GenerateConfig
 from ..systems.platforms import platform_named, platform_names
 from ..systems.solution import build_system, place_molecules
-from .kept import KeptAtoms
+from .kept import Kept
 
 logger = logging.getLogger(__name__)
 
@@ -100,11 +100,12 @@ def generate(config, directory, resume=False, progress=None):
     if started and solute is not None and solute.exists() and solute.read_bytes() != Path(config.solute).read_bytes():
         raise ValueError(MADE_WITH.format(key="solute", new=config.solute, old="another file", directory=directory))
     topology, system = build_system(config)
-    kept = KeptAtoms(config, topology, system)
+    kept = Kept(config, topology, system)
     rundirectory.begin(directory, given)
     if solute is not None and not solute.exists():
         rundirectory.write_whole(solute, Path(config.solute).read_bytes())
-    logger.info("%s; kept: %s, %d particles", _described(config), config.kept, len(kept.species))
+    what = config.kept if config.map is None else "beads"
+    logger.info("%s; kept: %s, %d particles", _described(config), what, len(kept.species))
     chunks = [_run(config, run, directory / f"run-{run:02d}", system, kept, progress) for run in range(config.runs)]
     frames = Frames(
         np.concatenate([positions for positions, _ in chunks]),
@@ -113,6 +114,9 @@ def generate(config, directory, resume=False, progress=None):
         config.temperature,
         forces=np.concatenate([forces for _, forces in chunks]) if kept.labelled else None,
         replica=np.repeat(np.arange(config.runs), config.frames),
+        types=kept.types,
+        bonds=kept.bonds,
+        masses=kept.masses,
     )
     frames.save(directory / "frames.npz")
     _write_topology(config, topology, directory / "topology.pdb")

@@ -1,14 +1,16 @@
-"""What is kept of an all-atom run: some of its atoms, and on each a force whose mean is the mean force.
+"""What is kept of an all-atom run: atoms or beads, and on each a force whose mean is the mean force.
 
-A frame of kept atoms R is labelled with a force whose average over everything else is -grad W(R), W the potential of
-mean force.  Where no constraint touches a kept atom, that is the force on the atom itself.  A kept atom in a rigid
-unit (the oxygen of rigid water, a carbon with rigid bonds to its hydrogens) cannot move without the rest of the unit,
-which the constraints drag along, so the force on it alone is the wrong label: shifting the whole unit moves the atom
-by as much, keeps every constraint and moves no other kept atom, so the right one is the sum over the unit::
+A frame of kept particles R is labelled with a force whose average over everything else is -grad W(R), W the potential
+of mean force.  Where no constraint touches an atom that is kept, that is the force on the atom itself; on a bead it is
+the sum over its atoms.  An atom in a rigid unit (the oxygen of rigid water, a carbon with rigid bonds to its hydrogens)
+cannot move without the rest of the unit, which the constraints drag along, so the force on it alone is the wrong label:
+shifting whole units moves the particle by as much, keeps every constraint and moves no other one, so the right label
+is the sum over all units that the particle I has atoms of::
 
-    F_I = sum_(j in unit of I) f_j,    f_j: total force on atom j without those of constraints
+    F_I = sum_(j in units of I) f_j,    f_j: total force on atom j without those of constraints
 
-Two kept atoms in one unit have no such label: their distance is fixed, and no density exists in their coordinates.
+Two particles with atoms of one unit have no such label: where both are atoms, their distance is fixed, and no density
+exists in their coordinates.
 
 References
 ----------
@@ -23,11 +25,14 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from ..data.mapping import Mapping
+from ..particles import atom_types
+
 logger = logging.getLogger(__name__)
 
 
-class KeptAtoms:
-    """Atoms of choice of an all-atom System.
+class Kept:
+    """Atoms of choice, or beads, of an all-atom System.
 
     Parameters
     ----------
@@ -38,48 +43,57 @@ class KeptAtoms:
     Attributes
     ----------
     species : array, shape (n_kept,), dtype int64
-        Atomic numbers.
+        Atomic numbers; 0 for a bead.
     types : array, shape (n_kept,), dtype str
-    bonds : array, shape (n_bonds, 2), dtype int64
-        Bonds of the topology among the kept atoms, i < j.
+    bonds : array, shape (n_bonds, 2), dtype int64, or None
+        Bonds among the kept particles, i < j.
+    masses : array, shape (n_kept,), amu, or None
+        Of beads; None: those of the elements.
     labelled : bool
         Whether there are force labels.
 
     Raises
     ------
     ValueError
-        If no atom is kept, or a selection cannot be read.
+        If nothing is kept, or a selection or the map cannot be read.
     """
 
     def __init__(self, config, topology, system):
         atoms = list(topology.atoms())
-        self._indices = _chosen(config, topology)
-        if not len(self._indices):
-            raise ValueError(f"keep is {config.kept!r}, of which there is none here: keep something else")
-        kept = [atoms[index] for index in self._indices]
-        self.species = np.array([atom.element.atomic_number for atom in kept], dtype=np.int64)
-        self.types = _types(config, topology, kept)
-        number = {index: rank for rank, index in enumerate(self._indices.tolist())}
-        bonds = [sorted((one.index, other.index)) for one, other in topology.bonds()]
-        inside = sorted([number[i], number[j]] for i, j in bonds if i in number and j in number)
-        self.bonds = np.array(inside, dtype=np.int64).reshape(-1, 2)
-        self._sum, torn = unit_sums(rigid_units(system), self._indices)
+        if config.map is None:
+            self._beads = None
+            members = self._indices = _chosen(config, topology)
+            owners = np.arange(len(members))
+            kept = [atoms[index] for index in members]
+            self.species = np.array([atom.element.atomic_number for atom in kept], dtype=np.int64)
+            self.types = _types(config, topology, kept)
+            self.bonds, self.masses = _bonds_among(members, topology), None
+        else:
+            self._beads = beads = Mapping.read(config.map).apply(mdtraj.Topology.from_openmm(topology))
+            counts = np.diff([*beads.whole.starts, len(beads.whole.nodes)])
+            weighed = beads.weights > 0
+            members = beads.atoms[beads.whole.nodes[weighed]]
+            owners = np.repeat(np.arange(len(beads.types)), counts)[weighed]
+            self.species, self.types, self.bonds, self.masses = beads.species, beads.types, beads.bonds, beads.masses
+        self._box = config.edge * np.eye(3)[None] if config.periodic else None
+        self._sum, torn = unit_sums(rigid_units(system), members, owners)
         self.labelled = not torn
         if torn:
-            names = " and ".join(atoms[index].name for index in torn[:2])
             logger.warning(
-                "no forces are written: rigid bonds join kept atoms (%s of %s), and no force on them is minus a "
-                "gradient; keep one atom of each rigid unit, or make beads of them by map",
-                names,
+                "no forces are written: rigid bonds join two particles that are kept (%s and %s of %s), and no force "
+                "on them is minus a gradient; keep one atom of each rigid unit, or make a bead of the whole by map",
+                *(atoms[index].name for index in torn),
                 atoms[torn[0]].residue.name,
             )
 
     def positions(self, positions):
-        """Positions of the kept atoms, (n_kept, 3), from those of all atoms, (n_atoms, 3), nm."""
-        return positions[self._indices]
+        """Positions of what is kept, (n_kept, 3), from those of all atoms, (n_atoms, 3), nm."""
+        if self._beads is None:
+            return positions[self._indices]
+        return self._beads.positions(positions[None, self._beads.atoms], self._box)[0]
 
     def forces(self, forces):
-        """Labels of the kept atoms, (n_kept, 3), from the forces on all atoms, (n_atoms, 3), kJ/mol/nm."""
+        """Labels of what is kept, (n_kept, 3), from the forces on all atoms, (n_atoms, 3), kJ/mol/nm."""
         return self._sum @ forces
 
 
@@ -91,30 +105,41 @@ def rigid_units(system):
     return connected_components(sparse.coo_array((np.ones(len(one)), (one, other)), shape=(n, n)), directed=False)[1]
 
 
-def unit_sums(units, indices):
-    """The sum of forces over the rigid unit of each kept atom.
+def unit_sums(units, members, owners):
+    """The sum of forces over the rigid units of each particle that is kept.
 
     Parameters
     ----------
-    units : array, shape (n_particles,), dtype int
+    units : array, shape (n_atoms,), dtype int
         From `rigid_units`.
-    indices : array, shape (n_kept,), dtype int
+    members, owners : array, shape (n_members,), dtype int
+        Atoms with a weight in the position of a particle, and that particle, 0 to n_kept - 1.
 
     Returns
     -------
-    sums : sparse array, shape (n_kept, n_particles)
-        Its product with the forces (n_particles, 3) is that with the labels.
+    sums : sparse array, shape (n_kept, n_atoms)
+        Its product with the forces (n_atoms, 3) is that with the labels.
     torn : list of int
-        Kept atoms of the first rigid unit that holds several; empty if there is none, and the labels are right.
+        Two atoms of the first rigid unit that two particles share; empty if there is none, and the labels are right.
     """
-    of_kept = units[indices]
-    shared = np.flatnonzero(np.bincount(of_kept) > 1)
-    torn = indices[of_kept == shared[0]].tolist() if len(shared) else []
-    rank = np.full(units.max() + 1, -1)
-    rank[of_kept] = np.arange(len(of_kept))
-    summed = np.flatnonzero(rank[units] >= 0)
-    shape = (len(indices), len(units))
-    return sparse.csr_array((np.ones(len(summed)), (rank[units[summed]], summed)), shape=shape), torn
+    owner = np.full(units.max() + 1, -1)
+    owner[units[members]] = owners
+    shared = np.flatnonzero(owner[units[members]] != owners)
+    torn = []
+    if len(shared):
+        one, of_unit = members[shared[0]], members[units[members] == units[members[shared[0]]]]
+        torn = [int(one), int(of_unit[-1])]
+    summed = np.flatnonzero(owner[units] >= 0)
+    shape = (owners.max() + 1, len(units))
+    return sparse.csr_array((np.ones(len(summed)), (owner[units[summed]], summed)), shape=shape), torn
+
+
+def _bonds_among(indices, topology):
+    """Bonds of a topology among some of its atoms, (n_bonds, 2), numbered as they stand in `indices`."""
+    number = {index: rank for rank, index in enumerate(indices.tolist())}
+    bonds = [(one.index, other.index) for one, other in topology.bonds()]
+    inside = sorted({tuple(sorted((number[i], number[j]))) for i, j in bonds if i in number and j in number})
+    return np.array(inside, dtype=np.int64).reshape(-1, 2)
 
 
 def _chosen(config, topology):
@@ -122,27 +147,26 @@ def _chosen(config, topology):
     atoms = list(topology.atoms())
     n_ions, n_waters = sum(config.composition.values()), config.n_waters
     n_solute = len(atoms) - n_ions - 3 * n_waters
-    if config.kept == "all":
-        return np.arange(len(atoms))
-    if config.kept == "ions":
-        return np.arange(n_solute, n_solute + n_ions)
-    if config.kept == "water oxygens":
-        return np.arange(n_solute + n_ions, len(atoms), 3)
-    if config.kept == "solute":
-        return np.arange(n_solute)
-    if config.kept == "solute heavy atoms":
-        return np.array([atom.index for atom in atoms[:n_solute] if atom.element.symbol != "H"], dtype=np.int64)
-    return _select(config.kept, topology, "keep")
+    heavy = [atom.index for atom in atoms[:n_solute] if atom.element.symbol != "H"]
+    named = {
+        "ions": range(n_solute, n_solute + n_ions),
+        "water oxygens": range(n_solute + n_ions, len(atoms), 3),
+        "solute": range(n_solute),
+        "solute heavy atoms": heavy,
+        "all": range(len(atoms)),
+    }
+    found = named[config.kept] if config.kept in named else _select(config.kept, topology, "keep")
+    if not len(found):
+        raise ValueError(f"keep is {config.kept!r}, of which there is none here: keep something else")
+    return np.array(found, dtype=np.int64)
 
 
 def _types(config, topology, kept):
     """The type of each kept atom."""
-    if config.types == "name":
-        return np.array([atom.name for atom in kept])
-    if config.types == "residue:name":
-        return np.array([f"{atom.residue.name}:{atom.name}" for atom in kept])
+    if not isinstance(config.types, dict):
+        return np.array(atom_types(kept, config.types))
     types = {atom.index: atom.element.symbol for atom in kept}
-    for name, selection in config.types.items() if isinstance(config.types, dict) else ():
+    for name, selection in config.types.items():
         chosen = types.keys() & set(_select(selection, topology, f"types.{name}").tolist())
         if not chosen:
             raise ValueError(f"types.{name} is {selection!r}, which chooses no kept atom: choose some, or leave it out")

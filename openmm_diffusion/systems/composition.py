@@ -1,7 +1,6 @@
 """What an all-atom run is made of and how long it runs: the configuration of `generate`."""
 
 import math
-import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ import yaml
 from openmm import app, unit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ..particles import check_type
 from ..space.boxes import check_cutoff
 from ..units import MOLAR
 from .ions import check_ions, check_neutral, filling_waters, net_charge
@@ -51,6 +51,9 @@ class GenerateConfig(BaseModel):
         Which atoms: ions, water oxygens, solute, solute heavy atoms, all, or a selection
         in mdtraj's language.  Default: the heavy atoms of a solute, else the ions,
         else the water oxygens.
+    map : path or dict, optional
+        Beads to keep in place of atoms, as `coarsen` takes it; see `data.mapping`.  The
+        file's contents go into the configuration.
     types : str or dict from str to str
         Types of the kept atoms: "element", "name" or "residue:name"; or names with the
         selection of their atoms, {OW: name O}, by element where none applies.
@@ -103,6 +106,7 @@ class GenerateConfig(BaseModel):
     solvent: Literal["spce", "obc2", "none"] = "spce"
     constraints: Literal["hbonds", "none"] = "hbonds"
     keep: str | None = None
+    map: dict[str, Any] | None = None
     types: Literal["element", "name", "residue:name"] | dict[str, str] = "element"
     edge: float | None = 2.526
     waters: int | None = Field(None, ge=1)
@@ -133,6 +137,8 @@ class GenerateConfig(BaseModel):
         values = dict(values)
         if isinstance(values.get("solute"), str):
             values["solute"] = str((folder / values["solute"]).resolve())
+        if isinstance(values.get("map"), str):
+            values["map"] = str((folder / values["map"]).resolve())
         if isinstance(values.get("forcefield"), list):
             files = [(folder / str(name)).resolve() for name in values["forcefield"]]
             values["forcefield"] = [
@@ -174,12 +180,20 @@ class GenerateConfig(BaseModel):
             raise ValueError(f"solute is {value}, and there is no such file: name a PDB or mmCIF file")
         return str(Path(value).resolve())
 
+    @field_validator("map", mode="before")
+    @classmethod
+    def _contents(cls, value):
+        if not isinstance(value, (str, Path)):
+            return value
+        if not Path(value).is_file():
+            raise ValueError(f"map is {value}, and there is no such file: name a YAML file, or give the map itself")
+        return yaml.safe_load(Path(value).read_text())
+
     @field_validator("types")
     @classmethod
     def _printable(cls, value):
         for name in value if isinstance(value, dict) else ():
-            if not re.fullmatch(r"[!-~]{1,16}", name):
-                raise ValueError(f"types holds {name!r}: give names of 1 to 16 printable characters without blanks")
+            check_type(name)
         return value
 
     @field_validator("timestep")
@@ -259,6 +273,11 @@ class GenerateConfig(BaseModel):
                 f"timestep is {self.timestep:g} ps, too long for bonds to hydrogens that are not rigid: "
                 "use at most 0.001 ps (1 fs), or constraints hbonds"
             )
+        if self.map is not None and (self.keep is not None or self.types != "element"):
+            key = "types" if self.keep is None else "keep"
+            raise ValueError(
+                f"{key} is {getattr(self, key)}, but map says what is kept: give only one of {key} and map"
+            )
         if self.keep is not None and not self.keep.strip():
             raise ValueError(f"keep is empty: name what to keep, {', '.join(KEPT)} or a selection")
 
@@ -296,7 +315,7 @@ class GenerateConfig(BaseModel):
 
     @property
     def kept(self):
-        """`keep`, or what it is where it was left out."""
+        """`keep`, or what it is where it was left out; of no account beside a `map`."""
         if self.keep is not None:
             return self.keep
         if self.solute is not None:

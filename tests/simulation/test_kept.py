@@ -7,7 +7,7 @@ import openmm
 import pytest
 from openmm import unit
 
-from openmm_diffusion.simulation.kept import KeptAtoms, rigid_units, unit_sums
+from openmm_diffusion.simulation.kept import Kept, rigid_units, unit_sums
 from openmm_diffusion.systems.composition import GenerateConfig
 from openmm_diffusion.systems.solution import build_system, place_molecules
 from openmm_diffusion.units import BOLTZMANN
@@ -18,7 +18,7 @@ ACETAMIDE = {"solute": str(SOLUTES / "acetamide.pdb"), "edge": 1.3, "cutoff": 0.
 
 def kept(**given):
     config = GenerateConfig(**ACETAMIDE | given)
-    return KeptAtoms(config, *build_system(config))
+    return Kept(config, *build_system(config))
 
 
 def test_rigid_units():
@@ -50,7 +50,7 @@ def test_atoms_of_choice():
 def test_labels_are_minus_the_gradient_along_shifts_of_rigid_units(select):
     config = GenerateConfig(**ACETAMIDE, keep=select)
     topology, system = build_system(config)
-    atoms = KeptAtoms(config, topology, system)
+    atoms = Kept(config, topology, system)
     assert atoms.labelled
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(place_molecules(config, np.random.default_rng(2)))
@@ -89,7 +89,7 @@ def test_the_mean_label_is_the_mean_force_and_that_of_the_atom_alone_is_not():
     force.addParticle(1)
     system.addForce(force)
     system.addConstraint(0, 1, d)
-    sums, torn = unit_sums(rigid_units(system), np.array([0]))
+    sums, torn = unit_sums(rigid_units(system), np.array([0]), np.array([0]))
     assert not torn
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
     cosines, weights = np.polynomial.legendre.leggauss(60)
@@ -112,14 +112,14 @@ def test_the_mean_label_is_the_mean_force_and_that_of_the_atom_alone_is_not():
 def test_no_labels_where_rigid_bonds_join_kept_atoms(keep, caplog):
     atoms = kept(keep=keep)
     assert not atoms.labelled
-    assert "no forces are written: rigid bonds join kept atoms" in caplog.text
+    assert "no forces are written: rigid bonds join two particles that are kept" in caplog.text
 
 
 def test_all_atoms_of_a_flexible_solute_have_labels():
     config = GenerateConfig(
         solute=ACETAMIDE["solute"], solvent="obc2", constraints="none", timestep=0.0005, keep="solute"
     )
-    atoms = KeptAtoms(config, *build_system(config))
+    atoms = Kept(config, *build_system(config))
     assert atoms.labelled
     forces = np.random.default_rng(3).normal(size=(12, 3))
     np.testing.assert_array_equal(atoms.forces(forces), forces)
