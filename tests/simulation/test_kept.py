@@ -46,9 +46,21 @@ def test_atoms_of_choice():
     assert chosen.positions(np.arange(3000.0).reshape(-1, 3))[0, 0] == 3 * 6  # N is the seventh atom
 
 
-@pytest.mark.parametrize("select", ["solute heavy atoms", "water oxygens", "ions"])
-def test_labels_are_minus_the_gradient_along_shifts_of_rigid_units(select):
-    config = GenerateConfig(**ACETAMIDE, keep=select)
+#: Acetamide as two beads of heavy atoms, whose hydrogens no rule names; waters as centres of mass.
+MAP = {
+    "beads": [
+        {"type": "ACE", "select": "resname ACE and not element H", "at": "mass"},
+        {"type": "NME", "select": "resname NME and not element H", "at": "geometry"},
+        {"type": "W", "select": "water", "at": "mass"},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    "what", [{"keep": "solute heavy atoms"}, {"keep": "water oxygens"}, {"keep": "ions"}, {"map": MAP}], ids=str
+)
+def test_labels_are_minus_the_gradient_along_shifts_of_rigid_units(what):
+    config = GenerateConfig(**ACETAMIDE, **what)
     topology, system = build_system(config)
     atoms = Kept(config, topology, system)
     assert atoms.labelled
@@ -60,20 +72,27 @@ def test_labels_are_minus_the_gradient_along_shifts_of_rigid_units(select):
     forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
     labels, units = atoms.forces(forces), rigid_units(system)
     assert labels.shape == (len(atoms.species), 3)
-    every = np.arange(len(positions))
+    start = atoms.positions(positions)
 
     def energy(moved):
         context.setPositions(moved)
         return context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
 
-    step = 1e-5
+    step = 1e-6  # short: Lennard-Jones jumps where a pair crosses the cutoff
     for rank in (0, len(labels) - 1):
-        index = int(atoms.positions(every[:, None])[rank, 0])
+        # The rigid units that move this particle when they are shifted.
+        moving = []
+        for number in range(units.max() + 1):
+            shifted = positions + 0.01 * (units == number)[:, None]
+            moved = np.abs(atoms.positions(shifted) - start).max(1) > 1e-4
+            moving += [number] if moved[rank] else []
+            assert not moved[rank] or moved.sum() == 1
+        whole = np.isin(units, moving)[:, None]
+        np.testing.assert_allclose(atoms.positions(positions + 0.01 * whole)[rank] - start[rank], 0.01, atol=1e-6)
         for axis in range(3):
-            shift = np.zeros_like(positions)
-            shift[units == units[index], axis] = step
+            shift = step * whole * np.eye(3)[axis]
             slope = (energy(positions + shift) - energy(positions - shift)) / (2 * step)
-            assert labels[rank, axis] == pytest.approx(-slope, abs=2e-3 * np.abs(labels[rank]).max())
+            assert labels[rank, axis] == pytest.approx(-slope, abs=1e-4 * np.abs(labels[rank]).max())
 
 
 def test_the_mean_label_is_the_mean_force_and_that_of_the_atom_alone_is_not():
@@ -113,6 +132,20 @@ def test_no_labels_where_rigid_bonds_join_kept_atoms(keep, caplog):
     atoms = kept(keep=keep)
     assert not atoms.labelled
     assert "no forces are written: rigid bonds join two particles that are kept" in caplog.text
+
+
+def test_beads():
+    beads = kept(map=MAP)
+    assert beads.labelled
+    assert beads.types[:2].tolist() == ["ACE", "NME"] and set(beads.types[2:].tolist()) == {"W"}
+    assert beads.bonds.tolist() == [[0, 1]] and not beads.species.any()
+    assert beads.masses[2] == pytest.approx(18.015, abs=1e-3)
+
+
+def test_no_labels_where_a_rigid_bond_joins_two_beads(caplog):
+    rules = [{"type": "C", "select": "name CH3", "at": "atom"}, {"type": "H", "select": "name H1 and resname ACE"}]
+    assert not kept(map={"beads": rules}).labelled
+    assert "(CH3 and H1 of ACE)" in caplog.text
 
 
 def test_all_atoms_of_a_flexible_solute_have_labels():
