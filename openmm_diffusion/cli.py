@@ -52,20 +52,21 @@ def simulate(
     temperature: Annotated[Optional[float], typer.Option(help="K")] = None,
     edge: Annotated[Optional[float], typer.Option(help="nm")] = None,
     molarity: Annotated[Optional[float], typer.Option(help="mol/L")] = None,
+    start: Annotated[Optional[Path], typer.Option(help="First positions: frames, or a PDB or GRO file.")] = None,
     platform: Annotated[Optional[str], typer.Option(help="OpenMM's platform")] = None,
     backend: Annotated[Optional[str], typer.Option(help="auto, torchscript, python, compiled or native")] = None,
     replicas: Annotated[Optional[int], typer.Option(help="independent copies in one System")] = None,
     seed: Optional[int] = None,
     resume: Resume = False,
 ):
-    """Run Langevin dynamics under a model, from random places."""
+    """Run Langevin dynamics under a model, from random places or a start."""
     from .settings import read_yaml, validated
     from .simulation.langevin import SimulationConfig
     from .simulation.langevin import simulate as run
 
     given = dict(
         duration=duration, timestep=timestep, interval=interval, temperature=temperature, edge=edge, molarity=molarity,
-        platform=platform, backend=backend, replicas=replicas, seed=seed,
+        start=start, platform=platform, backend=backend, replicas=replicas, seed=seed,
     )  # fmt: skip
     settings = read_yaml(config) if config else {}
     settings.update({key: value for key, value in given.items() if value is not None})

@@ -21,9 +21,10 @@ from ..model.denoiser import Denoiser
 from ..settings import read_yaml, validated
 from ..systems.platforms import platform_named
 from ..systems.system import create_system, fastest
-from ..systems.topologies import electrolyte_like, random_positions, replicated
+from ..systems.topologies import random_positions, replicated, topology_like
 from .guard import Guard, SpreadWatch
-from .trajectories import cut_back, trajectory_paths, trajectory_reporters
+from .starts import read_start
+from .trajectories import cut_back, trajectory_paths, trajectory_reporters, write_topology
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,11 @@ class SimulationConfig(BaseModel):
         Temperature of the thermostat; None: that of the training data.
     friction : float, 1/ps
     composition : dict of str to int, or None
-        Number of each element; None: as in the training data.
+        Number of each type; None: as in the training data.
     molarity, edge : float, mol/L or nm, or None
         Fix the cubic box; both None: the box of the training data.
+    start : path or None
+        File of the first positions, see `starts.read_start`; None: random places, or those given to `simulate`.
     format : "dcd" or "xtc"
     backend : str
         Of `DiffusionForce`; "auto": the fastest for a run of this length, see `systems.fastest`.
@@ -68,6 +71,7 @@ class SimulationConfig(BaseModel):
     composition: dict[str, int] | None = None
     molarity: PositiveFloat | None = None
     edge: PositiveFloat | None = None
+    start: Path | None = None
     format: Literal["dcd", "xtc"] = "dcd"
     backend: Literal["auto", "torchscript", "python", "compiled", "native"] = "auto"
     platform: str | None = None
@@ -87,7 +91,8 @@ def simulate(
 ) -> Path | list[Path]:
     """Run Langevin dynamics under a model.
 
-    The output directory receives topology.pdb, trajectory.dcd (or .xtc; of several replicas
+    The output directory receives topology.pdb (topology.cif, where a type is too long for a PDB
+    file), trajectory.dcd (or .xtc; of several replicas
     trajectory-00.dcd and so on), state.csv (time, energies, temperature, speed; of all replicas
     together), checkpoint.xml and config.yaml; of an ensemble, spread.csv too.
 
@@ -99,7 +104,8 @@ def simulate(
     resume : bool
         Go on from the checkpoint in `output`: nothing is lost but what follows it.
     positions : array, shape (n_particles, 3) or (n_replicas, n_particles, 3), nm, optional
-        Start; None: random places.
+        Start; None: random places, where there is a box and no bonds.  Particles are grouped by type,
+        as in topology.pdb; those with bonds are in the order of the training data.
     progress : bool
         Report progress, speed (ns/day) and remaining time on standard output.
 
@@ -120,16 +126,25 @@ def simulate(
         values = read_yaml(config) if isinstance(config, (str, Path)) else config or {}
         config = validated(SimulationConfig, values, "config")
     output = Path(output)
-    topology = electrolyte_like(denoiser, config.composition, edge=config.edge, molarity=config.molarity)
+    topology = topology_like(denoiser, config.composition, edge=config.edge, molarity=config.molarity)
     warn_of_conditions(denoiser, topology, config)
     every = round(config.interval / config.timestep)
     if every < 1 or abs(every * config.timestep - config.interval) > 1e-6 * config.interval:
         raise ValueError(f"interval is {config.interval:g} ps: give a multiple of timestep, {config.timestep:g} ps")
     if config.duration < config.interval:
         raise ValueError(f"duration is {config.duration:g} ps, shorter than interval, {config.interval:g} ps: no frame")
+    if positions is not None and config.start is not None:
+        raise ValueError(f"positions are given and start is {config.start}: leave one of them out")
     expected = (topology.getNumAtoms(), 3) if config.replicas == 1 else (config.replicas, topology.getNumAtoms(), 3)
     if positions is not None and np.shape(positions) != expected:
         raise ValueError(f"positions have shape {np.shape(positions)}: give {expected}, one row per particle, in nm")
+    if config.start is not None:
+        positions = read_start(config.start, denoiser, topology, config.replicas)
+    if positions is None and not resume and (denoiser.header.bonds or denoiser.header.box is None):
+        what = "the model's particles have bonds" if denoiser.header.bonds else "the model was trained without a box"
+        raise ValueError(
+            f"positions is missing: {what}, so that random places are no start; give positions in nm (--start FILE)"
+        )
     options = _force_options(output, denoiser, topology, config, resume)
     system = create_system(denoiser, topology, replicas=config.replicas, **options)
     check_system(system)
@@ -153,14 +168,13 @@ def simulate(
         start = np.asarray(positions, dtype=float).reshape(config.replicas, -1, 3)
         simulation.context.setPositions(start.reshape(-1, 3))
         simulation.context.setVelocitiesToTemperature(simulation.integrator.getTemperature(), config.seed)
-        with open(output / "topology.pdb", "w") as file:
-            app.PDBFile.writeFile(topology, start[0] * unit.nanometer, file)
+        write_topology(output, topology, start[0])
     total = round(config.duration / config.timestep)
     append = done > 0
     guard = Guard(output / "last_good.pdb", min(every, 50), denoiser, topology)
     guard.report(simulation, simulation.context.getState(positions=True))
     simulation.reporters.append(guard)
-    simulation.reporters.extend(trajectory_reporters(trajectories, every, topology.getNumAtoms(), append))
+    simulation.reporters.extend(trajectory_reporters(trajectories, every, topology, append))
     columns = dict(step=True, time=True, kineticEnergy=True, temperature=True, speed=True)
     columns["potentialEnergy"] = denoiser.conservative
     simulation.reporters.append(app.StateDataReporter(str(output / "state.csv"), every, append=append, **columns))

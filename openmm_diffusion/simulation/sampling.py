@@ -19,6 +19,7 @@ from pydantic import (
 from ..data.sets import read_runs
 from ..systems.platforms import default_platform
 from .langevin import simulate
+from .trajectories import topology_path
 
 
 class SamplingConfig(BaseModel):
@@ -67,7 +68,7 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
     output : path
         Receives run-0/, run-1/, ..., each as `simulate` leaves it.
     starts : array, shape (n_starts, n_particles, 3), nm
-        Taken in turn; particles in the order of `simulate`, grouped by element.
+        Taken in turn; particles in the order of `simulate`, grouped by type.
     config : SamplingConfig
     report : callable, optional
         Called with one line of text when a run is finished.
@@ -96,7 +97,7 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
     # OpenMM leaves Python free while it steps: threads are enough.
     with ThreadPoolExecutor(os.cpu_count() if platform == "CPU" else 1) as pool:
         paths = list(pool.map(one, range(config.runs)))
-    topology = output / "run-0" / "topology.pdb"
+    topology = topology_path(output / "run-0")
     frames = read_runs(paths, topology, denoiser.header.temperature, config.discard, config.interval)
     last = np.stack([mdtraj.load(str(path), top=str(topology))[-1].xyz[0] for path in paths])
     return frames, last

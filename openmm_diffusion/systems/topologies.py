@@ -79,27 +79,34 @@ def training_topology(denoiser):
     Particles without bonds are grouped by type; with bonds they keep the order of the training data.
     """
     header = denoiser.header
-    numbers = header.atomic_numbers
     if header.bonds:
-        topology = topology_of(header.particles, [numbers[kind] for kind in header.particles], header.bonds)
+        numbers = [header.atomic_numbers[kind] for kind in header.particles]
+        topology = topology_of(header.particles, numbers, header.bonds)
     elif header.box is None:
         raise ValueError("topology is missing: the model was trained without a box, so give one with its box")
     else:
-        grouped = sorted(header.particles, key=header.particles.index)
-        topology = topology_of(grouped, [numbers[kind] for kind in grouped])
+        topology = topology_of(*_grouped(header))
     if header.box is not None:
         topology.setPeriodicBoxVectors(np.array(header.box) * unit.nanometer)
     return topology
 
 
-def electrolyte_like(denoiser, composition=None, *, edge=None, molarity=None):
-    """Topology of ions in a cubic box, where what is not given is as in a model's training data.
+def _grouped(header):
+    """The particles of a header grouped by type, in the order of first appearance, and their atomic numbers."""
+    types = sorted(header.particles, key=header.particles.index)
+    return types, [header.atomic_numbers[kind] for kind in types]
+
+
+def topology_like(denoiser, composition=None, *, edge=None, molarity=None):
+    """Topology in a cubic box, where what is not given is as in a model's training data.
+
+    Particles with bonds are those of the training data, in its box, whatever its shape, or in none.
 
     Parameters
     ----------
     denoiser : Denoiser
     composition : dict of str to int, optional
-        Number of each element; None: that of the training data.
+        Number of each type; None: that of the training data.
     edge, molarity : float, nm or mol/L, optional
         One of them fixes the box; with neither, the density of particles is that of the training data.
 
@@ -109,6 +116,16 @@ def electrolyte_like(denoiser, composition=None, *, edge=None, molarity=None):
     """
     header = denoiser.header
     names = header.particles
+    if header.bonds:
+        if composition or molarity is not None:
+            given = "molarity" if composition is None else "composition"
+            raise ValueError(f"{given} is given, but the model's particles have bonds: leave it out")
+        topology = training_topology(denoiser)
+        if edge is not None:
+            topology.setPeriodicBoxVectors(float(nanometers(edge, "edge")) * np.eye(3) * unit.nanometer)
+        return topology
+    if header.box is None and composition is None and edge is None and molarity is None:
+        return topology_of(*_grouped(header))
     composition = composition or {s: names.count(s) for s in dict.fromkeys(names)}
     if edge is None and molarity is None:
         if header.box is None:

@@ -151,6 +151,7 @@ def test_pairs_of_types_with_hyphens():
         ({"types": ["", *TYPES[1:]]}, "types holds ''.*1 to 16 printable characters"),
         ({"types": ["a bead", *TYPES[1:]]}, "types holds 'a bead'"),
         ({"types": ["x" * 17, *TYPES[1:]]}, "types holds 'xxx"),
+        ({"types": [*TYPES[:4], "Li"]}, "types holds 'Li', the symbol of an element, for a particle of species 11"),
         ({"types": [1, 2, 3, 4, 5]}, "types has shape .* give 5 strings"),
         ({"bonds": [[0, 5]]}, r"bonds holds \(0, 5\): give two different indices from 0 to 4"),
         ({"bonds": [[2, 2]]}, r"bonds holds \(2, 2\)"),

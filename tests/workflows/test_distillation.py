@@ -193,7 +193,8 @@ def test_what_no_pair_potential_can_stand_for_is_refused(model, options, message
 
 
 def test_frames_of_other_species_are_refused():
-    frames = dataclasses.replace(licl_frames(), species=np.where(licl_frames().species == 3, 11, 17))
+    sodium = np.where(licl_frames().species == 3, 11, 17)
+    frames = dataclasses.replace(licl_frames(), species=sodium, types=None, masses=None)
     with pytest.raises(ValueError, match="species Na unknown to the model"):
         distil(licl_denoiser(kinds=QUICK), frames)
 

@@ -155,7 +155,7 @@ def test_composition_and_box_are_those_of_the_training_by_default(tmp_path):
     model = licl_denoiser(kinds=QUICK)
     export(model, None, tmp_path / "out")
     pdb = app.PDBFile(str(tmp_path / "out" / "topology.pdb"))
-    assert [atom.element.atomic_number for atom in pdb.topology.atoms()] == model.header.particles
+    assert [atom.element.symbol for atom in pdb.topology.atoms()] == model.header.particles
     box = np.array(pdb.topology.getPeriodicBoxVectors().value_in_unit(unit.nanometer))
     np.testing.assert_allclose(box, model.header.box, atol=1e-4)
     system = openmm.XmlSerializer.deserialize((tmp_path / "out" / "system.xml").read_text())

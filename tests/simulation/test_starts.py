@@ -1,0 +1,107 @@
+"""Where runs begin: bonded particles and those without a box are never scattered; files give the first positions."""
+
+import mdtraj
+import numpy as np
+import pytest
+
+from openmm_diffusion import Denoiser, Frames, simulate
+from openmm_diffusion.energies.pair import PairTerm
+from openmm_diffusion.model.header import Header
+from openmm_diffusion.simulation.starts import read_start
+from openmm_diffusion.systems.topologies import topology_like
+
+RUN = dict(duration=0.02, interval=0.01, timestep=0.001, platform="Reference")
+TYPES = ["B", "A", "B"]
+
+
+def model(**changes):
+    """A model without any force, of three beads."""
+    fields = dict(
+        species=["A", "B"], particles=TYPES, temperature=300.0, box=None, number_density=None, numbers=[0, 0],
+        shortest_distances=[[None, 0.2], [0.2, 0.2]], masses=[12.0, 15.0], bonds=None,
+        terms=[PairTerm(sigma=0.0, cutoff=0.5, start=0.1, spacing=0.05)],
+    )  # fmt: skip
+    return Denoiser(Header(**fields | changes))
+
+
+def frames(types=TYPES, n_frames=4, box=None):
+    rng = np.random.default_rng(0)
+    positions = np.arange(3)[:, None] * [0.3, 0, 0] + rng.normal(scale=0.01, size=(n_frames, 3, 3))
+    return Frames(positions, [0] * 3, box, 300.0, types=types, masses=[15.0, 12.0, 15.0])
+
+
+@pytest.mark.parametrize(
+    ("header", "config", "message"),
+    [
+        ({"bonds": [[0, 1], [1, 2]]}, {}, "positions is missing: the model's particles have bonds"),
+        ({"bonds": [[0, 1], [1, 2]], "box": 2 * np.eye(3)}, {}, "positions is missing.*bonds.*--start"),
+        ({"bonds": [[0, 1], [1, 2]]}, {"edge": 3}, "positions is missing.*bonds"),
+        ({}, {"edge": 3}, "positions is missing: the model was trained without a box"),
+        ({}, {"molarity": 0.5}, "positions is missing: the model was trained without a box"),
+        ({"bonds": [[0, 1]]}, {"composition": {"A": 3}}, "composition is given, but the model's particles have bonds"),
+        ({"bonds": [[0, 1]]}, {"molarity": 1}, "molarity is given, but the model's particles have bonds"),
+    ],
+)
+def test_molecules_and_clusters_are_not_scattered(tmp_path, header, config, message):
+    header = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in header.items()}
+    with pytest.raises(ValueError, match=message):
+        simulate(model(**header), tmp_path / "run", {**RUN, **config}, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_molecule_runs_from_a_file_in_its_own_order_and_with_its_bonds(tmp_path):
+    frames().save(tmp_path / "start.npz")
+    bonded = model(bonds=[[0, 1], [1, 2]])
+    path = simulate(bonded, tmp_path / "run", {**RUN, "start": str(tmp_path / "start.npz")}, progress=False)
+    run = mdtraj.load(str(path), top=str(tmp_path / "run" / "topology.pdb"))
+    assert [atom.name for atom in run.topology.atoms] == TYPES and len(run) == 2
+    assert [(a.index, b.index) for a, b in run.topology.bonds] == [(0, 1), (1, 2)]
+    assert run.unitcell_vectors is None
+    # No force acts: within 0.02 ps each particle goes no further than its thermal speed takes it.
+    assert 0 < np.abs(run.xyz[-1] - frames().positions[0]).max() < 0.02 * 6 * np.sqrt(2.494 / 12)
+
+
+def test_edge_puts_a_molecule_into_a_box(tmp_path):
+    frames().save(tmp_path / "start.npz")
+    bonded = model(bonds=[[0, 1], [1, 2]])
+    path = simulate(bonded, tmp_path / "run", {**RUN, "edge": 3, "start": str(tmp_path / "start.npz")}, progress=False)
+    run = mdtraj.load(str(path), top=str(tmp_path / "run" / "topology.pdb"))
+    np.testing.assert_allclose(run.unitcell_lengths, 3.0, atol=1e-5)
+
+
+def test_particles_without_bonds_are_put_into_the_order_of_the_topology(tmp_path):
+    given = frames(["A", "B", "B"])
+    given.save(tmp_path / "start.npz")
+    topology = topology_like(model())
+    assert [atom.name for atom in topology.atoms()] == ["B", "B", "A"]
+    found = read_start(tmp_path / "start.npz", model(), topology)
+    np.testing.assert_allclose(found[0], given.positions[0][[1, 2, 0]])
+
+
+def test_replicas_start_from_frames_apart(tmp_path):
+    given = frames(n_frames=9)
+    given.save(tmp_path / "start.npz")
+    found = read_start(tmp_path / "start.npz", model(bonds=[[0, 1]]), topology_like(model(bonds=[[0, 1]])), 3)
+    np.testing.assert_allclose(found, given.positions[[0, 4, 8]])
+
+
+@pytest.mark.parametrize(
+    ("types", "replicas", "message"),
+    [
+        (["A", "A", "B"], 1, "holds 2 A, 1 B, but the run 1 A, 2 B: give the same particles"),
+        (["A", "B", "B"], 1, "in another order than the model's, which have bonds"),
+        (TYPES, 5, "holds 4 frames for 5 replicas"),
+    ],
+)
+def test_starts_that_do_not_fit_are_refused(tmp_path, types, replicas, message):
+    frames(types).save(tmp_path / "start.npz")
+    bonded = model(bonds=[[0, 1], [1, 2]])
+    with pytest.raises(ValueError, match=message):
+        read_start(tmp_path / "start.npz", bonded, topology_like(bonded), replicas)
+
+
+def test_a_start_and_positions_exclude_each_other(tmp_path):
+    frames().save(tmp_path / "start.npz")
+    config = {**RUN, "start": str(tmp_path / "start.npz")}
+    with pytest.raises(ValueError, match="positions are given and start is"):
+        simulate(model(), tmp_path / "run", config, positions=frames().positions[0], progress=False)
