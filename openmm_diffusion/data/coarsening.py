@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
+from ..particles import as_types
 from ..space.beads import Beads
 from .mapping import Mapping
 from .trajectories import read_chunks, read_topology
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 FRAMES = (".npz", ".extxyz")
 #: Atoms times frames that are in memory at a time.
 PIECE = 1_000_000
+#: Number of the form of the files, that of `frames.FORMAT`; importing it would load torch.
+FORMAT = 2
 
 
 @overload
@@ -139,7 +142,7 @@ def coarsen(
         for piece in stream:
             spool.write(piece.tobytes())
         spool.seek(0)
-        _write(target, spool, stream.shape, stream.fields() | {"temperature": temperature})
+        _write(target, spool, stream.shape, stream.fields() | {"temperature": temperature, "format": FORMAT})
     return target
 
 
@@ -160,8 +163,8 @@ def coarsen_frames(frames: "Frames", mapping: Mapping, topology: "mdtraj.Topolog
     """
     from .frames import Frames
 
-    beads = mapping.apply(topology, frames.bonds)
     _check_atoms(frames, topology)
+    beads = mapping.apply(topology, frames.bonds)
     labels = {name: getattr(frames, name) for name in ("forces", "bias_forces")}
     if any(value is not None for value in labels.values()):
         beads.check_rigid()
@@ -190,7 +193,8 @@ def coarsen_frames(frames: "Frames", mapping: Mapping, topology: "mdtraj.Topolog
 def summary(path: str | os.PathLike[str]) -> str:
     """What a native file of frames holds, in a few words; its positions are not read."""
     with np.load(path) as archive:
-        types, replica = archive["types"], archive["replica"]
+        types = archive["types"] if "types" in archive else np.array(as_types(archive["atomic_numbers"]))
+        replica = archive["replica"]
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(types.tolist()).items())
     return f"{len(replica)} frames of {kinds}; {len(np.unique(replica))} replicas"
 
@@ -272,7 +276,7 @@ def _coarsen_files(
         raise ValueError(f"top is missing: {paths[0]} does not tell residues, give a topology (PDB)")
     parts, read = [], 0
     for path in paths:
-        frames = Frames.load(path, temperature, box=box)[::stride]
+        frames = Frames.load(path, temperature)[::stride]
         parts.append(coarsen_frames(frames, mapping, read_topology(path, top)))
         read += len(frames)
         if progress is not None:

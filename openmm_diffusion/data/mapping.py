@@ -13,7 +13,6 @@ ChemPhysChem 6, 1809 (2005).
 
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ..particles import check_type
 from ..settings import read_yaml, validated
 from ..space.beads import Beads
 from ..space.molecules import BondGraph, WholeGroups
@@ -72,9 +72,8 @@ class BeadRule(BaseModel):
     def _short(cls, value: Any) -> Any:
         if isinstance(value, bool):
             raise ValueError("words such as NO, ON and YES are true or false in YAML: put the type in quotes")
-        if not isinstance(value, str) or not re.fullmatch(r"\S{1,16}", value):
-            raise ValueError("give 1 to 16 characters without blanks")
-        return value
+        check_type(str(value))
+        return str(value)
 
     @field_validator("residue", mode="before")
     @classmethod

@@ -1,11 +1,12 @@
 """Configuration of a training: YAML read into validated models, errors with the key's path."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from ..data.mapping import Mapping
 from ..data.sets import TEST_FRACTION, VALIDATION_FRACTION, divide
 from ..energies import REGISTRY
 from ..energies.coulomb import CoulombConfig
@@ -23,6 +24,16 @@ class DataConfig(BaseModel):
     ----------
     frames : path or None
         Native npz, NequIP npz or extended XYZ; relative paths start at the YAML file.
+    trajectory : path, list of paths, or None
+        Trajectories instead of frames, each an independent run.
+    top : path or None
+        What the atoms of the trajectories are.
+    map : path, dict or None
+        Which atoms of the trajectories are which beads, see `data.mapping`.
+    select : str
+        Without a map: atoms of the trajectories to keep, in mdtraj's selection language.
+    types : "element", "name", "residue:name", list of str, or None
+        Without a map: what the types of these atoms are; None: their elements.
     temperature : float, K, or None
         For formats that do not hold it.
     test_fraction : float
@@ -38,11 +49,42 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     frames: Path | None = None
+    trajectory: Path | list[Path] | None = None
+    top: Path | None = None
+    map: Path | dict[str, Any] | None = None
+    select: str = "all"
+    types: str | list[str] | None = None
     temperature: PositiveFloat | None = None
     test_fraction: float = Field(TEST_FRACTION, ge=0, lt=0.9)
     validation_fraction: float = Field(VALIDATION_FRACTION, ge=0, lt=0.9)
     limit: PositiveInt | None = None
     seed: NonNegativeInt = 0
+
+    @pydantic.model_validator(mode="after")
+    def one_source(self):
+        """Frames come from files of frames or from trajectories, and what is said of trajectories needs some."""
+        defaults = {"top": None, "map": None, "types": None, "select": "all"}
+        said = [key for key, default in defaults.items() if getattr(self, key) != default]
+        if self.trajectory is None and said:
+            raise ValueError(f"data.{said[0]} is given without data.trajectory: name the trajectories")
+        if self.trajectory is not None and self.frames is not None:
+            raise ValueError("data.frames and data.trajectory are both given: keep one of them")
+        if self.map is not None and (self.types is not None or self.select != "all"):
+            raise ValueError("data.map is given with data.types or data.select: the map says both, keep it alone")
+        if isinstance(self.map, dict):
+            Mapping.read(self.map)
+        return self
+
+    def starting_at(self, directory):
+        """The same, its relative paths taken from a directory."""
+        found = {}
+        for key in ("frames", "trajectory", "top", "map"):
+            value = getattr(self, key)
+            if isinstance(value, list):
+                found[key] = [(directory / one).resolve() for one in value]
+            elif isinstance(value, Path):
+                found[key] = (directory / value).resolve()
+        return self.model_copy(update=found)
 
     @property
     def division(self):
@@ -286,6 +328,5 @@ def read_config(source):
         return validated(config_model(), source, "config")
     path = Path(source)
     config = validated(config_model(), read_yaml(path), str(path))
-    if config.data.frames is not None and not config.data.frames.is_absolute():
-        config.data.frames = (path.parent / config.data.frames).resolve()
+    config.data = config.data.starting_at(path.parent)
     return config

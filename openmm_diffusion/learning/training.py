@@ -34,7 +34,7 @@ from .checks import check_devices, check_labels
 from .config import Config, config_model, kind_of, read_config
 from .linear.fit import fit_linear, weights_report
 from .network.processes import run_processes
-from .trainingset import tensors
+from .trainingset import frames_of, tensors
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def train(
     Parameters
     ----------
     frames : Frames or None
-        None: those that `data.frames` of the configuration names.
+        None: those that `data` of the configuration names, files of frames or trajectories.
     config : path, dict or Config
     output : path, optional
         Directory of the run: config.yaml, pair.safetensors (the model before the
@@ -81,9 +81,7 @@ def train(
     """
     config = read_config(config)
     if frames is None:
-        if config.data.frames is None:
-            raise ValueError("data.frames is missing: name a file of frames in the configuration, or pass frames")
-        frames = Frames.load(config.data.frames, config.data.temperature)
+        frames = frames_of(config.data)
     if output is None:
         with tempfile.TemporaryDirectory() as directory:
             check_training(frames, config)

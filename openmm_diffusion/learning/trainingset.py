@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..data.coarsening import coarsen
+from ..data.frames import Frames
+
 
 @dataclass
 class TrainingSet:
@@ -50,6 +53,20 @@ class TrainingSet:
         """
         y = (self.positions + sigma[..., None, None] * eps).flatten(0, 1)
         return y, None if self.box is None else self.box.repeat(len(eps), 1, 1)
+
+
+def frames_of(data):
+    """The frames that the `data` of a configuration names: a file of frames, or trajectories and perhaps a map."""
+    if data.trajectory is None:
+        if data.frames is None:
+            raise ValueError(
+                "data.frames is missing: name a file of frames (or data.trajectory) in the configuration, or pass "
+                "frames"
+            )
+        return Frames.load(data.frames, data.temperature)
+    if data.map is not None:
+        return coarsen(data.trajectory, data.top, data.map, data.temperature)
+    return Frames.from_trajectory(data.trajectory, data.top, data.select, data.temperature)
 
 
 def tensors(frames, denoiser, config, dtype):

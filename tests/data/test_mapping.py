@@ -246,7 +246,10 @@ def test_where_nobody_says_what_was_rigid_bonds_of_hydrogen_are_warned_of(caplog
         ([WATER | {"at": "centre"}], "is centre, the name of no atom .* geometry, or one of O, H1, H2"),
         ([WATER | {"at": "com"}], "is com, the name of no atom"),
         ([WATER | {"type": False}], "put the type in quotes"),
-        ([WATER | {"type": "one water"}], "'one water'; give 1 to 16 characters without blanks"),
+        (
+            [WATER | {"type": "one water"}],
+            "'one water'; types holds 'one water': give 1 to 16",
+        ),
         ([WATER | {"type": "name"}], "type name is that of one atom, but the bead is of 3"),
         ([WATER | {"per": "molecules"}], "beads.0.per is 'molecules'; input should be 'residue', 'molecule' or 'atom'"),
         ([{"type": "W"}], "needs its atoms by either select or residue"),
