@@ -153,7 +153,7 @@ def _write_topology(config, topology, path):
 
 def _described(config):
     """What is simulated, in words."""
-    parts = [] if config.solute is None else [Path(config.solute).name]
+    parts = [] if config.solute is None else [f"{config.copies} {Path(config.solute).name}"]
     parts += [f"{count} {symbol}" for symbol, count in config.composition.items()]
     if not config.periodic:
         return f"{parts[0]} in {'vacuum' if config.solvent == 'none' else config.solvent}"

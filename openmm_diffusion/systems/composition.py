@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from ..particles import check_type
 from ..space.boxes import check_cutoff
 from ..units import MOLAR
-from .ions import check_ions, check_neutral, filling_waters, net_charge
+from .ions import SPECIFIC_VOLUME, check_ions, check_neutral, filling_waters, net_charge
 
 _UNITS = {
     "molarity": "mol/L", "edge": "nm", "temperature": "K", "interval": "ps", "timestep": "ps", "friction": "1/ps",
@@ -38,8 +38,13 @@ class GenerateConfig(BaseModel):
     molarity : float, mol/L, optional
         In place of `pairs`, which it then sets, rounded.
     solute : path, optional
-        PDB or mmCIF file of what is dissolved, hydrogens included, as one or more
-        molecules that keep their places; relative paths start at the YAML file.
+        PDB or mmCIF file of what is dissolved, hydrogens included; relative paths start
+        at the YAML file.
+    copies : int
+        Of the solute: several are turned and placed at random, one stands in the middle.
+    solute_volume : float, L/mol, optional
+        Partial molar volume of the solute (sulfate: 0.0140, Millero 1971).  Default:
+        0.73 cm^3/g, which is that of proteins; needed for small ions, if `waters` is not given.
     forcefield : list of str
         Of the solute: force-field files of OpenMM, or paths.
     solvent : "spce", "obc2" or "none"
@@ -102,6 +107,8 @@ class GenerateConfig(BaseModel):
     pairs: int = Field(24, ge=0)
     molarity: float | None = None
     solute: str | None = None
+    copies: int = Field(1, ge=1)
+    solute_volume: float | None = None
     forcefield: list[str] = Field(["amber14-all.xml"], min_length=1)
     solvent: Literal["spce", "obc2", "none"] = "spce"
     constraints: Literal["hbonds", "none"] = "hbonds"
@@ -210,6 +217,13 @@ class GenerateConfig(BaseModel):
             raise ValueError(f"hydrogen_mass is {value:g} amu: give 1 to 5 amu, so that oxygen stays the heavier")
         return value
 
+    @field_validator("solute_volume")
+    @classmethod
+    def _plausible(cls, value):
+        if value is not None and not -1 < value < 1000:
+            raise ValueError(f"solute_volume is {value:g} L/mol: give a partial molar volume, for sulfate 0.0140")
+        return value
+
     @field_validator("discard")
     @classmethod
     def _not_negative(cls, value):
@@ -256,14 +270,17 @@ class GenerateConfig(BaseModel):
         if not self.periodic:
             if self.solute is None:
                 raise ValueError(f"solvent is {self.solvent}, and there is no solute to simulate in it: give solute")
-            for key in ("ions", "pairs", "molarity", "waters", "edge"):
-                if getattr(self, key):
+            for key in ("ions", "pairs", "molarity", "waters", "edge", "solute_volume", "copies"):
+                if getattr(self, key) and (key, self.copies) != ("copies", 1):
                     raise ValueError(
                         f"{key} is {getattr(self, key)}, but solvent {self.solvent} has neither box nor water: "
                         f"leave {key} out, or use solvent spce"
                     )
         elif self.edge is None:
             raise ValueError("edge is missing, and solvent spce needs a box: give its edge in nm")
+        if self.solute is None and (self.copies > 1 or self.solute_volume is not None):
+            key = "copies" if self.copies > 1 else "solute_volume"
+            raise ValueError(f"{key} is {getattr(self, key)}, but there is no solute: leave {key} out, or give solute")
         if self.solute is None and self.constraints == "none":
             raise ValueError(
                 "constraints is none, but there is no solute, and SPC/E water is rigid: leave constraints out"
@@ -356,6 +373,12 @@ class GenerateConfig(BaseModel):
             return 0
         if self.waters is not None:
             return self.waters
-        atoms = [] if self.molecule is None else self.molecule.topology.atoms()
-        mass = sum(atom.element.mass.value_in_unit(unit.dalton) for atom in atoms)
-        return filling_waters(self.composition, self.edge**3, mass)
+        if self.molecule is None:
+            return filling_waters(self.composition, self.edge**3)
+        if self.solute_volume is None:
+            atoms = self.molecule.topology.atoms()
+            mass = sum(atom.element.mass.value_in_unit(unit.dalton) for atom in atoms)
+            return filling_waters(self.composition, self.edge**3, self.copies * SPECIFIC_VOLUME * mass)
+        # The box is neutral, so the ions tell the charge of the solute.
+        squares = net_charge(self.composition) ** 2 / self.copies
+        return filling_waters(self.composition, self.edge**3, self.copies * self.solute_volume, squares)

@@ -31,8 +31,8 @@ ION_VOLUME = {
 #: Redlich and Meyer, Chem. Rev. 64, 221 (1964).
 VOLUME_SLOPE = 1.868e-3
 #: Partial specific volume of a solute, L/g.  Proteins have 0.73 cm^3/g; small organic molecules 0.7 to 1.0, an error
-#: below 0.3 % of the density for 1 % of solute by mass.
-SOLUTE_VOLUME = 0.73e-3
+#: below 0.3 % of the density for 1 % of solute by mass.  Small ions are far from it: sulfate has 0.15.
+SPECIFIC_VOLUME = 0.73e-3
 
 
 def check_ions(ions: Mapping[str, int]) -> None:
@@ -79,25 +79,30 @@ def check_neutral(charge: int, what: str) -> None:
         )
 
 
-def filling_waters(ions: Mapping[str, int], volume: float, solute_mass: float = 0.0) -> int:
+def filling_waters(
+    ions: Mapping[str, int], volume: float, solute_volume: float = 0.0, solute_squares: float = 0.0
+) -> int:
     """Number of waters that fill a volume at the experimental density, 298 K and 1 bar.
 
     The volume that is left to water is::
 
-        V_w = V - sum_i n_i v_i - k I^(3/2) V - m v_s,   I = sum_i n_i z_i^2 / (2 V)
+        V_w = V - sum_i n_i v_i - k I^(3/2) V,   I = sum_i n_i z_i^2 / (2 V)
 
-    with the ions' partial molar volumes at infinite dilution, the limiting law in
-    the ionic strength I (for a 1:1 salt its molarity), and the partial specific
-    volume of a solute.  For 2.47 mol/L LiCl this gives an apparent molar volume of
-    19.9 cm^3/mol, where experiment has 19.3; above an ionic strength of 3 mol/L
-    the limiting law overstates the volume of 2:1 salts (1 mol/kg CaCl2: 0.4 %).
+    with the partial molar volumes of ions and solute at infinite dilution, and the
+    limiting law in the ionic strength I (for a 1:1 salt its molarity).  For 2.47 mol/L
+    LiCl this gives an apparent molar volume of 19.9 cm^3/mol, where experiment has 19.3;
+    at an ionic strength of 3 mol/L the limiting law overstates the volume of 2:1 salts
+    (1 mol/kg CaCl2: by 0.4 % of the solution).
 
     Parameters
     ----------
     ions : mapping from str to int
         Count of each element symbol.
     volume : float, nm^3
-    solute_mass : float, amu
+    solute_volume : float, L/mol
+        Partial molar volume of the solute, times its copies.
+    solute_squares : float, e^2
+        Square of its charge, times its copies: its part in the ionic strength.
 
     Returns
     -------
@@ -116,7 +121,8 @@ def filling_waters(ions: Mapping[str, int], volume: float, solute_mass: float = 
             "give waters, the number of water molecules"
         )
     litres = volume * MOLAR  # of as many moles as there are molecules: molecules / litres is mol/L
-    strength = sum(count * CHARGES[symbol] ** 2 for symbol, count in ions.items()) / 2 / litres
-    taken = sum(count * ION_VOLUME[symbol] for symbol, count in ions.items() if count)
-    taken += VOLUME_SLOPE * strength * math.sqrt(strength) * litres + SOLUTE_VOLUME * solute_mass
+    squares = sum(count * CHARGES[symbol] ** 2 for symbol, count in ions.items()) + solute_squares
+    strength = squares / 2 / litres
+    taken = sum(count * ION_VOLUME[symbol] for symbol, count in ions.items() if count) + solute_volume
+    taken += VOLUME_SLOPE * strength * math.sqrt(strength) * litres
     return round((litres - taken) / WATER_VOLUME)

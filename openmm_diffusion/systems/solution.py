@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 from openmm import NonbondedForce, app, unit
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from .composition import GenerateConfig
 from .ions import check_neutral
@@ -19,6 +21,8 @@ OH_BOND, HOH_ANGLE = 0.1, math.acos(-1 / 3)
 JITTER = 0.02
 #: Distance of lattice sites from atoms of a solute in the random start, nm: the minimiser does the rest.
 CLEARANCE = 0.24
+#: A charged solute of fewer atoms has a volume in water that its mass does not tell.
+SMALL = 100
 #: Room around a solute, nm on each side: less, and it would meet its own periodic image.
 MARGIN = 0.3
 
@@ -34,7 +38,7 @@ def build_system(config):
     ValueError
         If the solute does not fit its force field or the box, or the whole is not neutral.
     """
-    _solute_positions(config)  # refused now if it has no room
+    _check_room(config)
     topology = _topology(config)
     names = [*(config.forcefield if config.solute else []), *SOLVENTS[config.solvent]]
     try:
@@ -61,7 +65,8 @@ def build_system(config):
                 system.setParticleMass(hydrogen.index, system.getParticleMass(hydrogen.index) + moved)
                 system.setParticleMass(heavy.index, system.getParticleMass(heavy.index) - moved)
     if config.solute is not None and config.periodic:
-        check_neutral(_charge(system), "solute and ions")
+        check_neutral(_charge(system, range(system.getNumParticles())), "solute and ions")
+        _check_volume(config, system)
     return topology, system
 
 
@@ -69,7 +74,7 @@ def _topology(config):
     topology = app.Topology()
     if config.periodic:
         topology.setPeriodicBoxVectors(config.edge * np.eye(3))
-    if config.solute is not None:
+    for _ in range(config.copies if config.solute is not None else 0):
         _copy(config.molecule.topology, topology)
     chain = topology.addChain() if config.periodic else None
     for symbol, count in config.composition.items():
@@ -96,18 +101,31 @@ def _copy(source, target):
         target.addBond(atoms[bond[0]], atoms[bond[1]], bond.type, bond.order)
 
 
-def _charge(system):
-    """Net charge of a System in e, a whole number up to the rounding of its force field."""
+def _charge(system, atoms):
+    """Net charge of some atoms of a System in e, a whole number up to the rounding of its force field."""
     nonbonded = next(force for force in system.getForces() if isinstance(force, NonbondedForce))
-    charges = [nonbonded.getParticleParameters(index)[0] for index in range(nonbonded.getNumParticles())]
+    charges = [nonbonded.getParticleParameters(index)[0] for index in atoms]
     return round(sum(charge.value_in_unit(unit.elementary_charge) for charge in charges))
+
+
+def _check_volume(config, system):
+    """Refuse to guess the volume of a small ion: charges draw water together, by as much as the ion takes up."""
+    if config.waters is not None or config.solute_volume is not None:
+        return
+    charge = _charge(system, range(config.molecule.topology.getNumAtoms()))
+    if charge and config.molecule.topology.getNumAtoms() < SMALL:
+        raise ValueError(
+            f"solute is a small ion of charge {charge:+d} e, and its volume in water is not known: give solute_volume, "
+            "its partial molar volume in L/mol, or waters, the number of water molecules"
+        )
 
 
 def place_molecules(config, rng):
     """Random start: molecules dealt out to the sites of a jittered lattice, waters turned at random.
 
-    A solute keeps the conformation of its file, its middle in that of the box; sites
-    closer to it than 0.24 nm are left out, and the lattice is as fine as it must be.
+    A solute keeps the conformation of its file, its middle in that of the box; several
+    copies are turned at random and dealt out to the cells of a coarser lattice.  Sites
+    closer to a solute than 0.24 nm are left out, and the lattice is as fine as it must be.
 
     Parameters
     ----------
@@ -119,7 +137,7 @@ def place_molecules(config, rng):
     array, shape (n_atoms, 3), nm
         In the order of `build_system`.
     """
-    solute = _solute_positions(config)
+    solute = _solute_positions(config, rng)
     if not config.periodic:
         return solute
     n_ions = sum(config.composition.values())
@@ -140,27 +158,57 @@ def place_molecules(config, rng):
     return np.concatenate([solute, ions, waters.reshape(-1, 3)])
 
 
-def _solute_positions(config):
-    """Positions of the solute, (n, 3) nm, its middle in that of the box (at the origin without one)."""
+def _check_room(config):
+    """Refuse a solute that does not fit into its share of the box, with some water around."""
+    if config.solute is None or not config.periodic:
+        return
+    per_edge = _cells(config)
+    # Several may be turned any way.
+    length = np.ptp(_solute(config), axis=0).max() if config.copies == 1 else 2 * _radius(config)
+    needed = per_edge * (length + (2 * MARGIN if config.copies == 1 else CLEARANCE))
+    if needed > config.edge:
+        raise ValueError(
+            f"edge is {config.edge:g} nm, without room for {config.copies} solute(s), {length:.3g} nm long, and water "
+            f"around: give an edge of at least {np.ceil(100 * needed) / 100:g} nm"
+        )
+
+
+def _solute(config):
+    """Positions of one solute as its file has them, (n, 3) nm, its middle at the origin."""
+    positions = np.array(config.molecule.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+    return positions - (positions.min(0) + positions.max(0)) / 2
+
+
+def _radius(config):
+    return np.linalg.norm(_solute(config), axis=1).max()
+
+
+def _cells(config):
+    """Cells along each edge, one for each copy of the solute at least."""
+    return math.ceil(round(config.copies ** (1 / 3), 9))
+
+
+def _solute_positions(config, rng):
+    """Positions of all solutes, (n, 3) nm: one in the middle, of the box or at the origin; several anywhere."""
     if config.solute is None:
         return np.empty((0, 3))
-    positions = np.array(config.molecule.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
-    low, high = positions.min(0), positions.max(0)
-    length = (high - low).max()
-    if config.periodic and length + 2 * MARGIN > config.edge:
-        raise ValueError(
-            f"edge is {config.edge:g} nm, and solute is {length:.3g} nm long, without room for water around it: "
-            f"give an edge of at least {length + 2 * MARGIN:.3g} nm"
-        )
-    return positions - (low + high) / 2 + (config.edge / 2 if config.periodic else 0.0)
+    one = _solute(config)
+    if not config.periodic:
+        return one
+    if config.copies == 1:
+        return one + config.edge / 2
+    per_edge = _cells(config)
+    cells = np.stack(np.unravel_index(rng.permutation(per_edge**3)[: config.copies], (per_edge,) * 3), axis=-1)
+    turned = Rotation.from_quat(rng.normal(size=(config.copies, 4))).as_matrix() @ one.T
+    middles = (cells + 0.5) * config.edge / per_edge
+    return (turned.transpose(0, 2, 1) + middles[:, None]).reshape(-1, 3)
 
 
 def _free_sites(per_edge, edge, solute):
     """Sites of a cubic lattice, (n, 3) nm, without those on the solute."""
     cells = np.stack(np.unravel_index(np.arange(per_edge**3), (per_edge,) * 3), axis=-1)
     sites = (cells + 0.5) * edge / per_edge
-    for atom in solute:
-        vectors = sites - atom
-        vectors -= edge * np.round(vectors / edge)
-        sites = sites[(vectors**2).sum(-1) > CLEARANCE**2]
-    return sites
+    if not len(solute):
+        return sites
+    distances, _ = cKDTree(solute % edge, boxsize=edge).query(sites)
+    return sites[distances > CLEARANCE]

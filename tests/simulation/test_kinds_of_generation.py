@@ -31,8 +31,10 @@ KINDS = {
     | {
         "solute": str(SOLUTES / "sulfate.pdb"),
         "forcefield": [str(SOLUTES / "sulfate.xml")],
-        "ions": {"Na": 2},
-        "keep": "resname SO4 or name Na",
+        "solute_volume": 0.014,
+        "copies": 2,
+        "ions": {"Na": 4},
+        "keep": "not water",
     },
     "implicit": RUN
     | {
@@ -60,7 +62,7 @@ def one_thread(monkeypatch):
         ("one-bead water", ["W"] * 73, 0, True),
         ("all atoms", ["K", "F", *["O", "H", "H"] * 73], 146, False),
         ("solute", ["CH3", "C", "O", "N", "C"], 4, True),
-        ("polyatomic ion", ["S", *["O"] * 4, "Na", "Na"], 4, True),
+        ("polyatomic ion", [*["S", "O", "O", "O", "O"] * 2, *["Na"] * 4], 8, True),
         ("implicit", ["C", "H", "H", "H", "C", "O", "N", "H", "C", "H", "H", "H"], 11, True),
         ("vacuum", ["C", "C", "O", "N", "C"], 4, True),
     ],

@@ -69,6 +69,15 @@ def test_pure_water_has_the_density_of_water():
     assert density({}, 2.5) == pytest.approx(0.99705, rel=1e-3)
 
 
+def test_density_of_sodium_sulfate():
+    # CRC Handbook: 10 % by mass, 1.0905 g/cm^3 at 20 C, where water has 0.99823.
+    given = {"solute": SULFATE, "forcefield": [str(SOLUTES / "sulfate.xml")], "solute_volume": 0.01398}
+    edge = (20 / (0.1 * 1090.5 / 142.04 * MOLAR)) ** (1 / 3)
+    config = GenerateConfig(**given, copies=20, ions={"Na": 40}, edge=edge)
+    grams = (20 * 142.04 + 18.0153 * config.n_waters) / (edge**3 * MOLAR) * 1e-3
+    assert grams == pytest.approx(1.0905 * 0.99705 / 0.99823, rel=0.004)
+
+
 @pytest.mark.parametrize(
     "cation, molar_mass, expected",
     # g/cm^3 at 20 C of 10 % by mass, CRC Handbook of Chemistry and Physics; beside it water has 0.99823.
@@ -108,7 +117,7 @@ def test_net_charge():
         {"solute": ACETAMIDE, "pairs": 3, "constraints": "none", "timestep": 0.001},
         {"solute": ACETAMIDE, "solvent": "obc2"},
         {"solute": ACETAMIDE, "solvent": "none", "keep": "all"},
-        {"solute": SULFATE, "forcefield": [str(SOLUTES / "sulfate.xml")], "ions": {"Na": 2}},
+        {"solute": SULFATE, "copies": 8, "solute_volume": 0.014, "ions": {"Na": 16}},
     ],
 )
 def test_what_was_saved_loads(given):
@@ -161,7 +170,14 @@ def test_paths_start_at_the_file(tmp_path, monkeypatch):
         ({"solute": str(SOLUTES / "sulfate.xml")}, "give a PDB or mmCIF file"),
         ({"constraints": "none"}, "there is no solute, and SPC/E water is rigid"),
         ({"solute": ACETAMIDE, "constraints": "none"}, "timestep is 0.004 ps, too long for bonds to hydrogens"),
+        ({"copies": 2}, "copies is 2, but there is no solute"),
+        ({"solute_volume": 0.014}, "solute_volume is 0.014, but there is no solute"),
+        ({"solute": ACETAMIDE, "solvent": "none", "copies": 2}, "copies is 2, but solvent none has neither box"),
+        ({"solute": SULFATE, "solute_volume": -14}, "solute_volume is -14 L/mol: give a partial molar volume"),
         ({"keep": " "}, "keep is empty"),
+        ({"keep": "all", "map": {"beads": []}}, "keep is all, but map says what is kept"),
+        ({"types": "name", "map": {"beads": []}}, "types is name, but map says what is kept"),
+        ({"map": "no.yaml"}, "map is no.yaml, and there is no such file"),
         ({"types": {"two words": "all"}}, "types holds 'two words'"),
         ({"solvent": "tip9p"}, "'spce', 'obc2' or 'none'"),
     ],

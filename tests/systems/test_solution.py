@@ -13,7 +13,11 @@ from openmm_diffusion.systems.solution import CLEARANCE, JITTER, build_system, p
 SOLUTES = Path(__file__).parent / "solutes"
 SMALL = {"edge": 1.6, "cutoff": 0.7}
 ACETAMIDE = SMALL | {"solute": str(SOLUTES / "acetamide.pdb")}
-SULFATE = SMALL | {"solute": str(SOLUTES / "sulfate.pdb"), "forcefield": [str(SOLUTES / "sulfate.xml")]}
+SULFATE = SMALL | {
+    "solute": str(SOLUTES / "sulfate.pdb"),
+    "forcefield": [str(SOLUTES / "sulfate.xml")],
+    "solute_volume": 0.014,
+}
 
 
 def masses(system):
@@ -86,14 +90,40 @@ def test_a_polyatomic_ion_is_a_solute():
     assert [atom.name for atom in topology.atoms()][:5] == ["S", "O1", "O2", "O3", "O4"]
 
 
+def test_copies_of_a_solute():
+    config = GenerateConfig(**SULFATE | {"edge": 1.9}, copies=9, ions={"Na": 18})
+    topology, system = build_system(config)
+    assert [residue.name for residue in topology.residues()][:28] == ["SO4"] * 9 + ["NA"] * 18 + ["HOH"]
+    assert abs(charges(system).sum()) < 1e-6
+    first, second = (place_molecules(config, np.random.default_rng(run)) for run in (0, 1))
+    for positions in (first, second):
+        sulfates = positions[:45].reshape(9, 5, 3)
+        np.testing.assert_allclose(np.linalg.norm(sulfates[:, 1:] - sulfates[:, :1], axis=-1), 0.149, atol=1e-3)
+        heavy = np.concatenate([positions[:63], positions[63::3]])
+        vectors = heavy[:, None] - heavy
+        distances = np.linalg.norm(vectors - 1.9 * np.round(vectors / 1.9), axis=-1)
+        for index in range(9):
+            distances[5 * index : 5 * index + 5, 5 * index : 5 * index + 5] = np.inf
+        np.fill_diagonal(distances, np.inf)
+        assert distances.min() > 0.2
+    # Turned, and elsewhere, in another run.
+    moved = [(run[1] - run[0]) / np.linalg.norm(run[1] - run[0]) for run in (first, second)]
+    assert moved[0] @ moved[1] < 0.99 and np.linalg.norm(first[0] - second[0]) > 0.1
+
+
 @pytest.mark.parametrize(
     "given, message",
     [
+        (SULFATE | {"ions": {"Na": 2}, "solute_volume": None}, "solute is a small ion of charge -2 e, and its volume"),
+        (SULFATE | {"copies": 30, "ions": {"Na": 60}}, "without room for 30 solute.s., .* at least 2.1[0-9] nm"),
         (SULFATE, "solute and ions carry a net charge of -2 e, .* add 2 e of cations, such as Na"),
         (SULFATE | {"ions": {"Na": 3}}, r"net charge of \+1 e"),
         (SULFATE | {"forcefield": ["amber14-all.xml"], "ions": {"Na": 2}}, "does not describe solute .*No template"),
         (ACETAMIDE | {"forcefield": ["no.xml"]}, "forcefield is no.xml, amber14/spce.xml, which does not describe"),
-        (ACETAMIDE | {"edge": 1.0, "cutoff": 0.4}, "edge is 1 nm, and solute is 0.493 nm long.* at least 1.09 nm"),
+        (
+            ACETAMIDE | {"edge": 1.0, "cutoff": 0.4},
+            "edge is 1 nm, without room for 1 solute.s., 0.493 .* at least 1.1 nm",
+        ),
     ],
 )
 def test_solutes_that_do_not_fit(given, message):
