@@ -64,7 +64,7 @@ def checked_particles(species: ArrayLike, types: ArrayLike | None, n_particles: 
         others = numbers[(names == kind) & (numbers != 0) & (numbers != atomic_number(str(kind)))]
         if atomic_number(str(kind)) and len(others):
             raise ValueError(
-                f"types holds {kind!r}, the symbol of an element, for a particle of species {others[0]}: "
+                f"types holds {str(kind)!r}, the symbol of an element, for a particle of species {others[0]}: "
                 "give the type of its element, or another name"
             )
     return numbers, names
