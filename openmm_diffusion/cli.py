@@ -242,7 +242,7 @@ def coarsen(
 def generate(
     output: Output,
     config: Annotated[
-        Optional[Path], typer.Argument(help="YAML file (see examples/generate); without one, 2.4 M LiCl.")
+        Optional[Path], typer.Argument(help="YAML file (see docs/generate.md); without one, 2.4 M LiCl.")
     ] = None,
     resume: Resume = False,
 ):

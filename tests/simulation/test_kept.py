@@ -12,7 +12,7 @@ from openmm_diffusion.systems.composition import GenerateConfig
 from openmm_diffusion.systems.solution import build_system, place_molecules
 from openmm_diffusion.units import BOLTZMANN
 
-SOLUTES = Path(__file__).parents[1] / "systems" / "solutes"
+SOLUTES = Path(__file__).parents[2] / "examples" / "generate"
 ACETAMIDE = {"solute": str(SOLUTES / "acetamide.pdb"), "edge": 1.3, "cutoff": 0.6, "ions": {"Na": 1, "Cl": 1}}
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import openmm
 import pytest
 import yaml
+from commandline import run
 from openmm import unit
 
 from openmm_diffusion import rundirectory
@@ -15,7 +16,7 @@ from openmm_diffusion.simulation.generation import generate
 from openmm_diffusion.systems.composition import GenerateConfig
 from openmm_diffusion.systems.solution import build_system
 
-SOLUTES = Path(__file__).parents[1] / "systems" / "solutes"
+SOLUTES = Path(__file__).parents[2] / "examples" / "generate"
 RUN = {"runs": 2, "frames": 3, "discard": 0.02, "interval": 0.02, "chunk": 2, "platform": "CPU"}
 SMALL = RUN | {"edge": 1.3, "cutoff": 0.6}
 ACETAMIDE = SMALL | {"solute": str(SOLUTES / "acetamide.pdb"), "ions": {"Na": 1, "Cl": 1}}
@@ -195,3 +196,26 @@ def test_nothing_is_written_where_something_is_refused(tmp_path):
         with pytest.raises(ValueError, match=message):
             generate(given, tmp_path / "run")
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_command_finds_files_beside_the_yaml(tmp_path):
+    for name in ("sulfate.pdb", "sulfate.xml"):
+        (tmp_path / name).write_text((SOLUTES / name).read_text())
+    (tmp_path / "map.yaml").write_text(
+        "beads:\n  - {type: SO4, residue: SO4, at: S}\n  - {type: Na, select: name Na}\n"
+    )
+    given = KINDS["polyatomic ion"] | {"solute": "sulfate.pdb", "forcefield": ["sulfate.xml"], "map": "map.yaml"}
+    del given["keep"]
+    (tmp_path / "sulfate.yaml").write_text(yaml.safe_dump(given))
+    result = run("generate", tmp_path / "sulfate.yaml", "--output", tmp_path / "data")
+    assert result.returncode == 0, result.stderr
+    frames = Frames.load(tmp_path / "data" / "frames.npz")
+    assert frames.types.tolist() == ["SO4", "SO4", "Na", "Na", "Na", "Na"] and frames.labelled.all()
+    (tmp_path / "map.yaml").unlink()  # its contents are in the directory's configuration
+    longer = GenerateConfig.load(tmp_path / "data" / "config.yaml").model_copy(update={"frames": 4})
+    assert len(generate(longer, tmp_path / "data", resume=True)) == 8
+    (tmp_path / "sulfate.yaml").write_text(yaml.safe_dump(given | {"map": None, "ions": {"Na": 3}}))
+    result = run("generate", tmp_path / "sulfate.yaml", "--output", tmp_path / "other")
+    assert result.returncode == 1 and "net charge of -1 e" in result.stderr
+    assert len([line for line in result.stderr.splitlines() if "error" in line]) == 1

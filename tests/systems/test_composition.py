@@ -13,7 +13,7 @@ from openmm_diffusion.systems.composition import GenerateConfig
 from openmm_diffusion.systems.ions import CHARGES, ION_VOLUME, VOLUME_SLOPE, WATER_VOLUME, filling_waters, net_charge
 from openmm_diffusion.units import MOLAR
 
-SOLUTES = Path(__file__).parent / "solutes"
+SOLUTES = Path(__file__).parents[2] / "examples" / "generate"
 ACETAMIDE, SULFATE = str(SOLUTES / "acetamide.pdb"), str(SOLUTES / "sulfate.pdb")
 
 #: As 0.1.0 wrote it for `generate` with `cation: Na`.

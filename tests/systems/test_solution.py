@@ -10,7 +10,7 @@ from openmm import unit
 from openmm_diffusion.systems.composition import GenerateConfig
 from openmm_diffusion.systems.solution import CLEARANCE, JITTER, build_system, place_molecules
 
-SOLUTES = Path(__file__).parent / "solutes"
+SOLUTES = Path(__file__).parents[2] / "examples" / "generate"
 SMALL = {"edge": 1.6, "cutoff": 0.7}
 ACETAMIDE = SMALL | {"solute": str(SOLUTES / "acetamide.pdb")}
 SULFATE = SMALL | {
