@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .analysis.rdf import compute_rdf
+    from .data.coarsening import coarsen
     from .data.frames import Frames
+    from .data.mapping import Mapping
     from .evaluation.report import evaluate
     from .forces.diffusionforce import DiffusionForce
     from .learning.training import train
@@ -21,6 +23,8 @@ _HOMES = {
     "Denoiser": "model.denoiser",
     "DiffusionForce": "forces.diffusionforce",
     "Frames": "data.frames",
+    "Mapping": "data.mapping",
+    "coarsen": "data.coarsening",
     "compute_rdf": "analysis.rdf",
     "create_system": "systems",
     "evaluate": "evaluation.report",
@@ -28,7 +32,10 @@ _HOMES = {
     "train": "learning.training",
 }
 
-__all__ = ["Denoiser", "DiffusionForce", "Frames", "compute_rdf", "create_system", "evaluate", "simulate", "train"]
+__all__ = [
+    "Denoiser", "DiffusionForce", "Frames", "Mapping",
+    "coarsen", "compute_rdf", "create_system", "evaluate", "simulate", "train",
+]  # fmt: skip
 
 
 def __getattr__(name):

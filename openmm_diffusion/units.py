@@ -8,8 +8,14 @@ from openmm import unit
 BOLTZMANN = 8.31446261815324e-3
 #: Electronvolt, kJ/mol (exact in the 2019 SI).
 ELECTRONVOLT = 96.48533212331002
+#: Thermochemical kilocalorie, kJ.
+KILOCALORIE = 4.184
+#: Hartree, kJ/mol (CODATA 2018).
+HARTREE = 2625.4996394799
 #: Angstrom, nm.
 ANGSTROM = 0.1
+#: Bohr radius, nm (CODATA 2018).
+BOHR = 0.0529177210903
 #: Coulomb constant 1/(4 pi epsilon_0), kJ/mol nm/e^2: the value OpenMM computes with.
 COULOMB = 138.93545764438198
 #: Amount of particles per nm^3 in one mol/L.

@@ -4,6 +4,7 @@ A trajectory is streamed: it may be larger than the memory, and so may the beads
 and torch with them, are imported only where frames are made: a trajectory that becomes a file needs neither.
 """
 
+import logging
 import os
 import shutil
 import tempfile
@@ -17,8 +18,11 @@ import numpy as np
 
 from ..particles import as_types
 from ..space.beads import Beads
+from ..units import kelvin
+from .formats.cells import reduced_box
+from .formats.plausibility import check_plausible
 from .mapping import Mapping
-from .trajectories import read_chunks, read_topology
+from .trajectories import read_atoms, read_chunks, read_topology
 
 if TYPE_CHECKING:
     import mdtraj
@@ -30,8 +34,10 @@ if TYPE_CHECKING:
     Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     Top: TypeAlias = str | os.PathLike[str] | mdtraj.Topology | None
 
+log = logging.getLogger(__name__)
+
 #: Files that hold frames, with forces where there are any, and not a trajectory.
-FRAMES = (".npz", ".extxyz")
+FRAMES = (".npz", ".extxyz", ".xyz")
 #: Atoms times frames that are in memory at a time.
 PIECE = 1_000_000
 #: Number of the form of the files, that of `frames.FORMAT`; importing it would load torch.
@@ -86,7 +92,7 @@ def coarsen(
     ----------
     trajectory : path-like or list of path-like
         Each file of a list is an independent run, with a replica number of its own.  Trajectories are streamed;
-        frames (``.npz``, ``.extxyz``), which may hold forces, are read as a whole.
+        frames (``.npz``, ``.extxyz``, ``.xyz``), which may hold forces, are read as a whole.
     top : path-like or mdtraj Topology
         What the atoms are, and their bonds.
     mapping : path-like, dict or Mapping
@@ -119,21 +125,18 @@ def coarsen(
         raise ValueError(f"stride is {stride} frames: give a positive whole number")
     kinds = {path.suffix.lower() in FRAMES for path in paths}
     if len(kinds) > 1:
-        raise ValueError("trajectory has files of frames (.npz, .extxyz) among trajectories: coarsen them apart")
+        raise ValueError("trajectory has files of frames (.npz, .xyz) among trajectories: coarsen them apart")
     if kinds == {True}:
         frames = _coarsen_files(paths, top, mapping, temperature, stride, box, progress)
         if target is None:
             return frames
         frames.save(target)
         return target
-    if temperature is not None:
-        from ..units import kelvin
-
-        temperature = kelvin(temperature)
+    if temperature is None and target is None:
+        raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
+    temperature = None if temperature is None else kelvin(temperature)
     stream = _Stream(paths, top, mapping, stride, box, progress)
     if target is None:
-        if temperature is None:
-            raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
         from .frames import Frames
 
         pieces = list(stream)
@@ -164,7 +167,7 @@ def coarsen_frames(frames: "Frames", mapping: Mapping, topology: "mdtraj.Topolog
     from .frames import Frames
 
     _check_atoms(frames, topology)
-    beads = mapping.apply(topology, frames.bonds)
+    beads = mapping.apply(topology, frames.bonds, frames.masses)
     labels = {name: getattr(frames, name) for name in ("forces", "bias_forces")}
     if any(value is not None for value in labels.values()):
         beads.check_rigid()
@@ -211,33 +214,41 @@ class _Stream:
         box: "ArrayLike | None",
         progress: Callable[[Path, int], None] | None,
     ) -> None:
-        self.paths, self.top, self.stride, self.progress = paths, top, stride, progress
-        self.box = None if box is None else _box_vectors(box)
-        topology = read_topology(paths[0], top)
-        self.beads = mapping.apply(topology)
+        self.paths, self.stride, self.box, self.progress = paths, stride, box, progress
+        first = read_atoms(paths[0], top)
+        self.topologies = [first.topology]
+        for path in paths[1:]:
+            self.topologies.append(first.topology if top is not None else read_topology(path))
+            if self.topologies[-1] != first.topology:
+                raise ValueError(f"{path} has other atoms than {paths[0]}: coarsen them apart")
+        self.beads = mapping.apply(first.topology, masses=first.masses)
+        elements = [atom.element.atomic_number for atom in first.topology.atoms]
+        self.species = np.array(elements, dtype=np.int64)[self.beads.atoms]
         self.counts = [0 for _ in paths]
         self.boxes: list[np.ndarray] = []
 
     def __iter__(self) -> Iterator[np.ndarray]:
         chunk = max(1, PIECE // self.beads.n_atoms)
-        for number, path in enumerate(self.paths):
-            for positions, vectors in read_chunks(path, self.top, self.beads.atoms, self.stride, chunk, self.box):
-                vectors = reduced_vectors(vectors, path)
-                self._check(positions, vectors, path, self.counts[number])
+        for number, (path, topology) in enumerate(zip(self.paths, self.topologies)):
+            if path.suffix.lower() == ".trr":
+                log.info("%s: forces in it, if any, are not read; give frames (.npz, .extxyz) to map them", path)
+            for positions, vectors in read_chunks(path, topology, self.beads.atoms, self.stride, chunk, self.box):
+                vectors = None if vectors is None else reduced_box(vectors, path)
+                self._check(positions, vectors, path, number)
                 self.counts[number] += len(positions)
                 if vectors is not None:
                     self.boxes.append(vectors)
                 yield self.beads.positions(positions, vectors)
                 if self.progress is not None:
                     self.progress(path, sum(self.counts))
-            if self.counts[number] == 0:
-                raise ValueError(f"{path} holds no frame: leave it out")
 
-    def _check(self, positions: np.ndarray, vectors: np.ndarray | None, path: Path, first: int) -> None:
+    def _check(self, positions: np.ndarray, vectors: np.ndarray | None, path: Path, number: int) -> None:
         bad = ~np.isfinite(positions).all(axis=(1, 2))
         if bad.any():
-            frame = (first + bad.argmax()) * self.stride
+            frame = (self.counts[number] + bad.argmax()) * self.stride
             raise ValueError(f"{path} holds NaN or Inf in frame {frame}: leave this frame out")
+        if self.counts[number] == 0:
+            check_plausible(positions, self.species, vectors, path)
         if sum(self.counts) and bool(self.boxes) != (vectors is not None):
             raise ValueError(
                 f"{path} has frames with a box where others before have none, or the reverse: give box, or leave it out"
@@ -272,16 +283,15 @@ def _coarsen_files(
 ) -> "Frames":
     from .frames import Frames
 
-    if top is None:
+    if top is None and paths[0].suffix.lower() == ".npz":
         raise ValueError(f"top is missing: {paths[0]} does not tell residues, give a topology (PDB)")
-    parts, read = [], 0
+    parts = []
     for path in paths:
-        frames = Frames.load(path, temperature)[::stride]
-        parts.append(coarsen_frames(frames, mapping, read_topology(path, top)))
-        read += len(frames)
+        parts.append(Frames.load(path, temperature, box=box)[::stride])
         if progress is not None:
-            progress(path, read)
-    return Frames.concatenate(parts) if len(parts) > 1 else parts[0]
+            progress(path, sum(map(len, parts)))
+    frames = Frames.concatenate(parts) if len(parts) > 1 else parts[0]
+    return coarsen_frames(frames, mapping, read_topology(paths[0], top))
 
 
 def _check_atoms(frames: "Frames", topology: "mdtraj.Topology") -> None:
@@ -296,33 +306,6 @@ def _check_atoms(frames: "Frames", topology: "mdtraj.Topology") -> None:
                 f"atom {atom.index} has atomic number {number} in the frames, but is {atom} in the topology "
                 f"({known}): give the topology of these atoms, in their order"
             )
-
-
-def _box_vectors(box: "ArrayLike") -> np.ndarray:
-    """Box vectors (3, 3) of these, or of three edges."""
-    vectors = np.asarray(box, dtype=np.float64)
-    return np.diag(vectors) if vectors.shape == (3,) else vectors
-
-
-def reduced_vectors(box: np.ndarray | None, source: str | os.PathLike[str]) -> np.ndarray | None:
-    """Box vectors (n_frames, 3, 3) in OpenMM's reduced form: the same lattice, as `readers.reduced_box` finds it.
-
-    None where they are all zero: no periodicity.
-    """
-    if box is None or not box.any():
-        return None
-    slack = 1e-5 * np.abs(box).max()
-    positive = np.isfinite(box).all() and np.diagonal(box, axis1=1, axis2=2).min() > slack
-    if not positive or np.abs(np.triu(box, 1)).max() > slack:
-        raise ValueError(
-            f"the cell in {source} is not lower triangular with positive edges (a along x, b in the xy plane): "
-            "rotate cell and positions into this orientation"
-        )
-    box = np.tril(box)
-    for row, column in ((2, 1), (2, 0), (1, 0)):
-        count = np.rint(box[:, row, column] / box[:, column, column])
-        box[:, row] -= count[:, None] * box[:, column]
-    return box
 
 
 def _checked_output(path: Path) -> Path:

@@ -1,4 +1,11 @@
-"""The extended XYZ text format: its frames as arrays, in the file's own units (Angstrom, eV/Angstrom)."""
+"""The extended XYZ text format: its frames as arrays, in the file's own units (Angstrom, eV/Angstrom).
+
+Where ASE is installed its reader reads the rows; ours is what is left where it is not, or where it gives up.  What a
+frame means is decided here in both cases, so that a result does not depend on what is installed: ASE's parser of the
+comment line knows fewer spellings of ``pbc`` and ``Lattice`` (``pbc=FFF`` would be periodic to it), it moves a column
+``forces``, but not ``REF_forces``, into a calculator that applies constraints to it, and it ends at a blank line.
+Columns are taken by the names that they have in the file, forces as they are written, and all frames are there.
+"""
 
 import os
 import re
@@ -8,20 +15,42 @@ from typing import Any
 import numpy as np
 from openmm.app.element import Element
 
-_KEY_VALUE = re.compile(r"""([\w-]+)=("[^"]*"|'[^']*'|\S+)""")
+from .formats.cells import flags
+from .formats.labels import energy_unit, forces_name, length_unit, name_unread
+
+#: Words of a comment line, in which quotes and brackets hold blanks, and the = between key and value.
+_WORDS = re.compile(r"""=|(?:\\.|"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|\{[^}]*\}?|\[[^\]]*\]?|[^\s="'{\[\\])+""")
+_DELIMITERS = re.compile(r"\\(.)|[\"'{}\[\]]")
+#: Our name of what other names stand for as well.
+_COLUMNS = {
+    **dict.fromkeys(("species", "element", "elements", "symbol", "symbols"), "species"),
+    **dict.fromkeys(("z", "numbers", "atomic_numbers", "atomic_number"), "Z"),
+    **dict.fromkeys(("pos", "positions", "position"), "pos"),
+}
+_KEYS = {
+    **dict.fromkeys(("cell", "unit_cell"), "cell"),
+    **dict.fromkeys(("periodic", "periodicity"), "pbc"),
+    **dict.fromkeys(("length_unit", "length_units", "r_unit"), "r_unit"),
+    **dict.fromkeys(("energy_unit", "energy_units", "e_unit"), "e_unit"),
+}
+_READ = {"lattice", "cell", "pbc", "properties", "temperature", "replica", "r_unit", "e_unit"}
 
 
-def read_extxyz(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_extxyz(path: str | os.PathLike[str], forces_key: str | None = None) -> dict[str, Any]:
     """All frames of an extended XYZ file.
 
     The comment line of each frame names its columns (``Properties=species:S:1:pos:R:3:forces:R:3``,
-    in any order, others are skipped) and its cell (``Lattice="..."``, three vectors
-    one after the other).  Two keys of ours are read as well: ``replica`` and
-    ``temperature``.  Plain XYZ is the special case without keys.
+    in any order, others are skipped and named in the log) and its cell (``Lattice="..."``, three
+    vectors one after the other; ``cell=`` and lower case are understood as well), with ``pbc`` in any spelling that
+    ASE or libAtoms accept.  Forces may have any of the names that `formats.labels.forces_name` knows.
+    Two keys of ours are read as well: ``replica`` and ``temperature``.  Plain XYZ is the
+    special case without keys.
 
     Parameters
     ----------
     path : path-like
+    forces_key : str, optional
+        Column that holds the forces, where more than one may.
 
     Returns
     -------
@@ -32,68 +61,166 @@ def read_extxyz(path: str | os.PathLike[str]) -> dict[str, Any]:
         pbc : array, shape (n_frames, 3), dtype bool, or None;
         forces : array like positions, eV/Angstrom, NaN in frames without, or None;
         temperature : array, shape (n_frames,), K, or None;
-        replica : array, shape (n_frames,), integers, or None.
+        replica : array, shape (n_frames,), integers, or None;
+        r_unit, e_unit : float, nm and kJ/mol, or None: units that the file names.
 
     Raises
     ------
     ValueError
-        If a frame is incomplete or not XYZ, or the frames differ in their atoms.
+        If a frame is incomplete or not XYZ, the frames differ in their atoms, or two columns may be the forces.
     """
-    frames: list[dict[str, Any]] = []
-    with open(path, encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if line.strip():
-                frames.append(_read_frame(line.strip(), lines, f"frame {len(frames)} of {path}"))
-    if not frames:
-        raise ValueError(f"{path} holds no frames: give an extended XYZ file with at least one")
+    frames = _through_ase(path, forces_key)
+    if frames is None:
+        frames = list(iterate_extxyz(path, forces_key))
     for number, frame in enumerate(frames):
         if not np.array_equal(frame["species"], frames[0]["species"]):
             raise ValueError(
                 f"frame {number} of {path} has other atoms than frame 0, or the same in another order: "
                 "give one system per file, its atoms always in the same order"
             )
-    if any("forces" in frame for frame in frames):
+    names = {name for frame in frames for name in frame["columns"]}
+    chosen = forces_name(names, forces_key, path) if names or forces_key else None
+    if chosen is not None:
         for frame in frames:
-            frame.setdefault("forces", np.full_like(frame["positions"], np.nan))
-    keys = ("positions", "cell", "pbc", "forces", "temperature", "replica")
+            frame["forces"] = frame["columns"].get(chosen, np.full_like(frame["positions"], np.nan))
+    name_unread({name for frame in frames for name in frame["unread"] | set(frame["columns"])} - {chosen}, path)
+    keys = ("positions", "cell", "pbc", "forces", "temperature", "replica", "r_unit", "e_unit")
     columns = {key: _stack(frames, key, path) for key in keys}
+    for key in ("r_unit", "e_unit"):
+        units = columns[key]
+        if units is not None and (units != units[0]).any():
+            raise ValueError(f"{path} names more than one {key}: give one unit for all frames")
+        columns[key] = None if units is None else units[0]
     return columns | {"species": frames[0]["species"]}
 
 
-def _read_frame(count: str, lines: Iterator[str], where: str) -> dict[str, Any]:
+def iterate_extxyz(
+    path: str | os.PathLike[str], forces_key: str | None = None, elements: bool = True
+) -> Iterator[dict[str, Any]]:
+    """The frames of an extended XYZ file, one at a time, by our own reader; at least one, or an error.
+
+    Without `elements` the names in the column of species may be any, and stand under ``names``.
+    """
+    number = 0
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.strip():
+                yield _read_frame(line.strip(), lines, forces_key, elements, f"frame {number} of {path}")
+                number += 1
+    if number == 0:
+        raise ValueError(f"{path} holds no frames: give an extended XYZ file with at least one")
+
+
+def header(comment: str) -> dict[str, str]:
+    """Keys and values of a comment line, as ASE and libAtoms read them; words without a value are no keys.
+
+    Examples
+    --------
+    >>> header('Lattice="1 0 0" pbc=[T, T, T] made by VMD')
+    {'Lattice': '1 0 0', 'pbc': 'T, T, T'}
+    """
+    words = _WORDS.findall(comment)
+    found, at = {}, 0
+    while at < len(words):
+        if words[at + 1 : at + 2] == ["="] and words[at] != "=":
+            end = at + 2
+            while end < len(words) and words[end] == "=":  # a value may start with one
+                end += 1
+            value = words[end] if end < len(words) else ""
+            while words[end + 1 : end + 2] == ["="]:  # and may hold some
+                value += "=" + (words[end + 2] if end + 2 < len(words) else "")
+                end += 2
+            found[_bare(words[at])] = _bare(value)
+            at = end + 1
+        else:
+            at += 1
+    return found
+
+
+def _bare(word: str) -> str:
+    return _DELIMITERS.sub(lambda match: match.group(1) or "", word).strip()
+
+
+def _meaning(comment: str) -> tuple[dict[str, Any], set[str]]:
+    """What the comment line of a frame tells, and the keys that tell nothing here."""
+    said: dict[str, str] = {}
+    unread = set()
+    for key, value in header(comment).items():
+        name = _KEYS.get(key.lower(), key.lower())
+        if name in _READ:
+            if said.get(name, value) != value:
+                raise ValueError(f"it gives {name} twice, {said[name]!r} and {value!r}")
+            said[name] = value
+        elif "unit" in name:
+            raise ValueError(f"it says {key}={value}, which is not understood: name units as r_unit=Ang e_unit=eV")
+        else:
+            unread.add(key)
+    told: dict[str, Any] = {}
+    lattice = said.get("lattice")
+    if lattice is not None:
+        told["cell"] = _floats(lattice).reshape(3, 3)
+    if "cell" in said:
+        cell = _floats(said["cell"])
+        cell = np.diag(cell) if cell.shape == (3,) else cell.reshape(3, 3)
+        if not np.array_equal(told.setdefault("cell", cell), cell):
+            raise ValueError("it gives two cells that differ, Lattice and cell")
+    if "pbc" in said:
+        told["pbc"] = flags(said["pbc"], "its comment line")
+    if "temperature" in said:
+        told["temperature"] = float(said["temperature"])
+    if "replica" in said:
+        told["replica"] = int(said["replica"])
+    if "r_unit" in said:
+        told["r_unit"] = length_unit(said["r_unit"], "its comment line")
+    if "e_unit" in said:
+        told["e_unit"] = energy_unit(said["e_unit"], "its comment line")
+    told["properties"] = _properties(said.get("properties", "species:S:1:pos:R:3"))
+    return told, unread
+
+
+def _floats(text: str) -> np.ndarray:
+    return np.array(re.findall(r"[^\s,\[\]{}()]+", text), dtype=float)
+
+
+def _properties(text: str) -> dict[str, tuple[str, int]]:
+    """Kind and number of columns of each property, under the names that `_COLUMNS` gives them."""
+    fields = text.split(":")
+    names = [_COLUMNS.get(name.lower(), name) for name in fields[::3]]
+    found = {name: (kind, int(width)) for name, kind, width in zip(names, fields[1::3], fields[2::3], strict=True)}
+    if len(found) < len(names):
+        raise ValueError(f"Properties={text} names a column twice")
+    if not {"species", "Z"} & set(found) or "pos" not in found:
+        raise ValueError("has no columns species and pos among its Properties")
+    return found
+
+
+def _is_vector(name: str, kind: str, width: int) -> bool:
+    return kind == "R" and width == 3 and name != "pos"
+
+
+def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, elements: bool, where: str) -> dict[str, Any]:
     """One frame as a dict; `count` is its first line, `lines` is left at the line after it."""
     if not count.isdigit() or int(count) == 0:
         raise ValueError(f"{where} starts with {count[:40]!r}: an XYZ frame starts with its number of atoms")
-    header = {key.lower(): value.strip("\"'") for key, value in _KEY_VALUE.findall(next(lines, ""))}
+    comment = next(lines, "")
     rows = [next(lines, "").split() for _ in range(int(count))]
     try:
-        fields = header.get("properties", "species:S:1:pos:R:3").split(":")
-        ends = np.cumsum([int(width) for width in fields[2::3]])
-        columns = {
-            name.lower(): slice(end - int(width), end)
-            for name, width, end in zip(fields[::3], fields[2::3], ends, strict=True)
-        }
+        frame, unread = _meaning(comment)
+        properties = frame.pop("properties")
+        ends = np.cumsum([width for _, width in properties.values()])
         complete = sum(len(row) >= ends[-1] for row in rows)
         if complete < len(rows):
             raise ValueError(f"has {complete} complete rows of {ends[-1]} columns where {len(rows)} are announced")
-        element = next((columns[name] for name in ("species", "z", "element") if name in columns), None)
-        if element is None or "pos" not in columns:
-            raise ValueError("has no columns species and pos among its Properties")
-        frame: dict[str, Any] = {
-            "species": np.array([_atomic_number(row[element][0]) for row in rows]),
-            "positions": _numbers(rows, columns["pos"]),
-        }
-        forces = columns.get("forces", columns.get("force"))
-        if forces is not None:
-            frame["forces"] = _numbers(rows, forces)
-        if "lattice" in header:
-            frame["cell"] = np.array(header["lattice"].split(), dtype=float).reshape(3, 3)
-        if "pbc" in header:
-            frame["pbc"] = np.array([flag.upper() in ("T", "TRUE", "1") for flag in header["pbc"].split()])
-        if "temperature" in header:
-            frame["temperature"] = float(header["temperature"])
-        if "replica" in header:
-            frame["replica"] = int(header["replica"])
+        places = {name: slice(end - width, end) for (name, (_, width)), end in zip(properties.items(), ends)}
+        frame["columns"] = {}
+        for name, (kind, width) in properties.items():
+            if _is_vector(name, kind, width) or name == forces_key:
+                frame["columns"][name] = _vectors(rows, places[name])
+        element = places["Z" if "Z" in properties else "species"]
+        names = [row[element][0] for row in rows]
+        frame |= {"species": _numbers(names, comment)} if elements else {"names": names}
+        frame["positions"] = _vectors(rows, places["pos"])
+        frame["unread"] = unread | (set(properties) - set(frame["columns"]) - {"species", "Z", "pos"})
     except ValueError as error:
         raise ValueError(
             f"{where} cannot be read as extended XYZ ({error}): write the file again or cut it there"
@@ -101,17 +228,73 @@ def _read_frame(count: str, lines: Iterator[str], where: str) -> dict[str, Any]:
     return frame
 
 
-def _numbers(rows: list[list[str]], columns: slice) -> np.ndarray:
+def _vectors(rows: list[list[str]], columns: slice) -> np.ndarray:
     return np.array([row[columns] for row in rows], dtype=float).reshape(len(rows), 3)
 
 
-def _atomic_number(name: str) -> int:
-    if name.isdigit():
-        return int(name)
+def _numbers(names: list[str], comment: str) -> np.ndarray:
+    known: dict[str, int] = {}
+    for name in dict.fromkeys(names):
+        if name.isdigit():
+            # LAMMPS writes the types of its atoms where the symbols of elements belong.
+            if "timestep" in comment.lower():
+                raise ValueError(f"the first column holds types of LAMMPS such as {name!r}, not elements")
+            known[name] = int(name)
+            continue
+        try:
+            known[name] = Element.getBySymbol(name).atomic_number
+        except KeyError:
+            raise ValueError(f"{name!r} is no element symbol") from None
+    return np.array([known[name] for name in names])
+
+
+def _through_ase(path: str | os.PathLike[str], forces_key: str | None) -> list[dict[str, Any]] | None:
+    """All frames as ASE's reader has their rows; None where there is no ASE or it finds a fault, which we then name."""
     try:
-        return Element.getBySymbol(name).atomic_number
-    except KeyError:
-        raise ValueError(f"{name!r} is no element symbol") from None
+        from ase.io import iread
+    except ImportError:
+        return None
+    told: list[tuple[dict[str, Any], set[str]]] = []
+
+    def parse(comment: str) -> dict[str, Any]:
+        told.append(_meaning(comment))
+        kinds = told[-1][0]["properties"].items()
+        return {"Properties": ":".join(f"{name}:{kind}:{width}" for name, (kind, width) in kinds)}
+
+    frames = []
+    try:
+        for atoms in iread(os.fspath(path), index=":", format="extxyz", properties_parser=parse):
+            frame, unread = told[-1]
+            properties = frame.pop("properties")
+            columns = atoms.arrays | (atoms.calc.results if atoms.calc is not None else {})
+            frame["columns"] = {
+                name: np.asarray(columns[name], dtype=float).reshape(len(atoms), 3)
+                for name, (kind, width) in properties.items()
+                if _is_vector(name, kind, width) or name == forces_key
+            }
+            frame["species"], frame["positions"] = atoms.numbers.astype(np.int64), atoms.positions.copy()
+            frame["unread"] = unread | (set(properties) - set(frame["columns"]) - {"species", "Z", "pos"})
+            if not atoms.numbers.all():
+                return None
+            frames.append(frame)
+    except Exception:  # noqa: BLE001  whatever ASE cannot read, our own reader reads or refuses with a reason
+        return None
+    # ASE stops without a word at a blank line between frames.
+    return frames if frames and len(frames) == len(told) == _count(path) else None
+
+
+def _count(path: str | os.PathLike[str]) -> int:
+    """Frames of a file by its lines that announce a number of atoms; -1 where one does not."""
+    number = 0
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.strip():
+                if not line.strip().isdigit():
+                    return -1
+                for _ in range(int(line) + 1):
+                    next(lines, "")
+                number += 1
+    return number
 
 
 def _stack(frames: list[dict[str, Any]], key: str, path: str | os.PathLike[str]) -> np.ndarray | None:

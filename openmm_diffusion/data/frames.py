@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,8 @@ from .checks import (
     checked_positions,
     checked_replica,
 )  # fmt: skip
-from .readers import read_frames, read_trajectory
+from .readers import load_frames
+from .trajectories import read_trajectory
 
 #: Number of the form of native files; an older one lacks this key.
 FORMAT = 2
@@ -125,33 +126,31 @@ class Frames:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], temperature: float | unit.Quantity | None = None) -> "Frames":
-        """Frames from a file: native npz, NequIP's npz or extended XYZ; see `readers.read_frames`.
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        temperature: float | unit.Quantity | None = None,
+        *,
+        box: ArrayLike | unit.Quantity | None = None,
+        forces_key: str | None = None,
+    ) -> "Frames":
+        """Frames from a file: native npz, npz of NequIP, ASE or sGDML, extended XYZ; see `readers.read_frames`.
 
         Parameters
         ----------
         path : path-like
         temperature : float or Quantity, K, optional
-            Needed where the file does not give one.
+        box : array or Quantity, shape (3,) or (3, 3), nm, optional
+            Both for what the file does not give.
+        forces_key : str, optional
+            Array or column that holds the forces, where more than one may.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If the file cannot be read, or its positions cannot be right.
         """
-        fields = read_frames(path)
-        stored = fields.pop("temperature")
-        stored = np.unique([] if stored is None else stored)
-        if temperature is None:
-            if len(stored) == 0:
-                raise ValueError(f"{path} gives no temperature: pass the temperature of its ensemble in K")
-            if len(stored) > 1:
-                raise ValueError(
-                    f"{path} gives temperatures from {stored[0]:g} to {stored[-1]:g} K: "
-                    "pass the one temperature of its ensemble in K"
-                )
-            temperature = stored[0]
-        elif len(stored) == 1 and abs(kelvin(temperature) - stored[0]) > 1e-4 * abs(stored[0]):
-            raise ValueError(
-                f"temperature is {kelvin(temperature):g} K, but {path} gives {stored[0]:g} K: "
-                "leave the argument out, or correct the file"
-            )
-        return cls(temperature=temperature, **fields)
+        return cls(**load_frames(path, temperature, box, forces_key))
 
     @classmethod
     def from_trajectory(
@@ -162,13 +161,16 @@ class Frames:
         temperature: float | unit.Quantity | None = None,
         stride: int = 1,
         replica: int = 0,
+        *,
+        types: str | Sequence[str] = "element",
+        box: ArrayLike | unit.Quantity | None = None,
     ) -> "Frames":
-        """Frames from a trajectory in any format that mdtraj reads.
+        """Frames from a trajectory: any format of mdtraj, multi-frame .gro, LAMMPS dumps, GSD, extended XYZ.
 
         Parameters
         ----------
         trajectory : path-like or list of path-like
-            Each file of a list is taken as an independent run, with a replica number of its own.
+            Each file of a list is an independent run, with a replica number of its own.
         top : path-like or mdtraj Topology, optional
             What the atoms are; needed by formats that do not say.
         select : str
@@ -178,11 +180,11 @@ class Frames:
         stride : int
             Keep every stride-th frame.
         replica : int
-            Number of the (first) independent run.
-
-        Raises
-        ------
-        FileNotFoundError, ValueError
+            Number of the (first) run.
+        types : "element", "name", "residue:name" or list of str
+            What a particle is called.  Elements are read, not guessed (see `elements`); beads have none.
+        box : array or Quantity, shape (3,) or (3, 3), nm, optional
+            Box of trajectories that have none.
         """
         if temperature is None:
             raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
@@ -191,7 +193,8 @@ class Frames:
         paths = [trajectory] if isinstance(trajectory, (str, os.PathLike)) else list(trajectory)
         if not paths:
             raise ValueError("trajectory is an empty list: give at least one file")
-        runs = [cls(temperature=temperature, **read_trajectory(path, top, select, stride)) for path in paths]
+        fields = (read_trajectory(path, top, select, stride, types, box) for path in paths)
+        runs = [cls(temperature=temperature, **each) for each in fields]
         frames = cls.concatenate(runs) if len(runs) > 1 else runs[0]
         return replace(frames, replica=frames.replica + replica)
 

@@ -1,34 +1,316 @@
-"""Trajectories, read in pieces."""
+"""Trajectories and their topologies: streamed in chunks, with elements that are read and not guessed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import mdtraj
 import numpy as np
+from numpy.typing import ArrayLike
+from openmm import unit
+
+from .. import particles
+from ..units import ANGSTROM
+from .extxyz import iterate_extxyz
+from .formats import FAULTS, existing, lacking, suffix, unreadable
+from .formats.cells import chosen_box, given_box, one_if_constant, periodic_cell, reduced_box, upright
+from .formats.gro import read_gro
+from .formats.gsd import read_gsd
+from .formats.lammps import read_dump
+from .formats.plausibility import check_plausible
+from .formats.statements import pdb_cells
+from .formats.topologies import DUMPS, XYZ, read_atoms
+
+#: What mdtraj reads in pieces; it reads the rest whole.
+_STREAMED = (".xtc", ".trr", ".dcd", ".nc", ".netcdf", ".ncdf", ".mdcrd", ".crd", ".h5", ".hdf5")
+#: What takes no topology beside its own.
+_WITHOUT_TOP = (".mol2", ".arc", ".hoomdxml", ".lh5", ".cif", ".mmcif", ".pdbx")
 
 
 def read_topology(
     path: str | os.PathLike[str], top: "str | os.PathLike[str] | mdtraj.Topology | None" = None
 ) -> mdtraj.Topology:
-    """The topology of a trajectory."""
-    if isinstance(top, mdtraj.Topology):
-        return top
-    return mdtraj.load_topology(str(top if top is not None else path))
+    """Topology of a trajectory, its elements as files state them or as names tell them without doubt.
+
+    An atom whose element is not known has mdtraj's element of number 0.  Names of residues
+    and atoms are mdtraj's, which follow the Protein Data Bank.
+
+    Parameters
+    ----------
+    path : path-like
+        The trajectory.
+    top : path-like or mdtraj Topology, optional
+        What the atoms are; needed by formats that do not say.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+    """
+    return read_atoms(path, top).topology
 
 
 def read_chunks(
     path: str | os.PathLike[str],
     top: "str | os.PathLike[str] | mdtraj.Topology | None" = None,
-    atoms: np.ndarray | None = None,
+    atoms: ArrayLike | None = None,
     stride: int = 1,
     chunk: int = 100,
-    box: Any = None,
+    box: ArrayLike | unit.Quantity | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Positions (n, N, 3) float32 nm and box vectors (n, 3, 3) float64 nm, or None, of a trajectory in pieces."""
-    options: dict[str, Any] = {} if top is None else {"top": top if isinstance(top, mdtraj.Topology) else str(top)}
-    for part in mdtraj.iterload(str(path), chunk=chunk, stride=stride, atom_indices=atoms, **options):
-        vectors = part.unitcell_vectors
+    """The frames of a trajectory in pieces, of which one is in memory at a time.
+
+    PDB, mmCIF and a few rarer formats are read whole, as mdtraj does.
+
+    Parameters
+    ----------
+    path : path-like
+    top : path-like or mdtraj Topology, optional
+    atoms : array, shape (n_atoms,), dtype int, optional
+        Indices of the atoms to keep; all if not given.
+    stride : int
+        Keep every stride-th frame.
+    chunk : int
+        Frames of a piece.
+    box : array or Quantity, shape (3,) or (3, 3), nm, optional
+        Box of a file that has none; refused where the file has one that differs.
+
+    Yields
+    ------
+    positions : array, shape (n_frames, n_atoms, 3), dtype float32, nm
+    vectors : array, shape (n_frames, 3, 3), dtype float64, nm, or None
+        Box vectors as rows, as the file says them; a cell in another orientation is turned, and the
+        positions with it, so that a lies along x and b in the xy plane.
+
+    Raises
+    ------
+    FileNotFoundError, ImportError, ValueError
+    """
+    path = existing(path)
+    topology = top if isinstance(top, mdtraj.Topology) else read_topology(path, top)
+    indices = np.arange(topology.n_atoms) if atoms is None else np.asarray(atoms, dtype=int)
+    pieces = _own_pieces(path, topology, indices, stride, chunk)
+    if pieces is None:
+        pieces = _mdtrajs_pieces(path, topology, indices, stride, chunk)
+    periodic: bool | None = None
+    for positions, cells in pieces:
+        has = cells is not None and bool(cells.any())
+        if cells is not None and has:
+            cells, rotations = upright(cells, path)
+            positions = (positions @ rotations).astype(np.float32)
+        if periodic not in (None, has):
+            raise ValueError(f"{path} has a box in some frames only: give it in all of them or in none")
+        periodic = has
+        vectors = cells if has else None
         if box is not None:
-            vectors = np.broadcast_to(np.asarray(box, dtype=np.float64), (len(part), 3, 3))
-        yield part.xyz, None if vectors is None else vectors.astype(np.float64)
+            chosen_box(box, None if vectors is None else reduced_box(vectors, path), path)
+            if vectors is None:
+                vectors = np.tile(given_box(box), (len(positions), 1, 1))
+        yield positions, vectors
+
+
+def _own_pieces(
+    path: Path, topology: mdtraj.Topology, atoms: np.ndarray, stride: int, chunk: int
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]] | None:
+    """Pieces of the formats that we read ourselves; None for the others."""
+    kind = suffix(path)
+    if kind in DUMPS:
+        frames = _of_dump(path, topology)
+    elif kind in XYZ:
+        frames = _of_xyz(path)
+    elif kind == ".gro":
+        frames = read_gro(path)
+    elif kind == ".gsd":
+        try:
+            import gsd.hoomd  # noqa: F401
+        except ImportError as error:
+            raise lacking(path) from error
+        frames = read_gsd(path)
+    else:
+        return None
+    return _gathered(frames, path, topology.n_atoms, atoms, stride, chunk)
+
+
+def _of_dump(path: Path, topology: mdtraj.Topology) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    for number, frame in enumerate(read_dump(path)):
+        if number == 0 and len(frame.positions) == topology.n_atoms:
+            _check_order(frame.columns, topology, path)
+        yield frame.positions, frame.vectors
+
+
+def _check_order(columns: dict[str, list[str]], topology: mdtraj.Topology, path: Path) -> None:
+    """Refuse a topology in which one type of a dump is two elements: its atoms are in another order."""
+    symbols = [particles.symbol(atom) for atom in topology.atoms]
+    for name in ("element", "type"):
+        seen: dict[str, str] = {}
+        if len(set(columns.get(name, []))) < len(set(symbols)):
+            continue  # some programs write one type for all
+        for kind, symbol in zip(columns.get(name, []), symbols):
+            if symbol and seen.setdefault(kind, symbol) != symbol:
+                raise ValueError(
+                    f"{name} {kind} of {path} is {seen[kind]} and {symbol} in the topology: "
+                    "give a topology whose atoms are in the order of the ids"
+                )
+
+
+def _of_xyz(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    for frame in iterate_extxyz(path, elements=False):
+        length = frame.get("r_unit", ANGSTROM)
+        cell = periodic_cell(frame.get("cell"), frame.get("pbc"), path)
+        yield frame["positions"] * length, None if cell is None else cell * length
+
+
+def _gathered(
+    frames: Iterator[tuple[np.ndarray, np.ndarray | None]],
+    path: Path,
+    n_atoms: int,
+    atoms: np.ndarray,
+    stride: int,
+    chunk: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    positions: list[np.ndarray] = []
+    cells: list[np.ndarray] = []
+    for number, (xyz, cell) in enumerate(frames):
+        if len(xyz) != n_atoms:
+            raise ValueError(
+                f"frame {number} of {path} has {len(xyz)} atoms, its topology {n_atoms}: "
+                "give the topology of what the trajectory holds"
+            )
+        if number % stride:
+            continue
+        positions.append(xyz[atoms].astype(np.float32))
+        cells.append(np.zeros((3, 3)) if cell is None else cell)
+        if len(positions) == chunk:
+            yield np.stack(positions), np.stack(cells)
+            positions, cells = [], []
+    if positions:
+        yield np.stack(positions), np.stack(cells)
+
+
+def _mdtrajs_pieces(
+    path: Path, topology: mdtraj.Topology, atoms: np.ndarray, stride: int, chunk: int
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    every = None if len(atoms) == topology.n_atoms and (atoms == np.arange(len(atoms))).all() else atoms
+    first = 0
+    try:
+        for piece in _mdtrajs(path, topology, every, chunk):
+            # mdtraj's own stride starts anew in each piece of some formats.
+            kept = slice((-first) % stride, None, stride)
+            first += len(piece)
+            vectors = _shapes(piece) if suffix(path) == ".dcd" else piece.unitcell_vectors
+            xyz = piece.xyz[kept]
+            if len(xyz):
+                yield xyz, None if vectors is None else vectors[kept].astype(np.float64)
+    except ImportError as error:
+        raise lacking(path) from error
+    except FAULTS as error:
+        raise unreadable(path, error) from error
+    if first == 0:
+        raise ValueError(f"{path} holds no frames: give a trajectory with at least one")
+
+
+def _shapes(piece: mdtraj.Trajectory) -> np.ndarray | None:
+    """Box vectors of a DCD file, those of CHARMM included.
+
+    CHARMM stores a symmetric matrix, XX XY YY XZ YZ ZZ, where others store lengths and
+    angles; mdtraj takes XY, XZ and YZ for angles, which are none if one is negative or zero.
+    """
+    lengths, angles = piece.unitcell_lengths, piece.unitcell_angles
+    if lengths is None or ((angles > 0) & (angles < 180)).all():
+        return piece.unitcell_vectors
+    shapes = np.zeros((len(lengths), 3, 3))
+    shapes[:, [0, 1, 2], [0, 1, 2]] = lengths
+    for place, (row, column) in enumerate(((1, 2), (0, 2), (0, 1))):
+        shapes[:, row, column] = shapes[:, column, row] = angles[:, place] * ANGSTROM
+    return shapes
+
+
+def _mdtrajs(
+    path: Path, topology: mdtraj.Topology, atoms: np.ndarray | None, chunk: int
+) -> Iterator[mdtraj.Trajectory]:
+    kind = suffix(path)
+    if kind in _STREAMED:
+        yield from mdtraj.iterload(str(path), top=topology, chunk=chunk, atom_indices=atoms)
+        return
+    options = {} if kind.removesuffix(".gz") in _WITHOUT_TOP else {"top": topology}
+    whole = mdtraj.load(str(path), **options)
+    if whole.n_atoms != topology.n_atoms:
+        raise ValueError(f"it has {whole.n_atoms} atoms, its topology {topology.n_atoms}")
+    lengths, angles = whole.unitcell_lengths, whole.unitcell_angles
+    if kind in (".pdb", ".pdb.gz") and lengths is not None:
+        lengths, angles = pdb_cells(path, len(whole), lengths, angles)
+    xyz = whole.xyz if atoms is None else whole.xyz[:, atoms]
+    yield mdtraj.Trajectory(xyz, None, unitcell_lengths=lengths, unitcell_angles=angles)
+
+
+def read_trajectory(
+    path: str | os.PathLike[str],
+    top: "str | os.PathLike[str] | mdtraj.Topology | None" = None,
+    select: str = "all",
+    stride: int = 1,
+    types: str | Sequence[str] = "element",
+    box: ArrayLike | unit.Quantity | None = None,
+) -> dict[str, Any]:
+    """Fields of Frames of the selected atoms of a trajectory; arguments as in `frames.Frames.from_trajectory`."""
+    path = existing(path)
+    described = read_atoms(path, top)
+    topology = described.topology
+    try:
+        atoms = topology.select(select)
+    except (ValueError, SyntaxError, AttributeError) as error:
+        raise ValueError(f"select is {select!r}, which mdtraj cannot read: see its atom selection language") from error
+    if len(atoms) == 0:
+        names = ", ".join(sorted({atom.name for atom in topology.atoms})[:12])
+        raise ValueError(f"select is {select!r}, which matches no atom of {path}: its atom names are {names}")
+    chosen = [topology.atom(index) for index in atoms]
+    fields = _particles(chosen, types, path)
+    if described.masses is not None:
+        masses = described.masses[atoms]
+        fields["masses"] = np.where((fields["species"] == 0) & (masses > 0), masses, np.nan)
+    fields["bonds"] = _bonds(topology, atoms, described.bonds)
+    # Reading the selection only keeps a solvent out of memory.
+    pieces = list(read_chunks(path, topology, atoms, stride, 100, box))
+    fields["positions"] = np.concatenate([positions for positions, _ in pieces])
+    cells = [vectors for _, vectors in pieces if vectors is not None]
+    fields["box"] = reduced_box(one_if_constant(np.concatenate(cells)), path) if cells else None
+    check_plausible(fields["positions"], fields["species"], fields["box"], path, bonds=fields["bonds"])
+    return fields
+
+
+def _particles(atoms: list[Any], types: str | Sequence[str], path: Path) -> dict[str, Any]:
+    """Species and types of atoms; those of elements need one, those of beads do not."""
+    numbers = np.array([atom.element.atomic_number for atom in atoms], dtype=np.int64)
+    bare = [atom for atom, number in zip(atoms, numbers) if number == 0]
+    if isinstance(types, str) and types == "element":
+        if bare:
+            first = bare[0]
+            raise ValueError(
+                f"atom {first} (number {first.index}) of {path} has no element: {len(bare)} of {len(atoms)} selected "
+                f"atoms have none that a file states, or that their names tell without doubt (atom {first.name!r} of "
+                f"residue {first.residue.name!r}): say what they are with types='name', types='residue:name' or a list "
+                "of types, give a topology that states elements, or leave them out with select"
+            )
+        return {"species": numbers}
+    names = particles.atom_types(atoms, types if isinstance(types, str) else list(types))
+    if not isinstance(types, str):
+        # Types that are element symbols say what the atoms are.
+        numbers = np.array([particles.atomic_number(kind) or number for kind, number in zip(names, numbers.tolist())])
+    return {"species": numbers, "types": np.array(names)}
+
+
+def _bonds(topology: mdtraj.Topology, atoms: np.ndarray, listed: bool) -> np.ndarray | None:
+    """Bonds among the selected atoms as pairs of their places; None where nothing is said of them."""
+    place = {int(atom): number for number, atom in enumerate(atoms)}
+    ends = [(place.get(bond[0].index), place.get(bond[1].index)) for bond in topology.bonds]
+    pairs = np.array([pair for pair in ends if None not in pair], dtype=np.int64).reshape(-1, 2)
+    if listed:
+        return pairs
+    if topology.n_bonds == 0:
+        return None
+    # Inferred bonds are those of residues that mdtraj knows: of another with several atoms nothing is known.
+    bonded = {int(place) for place in pairs.ravel()}
+    residues: dict[int, list[int]] = {}
+    for number, index in enumerate(atoms):
+        residues.setdefault(topology.atom(index).residue.index, []).append(number)
+    known = all(len(members) == 1 or bonded & set(members) for members in residues.values())
+    return pairs if known else None

@@ -32,8 +32,8 @@ class DataConfig(BaseModel):
         Which atoms of the trajectories are which beads, see `data.mapping`.
     select : str
         Without a map: atoms of the trajectories to keep, in mdtraj's selection language.
-    types : "element", "name", "residue:name", list of str, or None
-        Without a map: what the types of these atoms are; None: their elements.
+    types : "element", "name", "residue:name" or list of str
+        Without a map: what the types of these atoms are.
     temperature : float, K, or None
         For formats that do not hold it.
     test_fraction : float
@@ -53,7 +53,7 @@ class DataConfig(BaseModel):
     top: Path | None = None
     map: Path | dict[str, Any] | None = None
     select: str = "all"
-    types: str | list[str] | None = None
+    types: str | list[str] = "element"
     temperature: PositiveFloat | None = None
     test_fraction: float = Field(TEST_FRACTION, ge=0, lt=0.9)
     validation_fraction: float = Field(VALIDATION_FRACTION, ge=0, lt=0.9)
@@ -63,13 +63,13 @@ class DataConfig(BaseModel):
     @pydantic.model_validator(mode="after")
     def one_source(self):
         """Frames come from files of frames or from trajectories, and what is said of trajectories needs some."""
-        defaults = {"top": None, "map": None, "types": None, "select": "all"}
+        defaults = {"top": None, "map": None, "types": "element", "select": "all"}
         said = [key for key, default in defaults.items() if getattr(self, key) != default]
         if self.trajectory is None and said:
             raise ValueError(f"data.{said[0]} is given without data.trajectory: name the trajectories")
         if self.trajectory is not None and self.frames is not None:
             raise ValueError("data.frames and data.trajectory are both given: keep one of them")
-        if self.map is not None and (self.types is not None or self.select != "all"):
+        if self.map is not None and (self.types != "element" or self.select != "all"):
             raise ValueError("data.map is given with data.types or data.select: the map says both, keep it alone")
         if isinstance(self.map, dict):
             Mapping.read(self.map)

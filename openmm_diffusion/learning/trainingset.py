@@ -66,7 +66,7 @@ def frames_of(data):
         return Frames.load(data.frames, data.temperature)
     if data.map is not None:
         return coarsen(data.trajectory, data.top, data.map, data.temperature)
-    return Frames.from_trajectory(data.trajectory, data.top, data.select, data.temperature)
+    return Frames.from_trajectory(data.trajectory, data.top, data.select, data.temperature, types=data.types)
 
 
 def tensors(frames, denoiser, config, dtype):

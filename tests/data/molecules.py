@@ -39,11 +39,15 @@ def water(n, *more):
 
 
 def whole_water(n_frames, n, edge, seed):
-    """Positions (n_frames, 3 n, 3), nm, of whole rigid waters of any orientation, their oxygens anywhere."""
+    """Positions (n_frames, 3 n, 3), nm, of whole rigid waters of any orientation, that do not touch."""
     rng = np.random.default_rng(seed)
     frame = np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [-0.0333, 0.0943, 0.0]])  # SPC/E: 0.1 nm, 109.47 degrees
     turn = np.linalg.qr(rng.normal(size=(n_frames, n, 3, 3)))[0]
-    oxygen = rng.uniform(0, edge, (n_frames, n, 1, 3))
+    # One in each cell of a grid: no two waters touch.
+    side = int(np.ceil(n ** (1 / 3)))
+    corner = np.stack(np.unravel_index(np.arange(n), (side,) * 3), axis=-1)
+    spare = edge / side - 0.25
+    oxygen = corner[:, None] * (edge / side) + rng.uniform(0, spare, (n_frames, n, 1, 3))
     return (oxygen + frame @ turn).reshape(n_frames, 3 * n, 3)
 
 

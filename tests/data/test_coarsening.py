@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import mdtraj
@@ -14,7 +15,8 @@ from openmm import unit
 
 from openmm_diffusion.analysis.rdf import compute_rdf
 from openmm_diffusion.data import coarsening, frames
-from openmm_diffusion.data.coarsening import coarsen, coarsen_frames, reduced_vectors, summary
+from openmm_diffusion.data.coarsening import coarsen, coarsen_frames, summary
+from openmm_diffusion.data.formats.cells import reduced_box
 from openmm_diffusion.data.frames import Frames
 from openmm_diffusion.data.mapping import Mapping
 from openmm_diffusion.space.molecules import nearest_image
@@ -28,6 +30,10 @@ MAP = {
 }
 TEMPERATURE = 300.0
 KT = thermal_energy(TEMPERATURE)
+
+
+def of_frames(box, n_frames):
+    return np.array(np.broadcast_to(box, (n_frames, 3, 3)))
 
 
 def run_of(path, n_frames, box, seed, n=30):
@@ -124,12 +130,12 @@ def test_oxygen_as_the_bead_is_the_oxygen_of_the_atoms(tmp_path):
 def test_boxes_are_reduced_to_the_same_lattice(skew):
     box = np.diag([2.0, 1.8, 1.7])
     box[1, 0], box[2, 0], box[2, 1] = skew
-    found = reduced_vectors(box[None], "here")[0]
+    found = reduced_box(box[None], "here")[0]
     steps = found @ np.linalg.inv(box)
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-9)
     assert abs(found[1, 0]) <= 1.0 and abs(found[2, 0]) <= 1.0 and abs(found[2, 1]) <= 0.9
     with pytest.raises(ValueError, match="the cell in here is not lower triangular"):
-        reduced_vectors(box[None].transpose(0, 2, 1) + np.triu(np.ones((3, 3)), 1), "here")
+        reduced_box(box[None].transpose(0, 2, 1) + np.triu(np.ones((3, 3)), 1), "here")
 
 
 # ---- forces
@@ -226,26 +232,39 @@ def test_forces_times_positions_are_the_degrees_of_freedom(at):
     assert abs(virial.mean() + 3 * (n - 1) * KT) < 4 * error
 
 
-def test_labels_of_some_frames_replicas_and_bias_go_along(tmp_path):
+def test_labels_of_some_frames_replicas_and_bias_go_along():
     atoms, made, _ = harmonic(9, seed=13, replica=np.arange(9) // 3)
     forces = atoms.forces.copy()
     forces[4] = np.nan
     mixed = Frames(atoms.positions, atoms.species, atoms.box, 300, forces, atoms.replica, bias_forces=2 * atoms.forces)
     mapping = {"beads": RULES, "rigid": "none"}
     beads = coarsen_frames(mixed, Mapping.read(mapping), made)
+    np.testing.assert_array_equal(beads.replica, mixed.replica)
     assert beads.labelled.tolist() == [True] * 4 + [False] + [True] * 4
     kept = beads.labelled
     np.testing.assert_allclose(beads.bias_forces[kept], 2 * beads.forces[kept], rtol=1e-5, atol=1e-3)
     sums = np.stack([forces[:, [0, 1]].sum(1), forces[:, 3], forces[:, [4, 5, 6]].sum(1)], axis=1)
     np.testing.assert_allclose(beads.forces, sums, rtol=1e-5, atol=1e-3)
-    # The same through files; each is a run of its own, or several.
-    mixed.save(tmp_path / "atoms.npz")
-    mixed[:3].save(tmp_path / "more.npz")
-    both = coarsen([tmp_path / "atoms.npz", tmp_path / "more.npz"], made, mapping)
-    assert both.replica.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
-    np.testing.assert_array_equal(both.forces[:9], beads.forces)
-    path = coarsen(tmp_path / "atoms.npz", made, mapping, output=tmp_path / "beads.npz")
-    assert Frames.load(path).digest() == beads.digest() and summary(path) == "9 frames of 1 A, 1 D, 1 B; 3 replicas"
+
+
+def test_files_of_frames_bring_their_forces_replicas_and_temperature(tmp_path):
+    rng = np.random.default_rng(16)
+    whole = whole_water(9, 4, 2.4, seed=17)
+    forces = rng.normal(0, 100, whole.shape)
+    atoms = Frames(broken(whole, CUBIC, 18), [8, 1, 1] * 4, CUBIC, 310, forces, np.arange(9) // 3)
+    atoms.save(tmp_path / "atoms.npz")
+    atoms[:3].save(tmp_path / "more.npz")
+    rule = {"beads": MAP["beads"][:1], "rigid": "water"}
+    beads = coarsen([tmp_path / "atoms.npz", tmp_path / "more.npz"], water(4), rule)
+    assert beads.replica.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3] and beads.temperature == 310
+    np.testing.assert_allclose(beads.forces[:9], forces.reshape(9, 4, 3, 3).sum(2), rtol=1e-5, atol=1e-3)
+    assert apart(beads.positions[:9], centres(whole, water(4), np.arange(12).reshape(4, 3)), CUBIC) < 2e-6
+    path = coarsen(tmp_path / "atoms.npz", water(4), rule, output=tmp_path / "beads.npz")
+    back = Frames.load(path)
+    assert back.digest() == beads[:9].digest() and summary(path) == "9 frames of 4 W; 3 replicas"
+    np.testing.assert_array_equal(back.forces, beads.forces[:9])
+    with pytest.raises(ValueError, match="top is missing: .*atoms.npz does not tell residues"):
+        coarsen(tmp_path / "atoms.npz", None, rule)
 
 
 def test_forces_under_rigid_bonds_are_refused_where_they_leave_a_bead():
@@ -274,6 +293,16 @@ def test_an_interrupted_run_leaves_the_old_file(runs, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         coarsen(paths, top, MAP, 300, target, progress=interrupted)
     assert target.read_bytes() == b"old" and os.listdir(target.parent) == ["frames.npz"]
+
+
+def test_a_file_is_written_without_torch(runs, tmp_path):
+    """Its import takes seconds and half a gigabyte."""
+    paths, top, _, _ = runs
+    script = "import sys; from openmm_diffusion.data.coarsening import coarsen; "
+    script += f"coarsen({str(paths[0])!r}, {str(top)!r}, {MAP!r}, 300, {str(tmp_path / 'frames.npz')!r}); "
+    script += "print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.stdout.split()[-1:] == ["False"], done.stderr
 
 
 def test_wrong_arguments_are_refused_before_anything_is_read(runs, tmp_path):
@@ -328,11 +357,40 @@ def test_the_command_writes_frames_and_says_so(runs, tmp_path):
     (tmp_path / "map.yaml").write_text("beads:\n  - {type: O, select: name O, per: atom}\n")
     done = command("coarsen", *paths, "--top", top, "--map", tmp_path / "map.yaml", "-o", tmp_path / "frames.npz")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{tmp_path / 'frames.npz'}: 19 frames of 30 O; 2 replicas\n"
+    # Readers of single formats speak of their own.
+    assert done.stdout.splitlines()[-1] == f"{tmp_path / 'frames.npz'}: 19 frames of 30 O; 2 replicas"
     assert "61 of 91 atoms are in no bead and dropped: 60 of HOH, 1 of Li" in done.stderr
     with pytest.raises(ValueError, match="gives no temperature"):
         Frames.load(tmp_path / "frames.npz")
     assert apart(Frames.load(tmp_path / "frames.npz", 300).positions, whole[:, :90:3], boxes) < 5e-6
+
+
+@pytest.mark.slow
+def test_the_command_as_gromacs_names_its_files(tmp_path):
+    """A .gro file calls its water SOL, with OW and HW1, and knows no bonds; an .xtc has three decimals."""
+    whole = whole_water(5, 8, 2.4, seed=31)
+    run = mdtraj.Trajectory(broken(whole, TRICLINIC, 32).astype(np.float32), water(8))
+    run.unitcell_vectors = of_frames(TRICLINIC, 5)
+    run.save(str(tmp_path / "run.xtc"))
+    names = ("OW", "HW1", "HW2")
+    rows = [
+        f"{i // 3 + 1:5d}{'SOL':<5s}{names[i % 3]:>5s}{i + 1:5d}" + "".join(f"{value:8.3f}" for value in whole[0, i])
+        for i in range(24)
+    ]
+    order = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
+    box = " ".join(f"{TRICLINIC[i, j]:.5f}" for i, j in order)
+    (tmp_path / "top.gro").write_text("\n".join(["water", "24", *rows, box]) + "\n")
+    (tmp_path / "map.yaml").write_text("beads:\n  - {type: W, select: water, per: residue, at: mass}\n")
+    done = command(
+        "coarsen", tmp_path / "run.xtc", "--top", tmp_path / "top.gro", "--map", tmp_path / "map.yaml",
+        "--output", tmp_path / "frames.npz", "--temperature", 300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    beads = Frames.load(tmp_path / "frames.npz")
+    assert set(beads.types) == {"W"} and beads.masses[0] == pytest.approx(18.015, abs=1e-3)
+    # Half a digit of the file on each coordinate of each atom, at most.
+    assert apart(beads.positions, centres(whole, water(8), np.arange(24).reshape(8, 3)), TRICLINIC) < 1e-3
+    assert beads.bonds is not None and len(beads.bonds) == 0
 
 
 @pytest.mark.slow
@@ -385,21 +443,24 @@ def test_two_gigabytes_are_coarsened_in_less_than_one(tmp_path):
         for number in range(n_frames):
             # A whole vector of the box now and then; 10 nm to Angstrom.
             file.write((whole + (number % 7) * np.float32(edge)) * 10, np.full(3, 10 * edge), np.full(3, 90.0))
-    assert path.stat().st_size > 2e9
+    size = path.stat().st_size
     (tmp_path / "map.yaml").write_text("beads:\n  - {type: W, select: water}\n")
     arguments = ["coarsen", path, "--top", top, "--map", tmp_path / "map.yaml", "--output", out, "--temperature", 300]
     done = subprocess.run(
         [sys.executable, "-c", PEAK, *map(str, arguments)], capture_output=True, text=True, timeout=1800
     )
+    path.unlink()
     assert done.returncode == 0, done.stderr
     assert f"{n_frames} frames of {n} W; 1 replicas" in done.stdout and "frames read" in done.stderr
     peak = int(done.stdout.split()[-1])
-    print(f"peak {peak} MB for a trajectory of {path.stat().st_size / 1e9:.1f} GB")
-    path.unlink()
-    assert peak < 1000
-    with np.load(out) as archive:
-        assert archive["replica"].shape == (n_frames,)
-        positions = archive["positions"]
-    assert positions.shape == (n_frames, n, 3)
+    print(f"peak {peak} MB for a trajectory of {size / 1e9:.1f} GB")
+    assert size > 2e9 and peak < 1000
+    with zipfile.ZipFile(out) as archive, archive.open("positions.npy") as member:
+        assert np.lib.format.read_magic(member) == (1, 0)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        member.seek((n_frames - 1) * n * 12, 1)
+        last = np.frombuffer(member.read(), dtype=dtype).reshape(1, n, 3)
+    out.unlink()
+    assert shape == (n_frames, n, 3)
     expected = centres(whole[None], water(n), np.arange(3 * n).reshape(n, 3)[:50])
-    assert apart(positions[[-1], :50], expected, edge * np.eye(3)) < 1e-4
+    assert apart(last[:, :50], expected, edge * np.eye(3)) < 1e-4

@@ -1,10 +1,13 @@
 """Maps of atoms to beads: what each rule makes of a topology, and what is refused in one sentence."""
 
 import logging
+import re
+from pathlib import Path
 
 import mdtraj
 import numpy as np
 import pytest
+import yaml
 from molecules import CUBIC, TRICLINIC, apart, bonded, broken, centres, topology, water, whole_water
 
 from openmm_diffusion.data.mapping import Mapping
@@ -68,6 +71,14 @@ def test_beads_of_a_chain_are_bonded_along_it_and_no_further(rule, types):
     assert beads.bonds.tolist() == [[0, 1], [1, 2]]
 
 
+def test_chains_of_a_file_without_chains_are_not_joined():
+    """A .gro file has two peptides in one chain, where mdtraj bonds the end of one to the beginning of the next."""
+    made = topology([ALA, ("GLY", "N CA C O OXT"), ALA, GLY])
+    assert made.n_bonds == len([*topology([ALA, GLY]).bonds]) * 2 + 2, "with the bond to OXT and the wrong one"
+    beads = read({"type": "residue", "select": "name CA", "at": "atom"}).apply(made)
+    assert beads.bonds.tolist() == [[0, 1], [2, 3]]
+
+
 def test_a_bead_at_one_atom_of_several_weighs_what_all_weigh():
     made = topology([ALA, GLY])
     one = read({"type": "residue", "select": "name CA", "at": "atom"}).apply(made)
@@ -113,6 +124,15 @@ def test_a_map_reads_yaml(tmp_path):
     )
     assert Mapping.read(path) == read(WATER, rigid="water")
     assert Mapping.read(Mapping.read(path)) == Mapping.read(path)
+
+
+def test_the_map_of_the_readme_is_one():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", readme, re.S)]
+    (mapping,) = [Mapping.read(block) for block in blocks if "beads" in block]
+    head = ("DPPC", "P O11 O12 O13 O14")
+    beads = mapping.apply(topology([ALA, GLY], [("HOH", "O H1 H2"), head, ("Li", "Li")]))
+    assert beads.types.tolist() == ["ALA", "GLY", "W", "PO4", "Li"] and beads.species.tolist() == [0, 0, 0, 0, 3]
 
 
 def test_dropped_atoms_are_counted_once(caplog):

@@ -1,0 +1,41 @@
+"""Files of one format each: what they hold, and what they say of their particles."""
+
+import os
+from pathlib import Path
+
+#: The package that a format needs beside our own requirements.
+_PACKAGES = {".h5": "tables", ".hdf5": "tables", ".lh5": "tables", ".gsd": "gsd"}
+#: Errors by which mdtraj says that it cannot read a file.
+FAULTS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, AssertionError, StopIteration)
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path of a file that is there."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file (looked from {Path.cwd()}): give the path of an existing one")
+    return path
+
+
+def suffix(path: Path) -> str:
+    """The extension of a file in lower case, .pdb.gz with both its parts."""
+    return "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+
+
+def lacking(path: Path) -> ImportError:
+    """The error for a file whose format needs a package that is not installed."""
+    package = _PACKAGES.get(suffix(path), "that the message above names")
+    return ImportError(f"{path} needs the package {package}, which is not installed: pip install {package}")
+
+
+def unreadable(path: Path, error: Exception, top: bool = False) -> ValueError:
+    """The error for a trajectory, or a topology, that mdtraj cannot read."""
+    said = str(error).strip() or f"{type(error).__name__}, without a word"
+    if top:
+        return ValueError(
+            f"{path} cannot be read by mdtraj as a topology ({said}): "
+            "give a PDB, mmCIF, .gro, prmtop, PSF, mol2 or LAMMPS data file as top"
+        )
+    return ValueError(
+        f"{path} cannot be read by mdtraj ({said}): give a complete file, and its topology as top='system.pdb'"
+    )

@@ -1,0 +1,152 @@
+"""Archives of arrays (npz) by the names that their writers use: our own, NequIP's, ASE's, sGDML's and MD17's."""
+
+import logging
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..elements import atomic_number
+from .cells import flags, reduced_box, vectors
+from .labels import energy_unit, forces_name, length_unit, name_unread
+
+log = logging.getLogger(__name__)
+
+#: Number of the newest form of native files that this version reads.
+NEWEST = 2
+_NATIVE = {
+    "positions", "atomic_numbers", "types", "bonds", "masses", "box", "temperature", "forces", "bias_forces", "replica",
+    "format",
+}  # fmt: skip
+_POSITIONS = ("R", "pos", "positions", "coords", "coordinates", "coord")
+_NUMBERS = ("z", "Z", "numbers", "atomic_numbers", "nuclear_charges", "species", "symbols", "elements")
+_CELLS = ("cell", "Cell", "lattice", "lattices", "Lattice", "unit_cell", "cells", "box")
+_PBC = ("pbc", "PBC", "periodic")
+_UNITS = {"r_unit": "r_unit", "e_unit": "e_unit", "length_unit": "r_unit", "energy_unit": "e_unit"}
+#: Arrays that only data sets in kcal/mol or in Hartree have, which name no unit or name it as the keys of sGDML do.
+_NOT_ELECTRONVOLT = {"theory", "md5", "nuclear_charges", "coords", "coordinates", "old_forces", "species", "type"}
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an archive; nothing in it is executed."""
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is a single array without a name")
+        with archive:
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path} cannot be read as npz ({error}): copy or write it again; "
+            "Python objects (pickles) in it are never loaded"
+        ) from error
+
+
+def is_native(arrays: dict[str, np.ndarray]) -> bool:
+    """Whether an archive is of our own form, in nm and kJ/mol/nm."""
+    return {"positions", "atomic_numbers"} <= arrays.keys() and not set(_UNITS) & arrays.keys()
+
+
+def native(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) -> dict[str, Any]:
+    """Fields of Frames from an archive of our own form.
+
+    Other names of forces are understood; they are in kJ/mol/nm, as all of such a file.
+    A cell under another name than box is refused, for its writer may have meant Angstrom.
+    """
+    number = int(arrays.get("format", 1))
+    if number > NEWEST:
+        raise ValueError(f"{path} has format {number}, this version reads up to {NEWEST}: update openmm_diffusion")
+    foreign = sorted(arrays.keys() & set(_CELLS + _PBC) - {"box"})
+    if foreign:
+        raise ValueError(
+            f"{path} holds positions and atomic_numbers, our own keys in nm, beside {' and '.join(foreign)}: rename "
+            "the cell to box if all is in nm and kJ/mol/nm, or name the units in arrays r_unit and e_unit"
+        )
+    label = forces_name(arrays.keys() - {"bias_forces"}, forces_key, path)
+    if label not in (None, "forces"):
+        log.warning("%s: forces are those of %s, taken to be in kJ/mol/nm as all of the native form", path, label)
+    name_unread(arrays.keys() - _NATIVE - {label}, path)
+    box = arrays.get("box")
+    kept = ("temperature", "replica", "types", "bonds", "masses", "bias_forces")
+    return {key: arrays.get(key) for key in kept} | {
+        "positions": arrays["positions"],
+        "species": arrays["atomic_numbers"],
+        "box": None if box is None else reduced_box(box, path),
+        "forces": None if label is None else arrays[label],
+    }
+
+
+def foreign(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) -> dict[str, Any]:
+    """Arrays of an archive of another form, as `extxyz.read_extxyz` returns those of a file.
+
+    Lengths are in Angstrom and energies in eV, as NequIP, MACE and ASE have them, unless
+    the file names others: ``r_unit``, ``e_unit`` (sGDML).  Forces of a data set that is known
+    to be in other units, and does not name them, are refused.
+    """
+    positions_key = next((key for key in _POSITIONS if key in arrays), None)
+    numbers_key = next((key for key in _NUMBERS if key in arrays), None)
+    if positions_key is None or numbers_key is None:
+        raise ValueError(
+            f"{path} holds the arrays {', '.join(sorted(arrays)) or 'none'}: "
+            "give positions and atomic_numbers (nm), or R and z (Angstrom)"
+        )
+    units = {_UNITS[key]: str(arrays[key]) for key in _UNITS if key in arrays}
+    odd = sorted(key for key in arrays if "unit" in key.lower() and key not in _UNITS and "cell" not in key)
+    if odd:
+        raise ValueError(f"{path} holds {', '.join(odd)}, which is not understood: name units as r_unit and e_unit")
+    positions = np.asarray(arrays[positions_key])
+    if positions.ndim == 2:
+        positions = positions[None]
+    label = forces_name(arrays.keys() - {"bias_forces", positions_key, numbers_key}, forces_key, path)
+    if label is not None and "e_unit" not in units and arrays.keys() & _NOT_ELECTRONVOLT:
+        raise ValueError(
+            f"{path} holds forces ({label}) and does not say their unit; data sets with "
+            f"{', '.join(sorted(arrays.keys() & _NOT_ELECTRONVOLT))} are often in kcal/mol or Ha: "
+            "add arrays r_unit='Ang' and e_unit='kcal/mol' (or what it is) to the file"
+        )
+    cells = [key for key in _CELLS if key in arrays]
+    pbc_key = next((key for key in _PBC if key in arrays), None)
+    if len(cells) > 1:
+        raise ValueError(f"{path} holds cells under {len(cells)} names, {' and '.join(cells)}: leave one of them")
+    read = {positions_key, numbers_key, label, pbc_key, "temperature", "replica", *cells, *_UNITS}
+    name_unread(arrays.keys() - read, path)
+    return {
+        "positions": positions,
+        "species": _species(arrays[numbers_key], numbers_key, path),
+        "cell": _cell(arrays, cells[0], len(positions), path) if cells else None,
+        "pbc": None if pbc_key is None else _pbc(arrays[pbc_key], path),
+        "forces": None if label is None else np.asarray(arrays[label]).reshape(positions.shape),
+        "temperature": arrays.get("temperature"),
+        "replica": arrays.get("replica"),
+        "r_unit": length_unit(units["r_unit"], path) if "r_unit" in units else None,
+        "e_unit": energy_unit(units["e_unit"], path) if "e_unit" in units else None,
+    }
+
+
+def _species(numbers: np.ndarray, key: str, path: str | os.PathLike[str]) -> np.ndarray:
+    if numbers.ndim == 2:
+        if (numbers != numbers[0]).any():
+            raise ValueError(f"{path} has other atomic numbers {key} in some frames: give one system per file")
+        numbers = numbers[0]
+    if numbers.dtype.kind not in "US":
+        return numbers
+    symbols = [name.decode() if isinstance(name, bytes) else str(name) for name in numbers]
+    found = np.array([atomic_number(symbol) for symbol in symbols])
+    if not found.all():
+        raise ValueError(f"{path} holds {symbols[int(found.argmin())]!r} in {key}, which is no element symbol")
+    return found
+
+
+def _cell(arrays: dict[str, np.ndarray], key: str, n_frames: int, path: Path) -> np.ndarray:
+    cell = vectors(arrays[key], n_frames, str(path))
+    # sGDML stores the vectors of its lattice as columns.
+    columns = key == "lattice" and (arrays.keys() & {"theory", "r_unit", "e_unit"})
+    return np.swapaxes(cell, -1, -2) if columns else cell
+
+
+def _pbc(pbc: np.ndarray, path: Path) -> np.ndarray:
+    rows = pbc.reshape(-1, pbc.shape[-1]) if pbc.ndim > 1 else pbc.reshape(1, -1)
+    return np.array([flags(row, str(path)) for row in rows])
