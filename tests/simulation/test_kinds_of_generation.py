@@ -15,6 +15,7 @@ from openmm_diffusion.data.frames import Frames
 from openmm_diffusion.simulation.generation import generate
 from openmm_diffusion.systems.composition import GenerateConfig
 from openmm_diffusion.systems.solution import build_system
+from openmm_diffusion.units import thermal_energy
 
 SOLUTES = Path(__file__).parents[2] / "examples" / "generate"
 RUN = {"runs": 2, "frames": 3, "discard": 0.02, "interval": 0.02, "chunk": 2, "platform": "CPU"}
@@ -219,3 +220,27 @@ def test_the_command_finds_files_beside_the_yaml(tmp_path):
     result = run("generate", tmp_path / "sulfate.yaml", "--output", tmp_path / "other")
     assert result.returncode == 1 and "net charge of -1 e" in result.stderr
     assert len([line for line in result.stderr.splitlines() if "error" in line]) == 1
+
+
+@pytest.mark.slow
+def test_labels_of_oxygens_and_positions_tell_the_same_force(tmp_path):
+    """Integrated by parts, <F . v> = -kT <div v> for every field v of the kept atoms, if the mean of F is theirs.
+
+    v_i = sum_j phi(r_ij) (r_i - r_j) / r_ij, with phi a Gaussian on the slope of the first shell.  The force on the
+    oxygen alone gives a twelfth of it.
+    """
+    edge, centre, width = 1.3, 0.3, 0.04
+    given = {"ions": {}, "temperature": 298, "runs": 4, "frames": 50, "discard": 4, "interval": 0.2, "friction": 5.0}
+    frames = generate(SMALL | given | {"edge": edge, "chunk": 25}, tmp_path)
+    x = frames.positions.astype(float)
+    vectors = x[:, :, None] - x[:, None]
+    vectors -= edge * np.round(vectors / edge)
+    r = np.linalg.norm(vectors, axis=-1) + 1e3 * np.eye(x.shape[1])
+    phi = np.exp(-(((r - centre) / width) ** 2) / 2)
+    field = ((phi / r)[..., None] * vectors).sum(2)
+    divergence = (phi * (2 / r - (r - centre) / width**2)).sum((1, 2))
+    along = (frames.forces * field).sum((1, 2))
+    expected = -thermal_energy(298) * divergence
+    difference = (along - expected).reshape(20, 10).mean(1)  # stretches of 2 ps
+    error = difference.std(ddof=1) / np.sqrt(20)
+    assert abs(difference.mean()) < 4 * error and error < 0.1 * abs(expected.mean())
