@@ -102,7 +102,7 @@ def step_parts(task, rounds):
     from openmm_diffusion.space.batch import make_batch
 
     noise, generator = task.config.noise, torch.Generator().manual_seed(0)
-    frames = task.sets["training"].at(torch.arange(task.config.training.batch) * 7)
+    frames = task.systems[0].training.at(torch.arange(task.config.training.batch) * 7)
 
     def draw():
         return draw_noise(frames.positions, noise.draws, noise.antithetic, generator, frames.mask)
@@ -111,7 +111,7 @@ def step_parts(task, rounds):
     sigma = draw_sigmas(eps, noise, generator)
     y, boxes = frames.noised(sigma, eps)
     step, update = bare_steps(task)
-    network, fixed, species = task.network, task.fixed[0], frames.species
+    network, fixed, species = task.network, task.systems[0].fixed, frames.species
 
     def force(model, differentiable=False):
         return energy_and_forces(model, y, boxes, species, differentiable)[1]

@@ -21,7 +21,9 @@ Resume = Annotated[bool, typer.Option(help="Go on with the run in --output.")]
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file, such as examples/licl/licl.yaml.")],
     output: Output,
-    frames: Annotated[Optional[Path], typer.Option(help="Overrides data.frames.")] = None,
+    frames: Annotated[
+        Optional[list[Path]], typer.Option(help="Overrides data.frames; repeat for several systems.")
+    ] = None,
     resume: Resume = False,
 ):
     """Learn a denoiser from configurations: writes model.safetensors, log and loss picture."""
@@ -31,7 +33,7 @@ def train(
     from .learning.training import train as run
 
     settings = read_config(config)
-    given = None if frames is None else Frames.load(frames, settings.data.temperature)
+    given = [Frames.load(path, settings.data.temperature) for path in frames or []] or None
     denoiser = run(given, settings, output, resume)
     metrics = output / "log" / "metrics.csv"
     if metrics.exists():

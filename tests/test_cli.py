@@ -20,10 +20,8 @@ def config(tmp_path, **changes):
 
 def test_help_names_the_commands():
     text = run("--help").stdout
-    assert all(
-        command in text
-        for command in ("train", "simulate", "evaluate", "refine", "combine", "rdf", "coarsen", "benchmark")
-    )
+    commands = ("train", "simulate", "evaluate", "refine", "combine", "rdf", "coarsen", "benchmark")
+    assert all(command in text for command in commands)
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,12 @@ def coarsen(
     if target is None:
         from .frames import Frames
 
-        pieces = list(stream)
-        return Frames(np.concatenate(pieces), temperature=temperature, **stream.fields())
+        positions = np.empty((0, *stream.shape[1:]), dtype=np.float32)
+        for piece in stream:
+            # Grown in place: the beads are never in memory twice.
+            positions.resize(stream.shape, refcheck=False)
+            positions[-len(piece) :] = piece
+        return Frames(positions, temperature=temperature, **stream.fields())
     with tempfile.TemporaryFile(dir=target.absolute().parent) as spool:
         for piece in stream:
             spool.write(piece.tobytes())

@@ -1,7 +1,8 @@
 """Sets of frames: who trains, who validates, who is kept apart; resampled, in blocks, and joined from runs."""
 
+import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,9 +45,16 @@ def divide(
     return training, validation, test
 
 
+def digest(systems: Sequence[Frames]) -> str:
+    """One digest for the frames of one system, or of several in this order."""
+    digests = [frames.digest() for frames in systems]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
+
+
 def saw(data: Mapping[str, Any], frames: Frames) -> bool:
     """Whether a training that describes its frames by `data`, as the header of a model does, saw these frames."""
-    return data.get("digest") == frames.digest()
+    systems = data.get("systems", [data])
+    return frames.digest() in [system.get("digest") for system in systems]
 
 
 def trained_on(data: Mapping[str, Any], frames: Frames) -> Frames:

@@ -7,16 +7,17 @@ MIN_LABELLED = 10
 
 
 def check_labels(training, validation, config):
-    """Refuse a target that needs force labels where the divided frames have none, or too few."""
+    """Refuse a target that needs force labels where the divided frames of all systems have none, or too few."""
     if config.target == "denoise":
         return
-    n = int(training.labelled.sum())
+    n = sum(int(part.labelled.sum()) for part in training)
     if n < MIN_LABELLED:
+        number = sum(map(len, training))
         raise ValueError(
-            f"target is {config.target}, but {n or 'none'} of the {len(training)} training frames have force labels: "
+            f"target is {config.target}, but {n or 'none'} of the {number} training frames have force labels: "
             f"give frames with forces (kJ/mol/nm), {MIN_LABELLED} at least, or set target: denoise"
         )
-    if config.target == "force" and config.network is not None and not validation.labelled.any():
+    if config.target == "force" and config.network is not None and not any(p.labelled.any() for p in validation):
         raise ValueError(
             "target is force, but none of the validation frames have force labels to stop the network by: "
             "label frames of more runs, or set another data.seed"
@@ -34,7 +35,7 @@ def check_devices(validation, config):
             "than that, or hide them (CUDA_VISIBLE_DEVICES=) to train on the CPU"
         )
     # Force matching knows labelled frames only.
-    n = int(validation.labelled.sum()) if config.target == "force" else len(validation)
+    n = sum(int(part.labelled.sum()) if config.target == "force" else len(part) for part in validation)
     if number > n:
         raise ValueError(
             f"training.devices is {number}, but there are {n} validation frames to share: give fewer devices, or more "

@@ -22,8 +22,13 @@ class DataConfig(BaseModel):
 
     Attributes
     ----------
-    frames : path or None
-        Native npz, NequIP npz or extended XYZ; relative paths start at the YAML file.
+    frames : path, list of paths, or None
+        Native npz, NequIP npz or extended XYZ; relative paths start at the YAML file.  Each file of
+        a list is a system of its own: other particles, boxes, bonds, and one table of types.
+    weights : list of float, or None
+        What a frame of each system counts in a training of several; None: 1.
+    several_temperatures : bool
+        Whether the systems may be at different temperatures.
     trajectory : path, list of paths, or None
         Trajectories instead of frames, each an independent run.
     top : path or None
@@ -48,7 +53,9 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    frames: Path | None = None
+    frames: Path | list[Path] | None = None
+    weights: list[PositiveFloat] | None = None
+    several_temperatures: bool = False
     trajectory: Path | list[Path] | None = None
     top: Path | None = None
     map: Path | dict[str, Any] | None = None
@@ -81,10 +88,16 @@ class DataConfig(BaseModel):
         for key in ("frames", "trajectory", "top", "map"):
             value = getattr(self, key)
             if isinstance(value, list):
-                found[key] = [(directory / one).resolve() for one in value]
-            elif isinstance(value, Path):
+                found[key] = [one if one.is_absolute() else (directory / one).resolve() for one in value]
+            elif isinstance(value, Path) and not value.is_absolute():
                 found[key] = (directory / value).resolve()
         return self.model_copy(update=found)
+
+    def system_weights(self, number):
+        """What a frame of each of so many systems counts."""
+        if self.weights is not None and len(self.weights) != number:
+            raise ValueError(f"data.weights has {len(self.weights)} entries for {number} systems: give one for each")
+        return self.weights or [1.0] * number
 
     @property
     def division(self):

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from .. import rundirectory
 from ..analysis.rdf import compute_rdf, rmsd, smear
 from ..analysis.resampling import split_half_error
+from ..data import sets
 from ..data.checks import checked_masses
 from ..data.frames import Frames
 from ..data.sets import resampled
@@ -34,7 +36,7 @@ from .checks import check_devices, check_labels
 from .config import Config, config_model, kind_of, read_config
 from .linear.fit import fit_linear, weights_report
 from .network.processes import run_processes
-from .trainingset import frames_of, tensors
+from .trainingset import TrainingSystem, frames_of, set_up_for, tensors
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ ANOTHER = (
 
 
 def train(
-    frames: Frames | None,
+    frames: Frames | Sequence[Frames] | None,
     config: str | os.PathLike[str] | dict[str, Any] | Config,
     output: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -58,8 +60,9 @@ def train(
 
     Parameters
     ----------
-    frames : Frames or None
-        None: those that `data` of the configuration names, files of frames or trajectories.
+    frames : Frames, list of Frames, or None
+        The frames of a list are of several systems, which have a table of types in common.  None: those
+        that `data` of the configuration names, files of frames or trajectories.
     config : path, dict or Config
     output : path, optional
         Directory of the run: config.yaml, pair.safetensors (the model before the
@@ -82,10 +85,11 @@ def train(
     config = read_config(config)
     if frames is None:
         frames = frames_of(config.data)
+    systems = [frames] if isinstance(frames, Frames) else list(frames)
     if output is None:
         with tempfile.TemporaryDirectory() as directory:
-            check_training(frames, config)
-            return _train_all(frames, config, Path(directory), False, progress)
+            check_training(systems, config)
+            return _train_all(systems, config, Path(directory), False, progress)
     output, given = Path(output), config.model_dump(mode="json")
     fitted = [part / "pair.safetensors" for part in (output, output / "member-0")]
     begun = next((path for path in fitted if path.exists()), None)
@@ -95,17 +99,17 @@ def train(
         return validated(config_model(), old, str(output / rundirectory.SETTINGS)).model_dump(mode="json")
 
     rundirectory.check(output, given, resume, begun is not None, understood=understood, differs=ANOTHER)
-    if begun and Denoiser.load(begun).header.data["digest"] != frames.digest():
+    if begun and Denoiser.load(begun).header.data["digest"] != sets.digest(systems):
         raise ValueError(f"output {output} was begun with other frames: resume with those, or name another directory")
-    check_training(frames, config)
+    check_training(systems, config)
     rundirectory.begin(output, given)
-    return _train_all(frames, config, output, resume, progress)
+    return _train_all(systems, config, output, resume, progress)
 
 
-def _train_all(frames, config, output, resume, progress):
+def _train_all(systems, config, output, resume, progress):
     """One model, or the members of an ensemble one after the other, each in a directory of its own."""
     if config.ensemble is None:
-        return _train(frames, config, output, resume, progress)
+        return _train(systems, config, output, resume, progress)
     found = []
     for number in range(config.ensemble.members):
         log.info("member %d of %d", number + 1, config.ensemble.members)
@@ -114,11 +118,14 @@ def _train_all(frames, config, output, resume, progress):
         directory = output / f"member-{number}"
         directory.mkdir(parents=True, exist_ok=True)
         sample = seed if config.ensemble.bootstrap else None
-        found.append(_train(frames, one, directory, resume, progress, sample))
+        found.append(_train(systems, one, directory, resume, progress, sample))
     denoiser = ensemble(found)
-    training, _, _ = config.data.divide(frames)
-    some = training[:: max(1, len(training) // 100)]
-    values = deviation([part.learnt for part in members(denoiser)], some.positions, some.boxes, some.types)
+    parts, values = [part.learnt for part in members(denoiser)], []
+    for frames in systems:
+        training, _, _ = config.data.divide(frames)
+        some = training[:: max(1, len(training) // 100)]
+        values.append(deviation(parts, some.positions, some.boxes, some.types).ravel())
+    values = np.concatenate(values)
     rms, largest = float(np.sqrt(np.mean(values**2))), float(values.max())
     log.info(
         "spread of the members' forces on training frames: rms %.1f, largest %.1f kJ/mol/nm per particle", rms, largest
@@ -129,18 +136,18 @@ def _train_all(frames, config, output, resume, progress):
     return denoiser
 
 
-def _train(frames, config, output, resume, progress, sample=None):
+def _train(systems, config, output, resume, progress, sample=None):
     """Train one model; `sample` seeds a bootstrap sample of its training frames."""
-    training, validation, test = config.data.divide(frames)
-    log.info(
-        "%d frames to train on, %d to validate, %d kept apart",
-        *(0 if part is None else len(part) for part in (training, validation, test)),
-    )
+    training, validation, test = zip(*[config.data.divide(frames) for frames in systems])
+    for number, parts in enumerate(zip(training, validation, test)):
+        which = f"system {number}: " if len(systems) > 1 else ""
+        counts = [0 if part is None else len(part) for part in parts]
+        log.info("%s%d frames to train on, %d to validate, %d kept apart", which, *counts)
     check_labels(training, validation, config)
     check_devices(validation, config)
-    header = _header(frames, training, validation, test, config)
+    header = _header(systems, training, validation, test, config)
     if sample is not None:
-        training = resampled(training, sample)
+        training = [resampled(part, sample + 7919 * number) for number, part in enumerate(training)]
     finished, fitted = output / "model.safetensors", output / "pair.safetensors"
     if resume and finished.exists():
         log.info("%s is finished", finished)
@@ -156,8 +163,26 @@ def _train(frames, config, output, resume, progress, sample=None):
     return denoiser
 
 
-def check_training(frames, config):
-    """Refuse what cannot work with these frames, warn of what will hurt: cutoffs, charges, smoothing."""
+def check_training(systems, config):
+    """Refuse what cannot work with these systems, warn of what will hurt: cutoffs, charges, smoothing."""
+    if not systems:
+        raise ValueError("frames is an empty list: give at least one set of frames")
+    config.data.system_weights(len(systems))
+    temperatures = [frames.temperature for frames in systems]
+    if np.ptp(temperatures) > 1e-4 * temperatures[0] and not config.data.several_temperatures:
+        raise ValueError(
+            f"frames are at {min(temperatures):g} to {max(temperatures):g} K: a coarse-grained force is that of one "
+            "temperature; give systems at one, or set data.several_temperatures to fit what they have in common"
+        )
+    names = ordered(kind for frames in systems for kind in frames.types)
+    unknown = sorted(set(config.noise.species or []) - set(names))
+    for frames in systems:
+        _check_system(frames, config)
+    if unknown:
+        raise ValueError(f"noise.species is {unknown}, but the frames hold {names}")
+
+
+def _check_system(frames, config):
     config.prior.check(frames.types.tolist(), frames.box is not None)
     for kind, _ in config.learners:
         if not kind.linear and kind is not NetworkTerm:
@@ -175,10 +200,6 @@ def check_training(frames, config):
                 f"noise.species and noise.axes leave coordinates clean, which the {kinds[0]} fit cannot: "
                 f"set {kinds[0]}: null"
             )
-        names = set(frames.types.tolist())
-        unknown = sorted(set(config.noise.species or []) - names)
-        if unknown:
-            raise ValueError(f"noise.species is {unknown}, but the frames hold {sorted(names)}")
     own = config.linear[-1] if config.network is None and config.linear else None
     key = "noise.sigma" if own is None or own[1].sigma is None else f"{kind_of(own[0])}.sigma"
     warn_of_smoothing(frames, config.sigma, key)
@@ -203,40 +224,66 @@ def warn_of_smoothing(frames, sigma, name="noise.sigma"):
             )  # fmt: skip
 
 
-def _header(frames, training, validation, test, config):
-    species = ordered(frames.types)
-    shortest = training.shortest_distances()
-    distances = [[shortest.get((a, b), shortest.get((b, a))) for b in species] for a in species]
+def _header(systems, training, validation, test, config):
+    """The header of a model before anything is learnt; composition, box and bonds are those of the first system."""
+    first = systems[0]
+    species = ordered(kind for frames in systems for kind in frames.types)
+    shortest = [part.shortest_distances() for part in training]
+    distances = [
+        [min((d for d in (s.get((a, b), s.get((b, a))) for s in shortest) if d is not None), default=None)
+         for b in species]
+        for a in species
+    ]  # fmt: skip
     summary = DataSummary(species, distances, config.sigma, config.noise.sigmas is not None)
     parts = {"training": training, "validation": validation, "test": test}
+    several = {}
+    if len(systems) > 1:
+        weights = config.data.system_weights(len(systems))
+        several = {"systems": [_described(frames, weight) for frames, weight in zip(systems, weights)]}
     return Header(
         species=species,
-        particles=frames.types.tolist(),
-        temperature=frames.temperature,
-        box=None if frames.box is None else frames.boxes.mean(0).tolist(),
-        number_density=frames.number_density,
+        particles=first.types.tolist(),
+        temperature=first.temperature,
+        box=None if first.box is None else first.boxes.mean(0).tolist(),
+        number_density=first.number_density,
         shortest_distances=distances,
-        **_known_of(frames, species),
-        bonds=None if frames.bonds is None else frames.bonds.tolist(),
+        **_known_of(systems, species),
+        bonds=None if first.bonds is None else first.bonds.tolist(),
         terms=config.prior.terms(summary),
         noised={"species": config.noise.species, "axes": config.noise.axes},
         data={
-            "digest": frames.digest(),
-            "n_frames": len(frames),
+            "digest": sets.digest(systems),
+            "n_frames": sum(map(len, systems)),
             **config.data.division,
-            **{f"{k}_frames": 0 if v is None else len(v) for k, v in parts.items()},
+            **{f"{k}_frames": sum(0 if part is None else len(part) for part in v) for k, v in parts.items()},
             "target": config.target,
-            "labelled_training_frames": int(training.labelled.sum()),
+            "labelled_training_frames": sum(int(part.labelled.sum()) for part in training),
+            **several,
         },
     )
 
 
-def _known_of(frames, species):
+def _described(frames, weight):
+    """What the header of a model says of one of several systems."""
+    return {
+        "digest": frames.digest(),
+        "n_frames": len(frames),
+        "weight": weight,
+        "temperature": frames.temperature,
+        "number_density": frames.number_density,
+        "composition": {kind: int((frames.types == kind).sum()) for kind in ordered(frames.types)},
+    }
+
+
+def _known_of(systems, species):
     """Atomic number and mean mass (amu) of each type, as entries of a header: only what the types do not tell."""
-    first = [int(np.argmax(frames.types == kind)) for kind in species]
-    numbers = frames.species[first].tolist()
-    masses = [float(frames.masses[frames.types == kind].mean()) for kind in species]
-    elements = checked_masses(None, frames.species)[first]
+    types, of_all, given = (
+        np.concatenate([getattr(frames, name) for frames in systems]) for name in ("types", "species", "masses")
+    )
+    first = [int(np.argmax(types == kind)) for kind in species]
+    numbers = of_all[first].tolist()
+    masses = [float(given[types == kind].mean()) for kind in species]
+    elements = checked_masses(None, of_all[first])
     told = [None if np.isnan(m) or np.isclose(m, own) else m for m, own in zip(masses, elements)]
     return {
         "numbers": None if numbers == [atomic_number(kind) for kind in species] else numbers,
@@ -280,11 +327,24 @@ def network_task(denoiser, training, validation, config):
     from .network.forcematching import make_task
 
     torch.manual_seed(config.training.seed)
-    data = tensors(training, denoiser, config, torch.float32)
-    some = torch.arange(0, len(training), max(1, len(training) // 100))
-    sample = data.at(some)
-    first, _, _ = neighbour_pairs(sample.positions, sample.box, config.network.cutoff)
-    neighbours = 2 * len(first) / (len(some) * len(data.species))
+    weights = config.data.system_weights(len(training))
+    systems = [
+        TrainingSystem(
+            set_up_for(denoiser, part).model,
+            tensors(part, denoiser, config, torch.float32),
+            tensors(held_out, denoiser, config, torch.float32),
+            thermal_energy(part.temperature),
+            weight,
+        )
+        for part, held_out, weight in zip(training, validation, weights)
+    ]
+    found = []
+    for system in systems:
+        some = torch.arange(0, len(system.training.positions), max(1, len(system.training.positions) // 100))
+        sample = system.training.at(some)
+        first, _, _ = neighbour_pairs(sample.positions, sample.box, config.network.cutoff)
+        found.append(2 * len(first) / (len(some) * len(sample.species)))
+    neighbours = float(np.mean(found))
     term = NetworkTerm(
         sigma=config.sigma, sigmas=config.noise.sigmas, network=config.network, neighbours=max(neighbours, 1.0)
     )
@@ -292,19 +352,16 @@ def network_task(denoiser, training, validation, config):
     # From zero: the pair potential is the starting point, and its held-out loss the one to beat.
     module = alone.modules()[0]
     torch.nn.init.zeros_(module.network.readout.weight)
-    task = make_task(
-        alone.model, denoiser.model, data, tensors(validation, denoiser, config, torch.float32), config,
-        thermal_energy(training.temperature),
-    )  # fmt: skip
-    return task, term, module
+    return make_task(alone.model, systems, config), term, module
 
 
 def train_in_processes(denoiser, training, validation, config, output, resume, progress):
     """`train_network` in `training.devices` processes, which find in files what they need; its result."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        training.save(directory / "training.npz")
-        validation.save(directory / "validation.npz")
+        for number, parts in enumerate(zip(training, validation)):
+            for which, part in zip(("training", "validation"), parts):
+                part.save(directory / f"{which}-{number}.npz")
         denoiser.save(directory / "denoiser.safetensors")
         settings = {"output": str(output.resolve()), "resume": resume, "progress": progress}
         (directory / "run.json").write_text(json.dumps(settings | {"config": config.model_dump(mode="json")}))

@@ -1,4 +1,4 @@
-"""Frames on their way into a training, as tensors."""
+"""Frames on their way into a training, as tensors, and the systems that they are of."""
 
 from dataclasses import dataclass
 
@@ -55,18 +55,51 @@ class TrainingSet:
         return y, None if self.box is None else self.box.repeat(len(eps), 1, 1)
 
 
+@dataclass
+class TrainingSystem:
+    """One of the systems that a network learns from.
+
+    Attributes
+    ----------
+    fixed : WeightedSum
+        What is known of its forces, set up for its box; not trained.
+    training, validation : TrainingSet
+    kT : float, kJ/mol
+        That of its frames.
+    weight : float
+        What one of its frames counts beside one of another system.
+    """
+
+    fixed: torch.nn.Module
+    training: TrainingSet
+    validation: TrainingSet
+    kT: float
+    weight: float = 1.0
+
+    def size(self, part):
+        """What "training" or "validation" frames count: the noised coordinates of all, times the weight."""
+        frames = getattr(self, part)
+        return self.weight * len(frames.positions) * float(frames.mask.sum())
+
+
+def set_up_for(denoiser, frames):
+    """A denoiser whose Ewald sum is that of the mean box of some frames, or of no box."""
+    return denoiser.in_box(None if frames.box is None else frames.boxes.mean(0))
+
+
 def frames_of(data):
-    """The frames that the `data` of a configuration names: a file of frames, or trajectories and perhaps a map."""
+    """The frames of each system that the `data` of a configuration names: those of files, or of trajectories."""
     if data.trajectory is None:
         if data.frames is None:
             raise ValueError(
                 "data.frames is missing: name a file of frames (or data.trajectory) in the configuration, or pass "
                 "frames"
             )
-        return Frames.load(data.frames, data.temperature)
+        paths = data.frames if isinstance(data.frames, list) else [data.frames]
+        return [Frames.load(path, data.temperature) for path in paths]
     if data.map is not None:
-        return coarsen(data.trajectory, data.top, data.map, data.temperature)
-    return Frames.from_trajectory(data.trajectory, data.top, data.select, data.temperature, types=data.types)
+        return [coarsen(data.trajectory, data.top, data.map, data.temperature)]
+    return [Frames.from_trajectory(data.trajectory, data.top, data.select, data.temperature, types=data.types)]
 
 
 def tensors(frames, denoiser, config, dtype):

@@ -226,14 +226,16 @@ def warn_of_conditions(denoiser, topology, config):
             config.temperature, header.temperature, header.temperature, config.temperature,
         )  # fmt: skip
     box = topology.getPeriodicBoxVectors()
-    if box is not None and header.number_density:
+    learnt_at = [system["number_density"] for system in header.data.get("systems", [])] or [header.number_density]
+    learnt_at = [density for density in learnt_at if density]
+    if box is not None and learnt_at:
         volume = float(np.linalg.det(np.array(box.value_in_unit(unit.nanometer), dtype=float)))
         density = topology.getNumAtoms() / volume
-        if abs(density / header.number_density - 1) > 0.2:
+        if not 0.8 * min(learnt_at) < density < 1.2 * max(learnt_at):
             log.warning(
-                "density is %.3g particles/nm^3, more than 20 %% off the data's %.3g: coarse-grained forces hold "
+                "density is %.3g particles/nm^3, more than 20 %% off the data's %s: coarse-grained forces hold "
                 "at the density they were learnt at; change the box or the number of ions",
-                density, header.number_density,
+                density, " to ".join(f"{value:.3g}" for value in sorted({min(learnt_at), max(learnt_at)})),
             )  # fmt: skip
 
 

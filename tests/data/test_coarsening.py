@@ -232,6 +232,35 @@ def test_forces_times_positions_are_the_degrees_of_freedom(at):
     assert abs(virial.mean() + 3 * (n - 1) * KT) < 4 * error
 
 
+def test_what_a_rigid_bond_does_to_mapped_forces():
+    """A rigid C-H in two harmonic wells: <F . R> is -3 kT for the sum of both forces, and not for the carbon's own.
+
+    With wells of k and K on C and H a distance l apart, C = -c l n + g: n is uniform on the sphere, c = K / (k + K),
+    and g Gaussian of variance kT / (k + K).  The carbon's own force gives -k (c^2 l^2 + 3 kT / (k + K)).
+    """
+    k, other, length, n = 300.0, 500.0, 0.1, 50_000
+    rng = np.random.default_rng(41)
+    turn = rng.normal(size=(n, 3))
+    turn *= length / np.linalg.norm(turn, axis=1, keepdims=True)
+    carbon = rng.normal(0, np.sqrt(KT / (k + other)), (n, 3)) - other / (k + other) * turn
+    positions = np.stack([carbon, carbon + turn], axis=1)
+    atoms = Frames(positions, [6, 1], None, TEMPERATURE, np.stack([-k * carbon, -other * (carbon + turn)], axis=1))
+    made = bonded(topology([("CHN", "C0 H1")]), (0, 1))
+    both = coarsen_frames(atoms, Mapping.read({"beads": [{"type": "X", "residue": "CHN"}], "rigid": "hbonds"}), made)
+    own = {"beads": [{"type": "C", "select": "element C", "per": "atom"}]}
+    alone = coarsen_frames(atoms, Mapping.read(own | {"rigid": "none"}), made)
+    means, errors = [], []
+    for beads in (both, alone):
+        products = (beads.forces * beads.positions).sum((1, 2))
+        means.append(products.mean())
+        errors.append(products.std() / np.sqrt(n))
+    of_carbon = -k * ((other / (k + other) * length) ** 2 + 3 * KT / (k + other))
+    assert abs(means[0] + 3 * KT) < 4 * errors[0] and abs(means[1] - of_carbon) < 4 * errors[1]
+    assert abs(of_carbon + 3 * KT) > 50 * errors[1]
+    with pytest.raises(ValueError, match="rigid bond"):
+        coarsen_frames(atoms, Mapping.read(own | {"rigid": "hbonds"}), made)
+
+
 def test_labels_of_some_frames_replicas_and_bias_go_along():
     atoms, made, _ = harmonic(9, seed=13, replica=np.arange(9) // 3)
     forces = atoms.forces.copy()

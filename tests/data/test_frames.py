@@ -227,7 +227,8 @@ ROTATED = np.array([[0.0, 2.0, 0.0], [-2.0, 0.0, 0.0], [0.0, 0.0, 2.0]])
         (NEQUIP | {"z": np.array([SPECIES, SPECIES[::-1]])}, 300, "other atomic numbers z in some frames"),
         (NEQUIP | {"pbc": np.array([True, True, False])}, 300, "periodic along some axes only"),
         (NEQUIP | {"cell": np.zeros((3, 3)), "pbc": np.ones(3, bool)}, 300, "holds no cell"),
-        (NEQUIP | {"e_unit": "kcal/mol"}, 300, "e_unit 'kcal/mol': convert"),
+        (NEQUIP | {"e_unit": "kcal/mole per atom"}, 300, "energy unit in .* is 'kcal/mole per atom'"),
+        (NEQUIP, 300, "all 5 particles are at one place in 2 of 2 frames"),
     ],
 )
 def test_impossible_npz_files_are_refused(tmp_path, arrays, temperature, message):

@@ -267,8 +267,8 @@ def test_charmms_cells_are_symmetric_and_stand_askew(tmp_path):
     # A record of 48 bytes, between two marks of its length, holds the cell of each frame.
     mark = struct.pack("i", 48)
     places = [at for at in range(len(data)) if data[at : at + 4] == data[at + 52 : at + 56] == mark]
-    assert len(places) == 2
-    for at in places:
+    assert len(places) == 8, "cell, x, y and z of 12 atoms, all 48 bytes long"
+    for at in places[::4]:
         cell = struct.pack("6d", *(10 * shape[[0, 0, 1, 0, 1, 2], [0, 1, 1, 2, 2, 2]]))
         data = data[: at + 4] + cell + data[at + 52 :]
     (tmp_path / "c.dcd").write_bytes(data)

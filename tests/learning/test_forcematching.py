@@ -14,7 +14,7 @@ from openmm_diffusion.learning.linear.forcematching import fit_labelled, labelle
 from openmm_diffusion.learning.linear.scorematching import fit, mean_moments, moments, penalised
 from openmm_diffusion.learning.network.forcematching import HybridTask
 from openmm_diffusion.learning.training import train
-from openmm_diffusion.learning.trainingset import tensors
+from openmm_diffusion.learning.trainingset import TrainingSystem, tensors
 from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.model.header import Header
 from openmm_diffusion.noise import draw_noise
@@ -251,7 +251,7 @@ def hybrid_task(noise):
     denoiser, nothing = Denoiser(header), Denoiser(header.model_copy(update={"terms": []}))
     torch.nn.init.zeros_(denoiser.modules()[0].network.readout.weight)
     data = tensors(frames, denoiser, config, torch.float32)
-    return HybridTask(denoiser.model, nothing.model, data, data, config, thermal_energy(300)).train()
+    return HybridTask(denoiser.model, [TrainingSystem(nothing.model, data, data, thermal_energy(300))], config).train()
 
 
 @pytest.mark.parametrize("noise", [0.0, 3.0])
@@ -267,11 +267,12 @@ def test_measured_weights_leave_the_gradient_the_least_variance(noise):
         gradients = []
         for _ in range(100):
             some = torch.randint(800, (16,), generator=generator)
-            frames = task.sets["training"].at(some)
+            frames = task.systems[0].training.at(some)
             noised = task.config.noise
             eps = draw_noise(frames.positions, noised.draws, noised.antithetic, generator, frames.mask)
             sigma = eps.new_full(eps.shape[:2], noised.sigma)
-            gradients.append(torch.autograd.grad(task.score_losses(frames, eps, sigma).mean(), readout)[0])
+            losses = task.score_losses(task.systems[0], frames, eps, sigma)
+            gradients.append(torch.autograd.grad(losses.mean(), readout)[0])
         variances.append(float(torch.stack(gradients).var(0).sum()))
     # Sixteen groups of frames tell a variance to about a third.
     assert variances[0] < 1.15 * min(variances)

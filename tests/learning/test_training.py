@@ -18,7 +18,7 @@ from openmm_diffusion.data.frames import Frames
 from openmm_diffusion.learning.config import DataConfig, read_config
 from openmm_diffusion.learning.network.forcematching import make_task
 from openmm_diffusion.learning.training import train, warn_of_smoothing
-from openmm_diffusion.learning.trainingset import tensors
+from openmm_diffusion.learning.trainingset import TrainingSystem, tensors
 from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.noise import draw_noise
 from openmm_diffusion.units import thermal_energy
@@ -181,14 +181,15 @@ def test_what_is_kept_between_checks_is_what_would_be_computed_again():
     denoiser = licl_denoiser(kinds=("coulomb", "pair", "network"), precision="double")
     network = denoiser.subset(["network"]).model
     frames = tensors(licl_frames(), denoiser, config, torch.float64)
-    task = make_task(network, denoiser.subset(["coulomb", "pair"]).model, frames, frames, config, KT).eval()
+    system = TrainingSystem(denoiser.subset(["coulomb", "pair"]).model, frames, frames, KT)
+    task = make_task(network, [system], config).eval()
     eps = draw_noise(frames.positions, config.noise.draws, config.noise.antithetic, torch.Generator().manual_seed(0))
-    first = task.held_out_losses(frames, eps, 0.005, key=0)
+    first = task.held_out_losses(system, frames, eps, 0.005, key=0)
     with torch.no_grad():
         for p in network.parameters():
             p.mul_(1.1)
-    again = task.held_out_losses(frames, eps, 0.005, key=0)
-    expected = task.score_losses(frames, eps, torch.full(eps.shape[:2], 0.005, dtype=torch.float64))
+    again = task.held_out_losses(system, frames, eps, 0.005, key=0)
+    expected = task.score_losses(system, frames, eps, torch.full(eps.shape[:2], 0.005, dtype=torch.float64))
     torch.testing.assert_close(again, expected, rtol=1e-12, atol=0)
     assert (again - first).abs().min() > 1e-6
 

@@ -7,6 +7,7 @@ import pytest
 from openmm_diffusion import Denoiser, Frames, simulate
 from openmm_diffusion.energies.pair import PairTerm
 from openmm_diffusion.model.header import Header
+from openmm_diffusion.simulation.langevin import SimulationConfig, warn_of_conditions
 from openmm_diffusion.simulation.starts import read_start
 from openmm_diffusion.systems.topologies import topology_like
 
@@ -105,3 +106,12 @@ def test_a_start_and_positions_exclude_each_other(tmp_path):
     config = {**RUN, "start": str(tmp_path / "start.npz")}
     with pytest.raises(ValueError, match="positions are given and start is"):
         simulate(model(), tmp_path / "run", config, positions=frames().positions[0], progress=False)
+
+
+def test_a_density_between_those_of_several_systems_is_no_reason_to_warn(caplog):
+    systems = [{"number_density": 1.0}, {"number_density": 3.0}]
+    several = model(box=(1.0 * np.eye(3)).tolist(), number_density=1.0, data={"systems": systems})
+    for edge, warned in ((1.15, False), (1.0, False), (0.9, True), (1.6, True)):
+        caplog.clear()
+        warn_of_conditions(several, topology_like(several, edge=edge), SimulationConfig())
+        assert ("density is" in caplog.text) == warned, edge

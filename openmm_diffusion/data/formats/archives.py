@@ -93,7 +93,7 @@ def foreign(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) -
             f"{path} holds the arrays {', '.join(sorted(arrays)) or 'none'}: "
             "give positions and atomic_numbers (nm), or R and z (Angstrom)"
         )
-    units = {_UNITS[key]: str(arrays[key]) for key in _UNITS if key in arrays}
+    units = {_UNITS[key]: np.ravel(arrays[key])[0] for key in _UNITS if key in arrays}
     odd = sorted(key for key in arrays if "unit" in key.lower() and key not in _UNITS and "cell" not in key)
     if odd:
         raise ValueError(f"{path} holds {', '.join(odd)}, which is not understood: name units as r_unit and e_unit")

@@ -39,7 +39,7 @@ def reduced_box(cell: ArrayLike, source: str | os.PathLike[str]) -> np.ndarray |
         return None
     if cell.shape[-2:] != (3, 3) or not np.isfinite(cell).all():
         raise ValueError(
-            f"the cell in {source} has shape {cell.shape}, or holds NaN or Inf: give three finite vectors as rows, in nm"
+            f"the cell in {source} has shape {cell.shape}, or holds NaN or Inf: give three finite vectors, in nm"
         )
     slack = 1e-5 * np.abs(cell).max()
     if np.abs(np.triu(cell, 1)).max() > slack or np.diagonal(cell, axis1=-2, axis2=-1).min() <= slack:

@@ -21,7 +21,7 @@ _NO_LABEL = re.compile(
 _PASSED_OVER = re.compile(
     r"(?:.*_)?(?:energy|energies|e|stress|stresses|virials?|dipole|dipoles|charges?|magmoms?|mass|masses|velo|velocities|"
     r"momenta|weight|weights|config_type|time|step|comment|name|theory|md5|tags?|move_mask|e_(?:min|max|mean|var)|"
-    r"f_(?:min|max|mean|var)|old_.*|id|index|free_energy|n|d|q)(?:_.*)?|config_.*",
+    r"f_(?:min|max|mean|var)|old_.*|id|index|type|free_energy|n|d|q)(?:_.*)?|config_.*",
     re.IGNORECASE,
 )
 _LENGTHS = {
@@ -64,9 +64,8 @@ def forces_name(names: Iterable[str], forces_key: str | None, source: str | os.P
     names = sorted(set(names))
     if forces_key is not None:
         if forces_key not in names:
-            raise ValueError(
-                f"forces_key is {forces_key!r}, but {source} has only {', '.join(names)}: name one of them"
-            )
+            held = ", ".join(names) or "no vectors"
+            raise ValueError(f"forces_key is {forces_key!r}, but {source} has {held}: name one of them")
         return forces_key
     found = [name for name in names if _FORCES.fullmatch(name) and not _NO_LABEL.search(name)]
     if len(found) > 1:

@@ -68,8 +68,9 @@ def check_plausible(
         _same_place(x)
         or _fractions(x, cells, length)
         or _other_scale(x, cells)
-        or _touching(wrapped, species)
+        or _crowded(x)
         or _dense(n, cells)
+        or _touching(wrapped, species)
         or _sparse(wrapped, cells, species)
         or _stretched(x, cells, species, bonds)
     )
@@ -92,13 +93,18 @@ def _same_place(x: np.ndarray) -> str:
     )
 
 
-def _fills(x: np.ndarray, edges: np.ndarray) -> bool:
-    """Whether the particles of every frame fill a cell of these edges that begins at the origin or surrounds it."""
+def _fills(x: np.ndarray, edges: np.ndarray, share: float = 0.8) -> bool:
+    """Whether the particles of every frame fill a cell of these edges that begins at the origin or surrounds it.
+
+    Along each axis they must reach over a `share` of the edge and not beyond it.  A cell
+    that surrounds the origin is told by a larger share only: unwrapped particles wander to
+    both sides alike.
+    """
     low, high = x.min(axis=1), x.max(axis=1)
-    near = 0.15 * edges
-    spread = ((high - low) > 0.8 * edges).all() and ((high - low) <= 1.001 * edges).all()
-    placed = (np.abs(low) < near).all() or (np.abs(low + edges / 2) < near).all()
-    return bool(x.shape[1] >= 10 and spread and placed)
+    spread = high - low
+    inside = (low > -0.05 * edges).all() and (high < 1.05 * edges).all() and (low < 0.3 * edges).all()
+    around = (low > -0.52 * edges).all() and (high < 0.52 * edges).all() and (spread > 0.8 * edges).all()
+    return bool(x.shape[1] >= 8 and (spread > share * edges).all() and (inside or around))
 
 
 def _fractions(x: np.ndarray, cells: np.ndarray | None, length: float) -> str:
@@ -117,12 +123,14 @@ def _other_scale(x: np.ndarray, cells: np.ndarray | None) -> str:
     if cells is None:
         return ""
     edges = np.diagonal(cells, axis1=1, axis2=2)
-    if _fills(x, 10 * edges):
+    # Atoms of a molecule are near each other wherever it has wandered; a molecule may lie in the corner of a box.
+    nearest = min(float(cKDTree(frame).query(frame, k=2)[0][:, 1].min()) for frame in x)
+    if nearest > 10 * TOUCHING and _fills(x, 10 * edges, 0.3):
         return (
             f"they fill ten times the box (edge {edges[0, 0]:.4g} nm); positions and box are probably in different "
             "units, Angstrom and nm"
         )
-    if _fills(x, edges / 10):
+    if _fills(x, edges / 10, 0.4 if nearest > BONDED / 2 and len(x) > 2 else 0.8):
         return (
             f"they fill exactly a tenth of the box (edge {edges[0, 0]:.4g} nm) along each axis; positions and box are "
             "probably in different units, nm and Angstrom"
@@ -130,15 +138,18 @@ def _other_scale(x: np.ndarray, cells: np.ndarray | None) -> str:
     return ""
 
 
-def _touching(x: np.ndarray, species: np.ndarray) -> str:
-    nearest = [cKDTree(frame).query(frame, k=2) for frame in x]
-    distances = np.array([found[0][:, 1] for found in nearest])
+def _crowded(x: np.ndarray) -> str:
+    distances = np.array([cKDTree(frame).query(frame, k=2)[0][:, 1] for frame in x])
     typical = float(np.median(distances))
-    if typical < TOUCHING:
-        return (
-            f"half of all particles have a neighbour within {typical:.2g} nm; they are probably in a unit ten times "
-            "larger (nm read as Angstrom), or scaled by the box"
-        )
+    if typical >= TOUCHING:
+        return ""
+    return (
+        f"half of all particles have a neighbour within {typical:.2g} nm; they are probably in a unit ten times larger "
+        "(nm read as Angstrom), or scaled by the box"
+    )
+
+
+def _touching(x: np.ndarray, species: np.ndarray) -> str:
     # A bead and a virtual site of coarse models may lie at one place; two atoms cannot.
     atoms = np.flatnonzero(species > 0)
     if len(atoms) < 2:
@@ -165,7 +176,7 @@ def _dense(n: int, cells: np.ndarray | None) -> str:
         return ""
     return (
         f"{n} particles in this box are {density:.3g} per nm^3, more than in any solid; "
-        "the box is probably ten times too small (nm read as Angstrom)"
+        "the box, or every length, is probably ten times too small (nm read as Angstrom)"
     )
 
 

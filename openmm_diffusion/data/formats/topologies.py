@@ -118,7 +118,7 @@ def _mdtraj_topology(source: Path, path: Path) -> mdtraj.Topology:
 
 
 def of_names(names: Sequence[str]) -> mdtraj.Topology:
-    """Atoms of these names, each a residue of its own; they state elements where all of them are symbols, in any case."""
+    """Atoms of these names, each a residue of its own; they state elements where all are symbols, in any case."""
     numbers = {name: atomic_number(name) for name in names}
     stated = all(numbers.values())
     return _alone([_element(numbers[name] if stated else 0) for name in names], [name.upper() for name in names])

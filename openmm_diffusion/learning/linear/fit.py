@@ -10,7 +10,7 @@ from ...energies.linear import LEVELS
 from ...model.sum import energy_and_forces
 from ...noise import draw_noise
 from ...units import thermal_energy
-from ..trainingset import tensors
+from ..trainingset import set_up_for, tensors
 from .forcematching import fit_labelled, labelled_moments
 from .scorematching import fit, moments
 
@@ -24,7 +24,8 @@ def fit_linear(denoiser, training, config):
     ----------
     denoiser : Denoiser
         Prior alone; stays as it is.
-    training : Frames
+    training : list of Frames
+        Of each system.
     config : Config
 
     Returns
@@ -50,7 +51,8 @@ def fit_term(denoiser, kind, settings, training, config):
     kind : type
         The `LinearTerm` to add.
     settings : LinearSettings
-    training : Frames
+    training : list of Frames
+        Of each system.
     config : Config
 
     Returns
@@ -60,21 +62,23 @@ def fit_term(denoiser, kind, settings, training, config):
     noise = config.noise
     levels = None if noise.sigmas is None else np.geomspace(*noise.sigmas, LEVELS).tolist()
     term = kind.blank(settings, config.linear_sigma(settings), levels)
-    energy, kT = term.module(denoiser.header), thermal_energy(training.temperature)
+    energy, kT = term.module(denoiser.header), thermal_energy(training[0].temperature)
     results = []
     for i, level in enumerate(levels or [term.sigma]):
-        replicas = _replicas(energy, denoiser, settings, training, config, level)
+        replicas, system = _replicas(energy, denoiser, settings, training, config, level)
         if config.target == "denoise":
-            results.append(fit(energy, replicas, settings, term.noun))
+            results.append(fit(energy, replicas, settings, term.noun, system))
         else:
             known = level or noise.smallest
-            results.append(fit_labelled(energy, replicas, settings, config.target, known, kT, term.noun))
+            results.append(fit_labelled(energy, replicas, settings, config.target, known, kT, term.noun, system))
         if levels:
             energy.table[i] = energy.coefficients
     term.set_level(energy)
     # The first is the level that the model is evaluated at.
     first = results[0]
     held_out = {f"{term.kind}_score": first["held_out_score"], f"{term.kind}_scale": first["scale"]}
+    if len(training) > 1:
+        held_out[f"{term.kind}_score_of_systems"] = first["system_scores"]
     if levels:
         held_out[f"{term.kind}_levels"] = [
             {"sigma": level, **{key: result[key] for key in ("penalty", "scale", "held_out_score")}}
@@ -88,9 +92,22 @@ def fit_term(denoiser, kind, settings, training, config):
 
 
 def _replicas(energy, denoiser, settings, training, config, sigma):
-    """Moments of the training frames noised by sigma (nm), one for each replica; with labels, `LabelledMoments`."""
-    kT, model = thermal_energy(training.temperature), denoiser.model
+    """Moments of the training frames noised by sigma (nm), one for each replica, and the system that each is of.
+
+    With labels, `LabelledMoments`.
+    """
     generator = torch.Generator().manual_seed(config.training.seed)
+    replicas, system = [], []
+    for number, (frames, weight) in enumerate(zip(training, config.data.system_weights(len(training)))):
+        found = _moments_of(energy, denoiser, settings, frames, config, sigma, generator)
+        replicas += [replica.weighted(weight) for replica in found]
+        system += [number] * len(found)
+    return replicas, system
+
+
+def _moments_of(energy, denoiser, settings, training, config, sigma, generator):
+    """Moments of the replicas of one system."""
+    kT, model = thermal_energy(training.temperature), set_up_for(denoiser, training).model
     replicas = []
     for block in blocks(training, settings.folds):
         data = tensors(block, denoiser, config, torch.float64)
@@ -116,7 +133,6 @@ def weights_report(species, part, weights, textbook):
     Parameters
     ----------
     species : list of str
-        Types.
     part : str
         Name of the part of the model that was fitted with them.
     weights, textbook : sequence of float, one per species

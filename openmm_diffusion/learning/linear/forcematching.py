@@ -16,7 +16,7 @@ best w_s = v_score / (v_score + v_force) depends on the noise per frame v of the
 alone, not on how many frames have labels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -45,6 +45,11 @@ class LabelledMoments:
     force: list
     power: torch.Tensor
     components: torch.Tensor
+
+    def weighted(self, factor):
+        """The same, each frame counting `factor` times."""
+        score, force = ([m.weighted(factor) for m in parts] for parts in (self.score, self.force))
+        return self if factor == 1 else replace(self, score=score, force=force)
 
 
 def labelled_moments(energy, positions, prior_forces, labels, box, species, kT, frames_per_chunk=32):
@@ -159,12 +164,15 @@ def label_residual(energy, replicas):
     """Mean square of F_label - F_prior - G c per component, by species: array, shape (n_species,), (kJ/mol/nm)^2."""
     c = energy.coefficients.flatten()
     parts = [r for r in replicas if r.force[0].weight > 0]
-    frames = sum(r.force[0].weight for r in parts)
     squares = []
     for s in range(energy.n_species):
         A, b = mean_moments([r.force[s] for r in parts])
-        power = sum(r.force[s].weight * r.power[s] for r in parts) / frames
-        squares.append(float((power - 2 * b @ c + c @ A @ c) / parts[0].components[s]))
+        frames = sum(r.force[s].weight for r in parts)
+        power, components = (
+            sum(r.force[s].weight * values[s] for r, values in each) / frames
+            for each in ([(r, r.power) for r in parts], [(r, r.components) for r in parts])
+        )
+        squares.append(float((power - 2 * b @ c + c @ A @ c) / components))
     return np.maximum(squares, 0)
 
 
@@ -179,7 +187,7 @@ def textbook_weights(energy, replicas, sigma, kT):
     return v_denoise / (v_denoise + v_force)
 
 
-def fit_labelled(energy, replicas, config, target, sigma, kT, noun="pair potential", passes=4):
+def fit_labelled(energy, replicas, config, target, sigma, kT, noun="pair potential", systems=None, passes=4):
     """Fit `energy` in place with force labels.
 
     Weights and fit depend on each other: from the fit to positions alone, a few passes
@@ -198,6 +206,8 @@ def fit_labelled(energy, replicas, config, target, sigma, kT, noun="pair potenti
     kT : float, kJ/mol
     noun : str
         What the log calls the energy.
+    systems : list of int, optional
+        As in `scorematching.fit`.
     passes : int
 
     Returns
@@ -211,11 +221,13 @@ def fit_labelled(energy, replicas, config, target, sigma, kT, noun="pair potenti
             f"{with_labels} of {len(replicas)} replicas has force labels: cross-validation needs labelled frames in "
             "two at least"
         )
+    if systems is not None and target == "force":  # as in `mixed`
+        systems = [number for number, r in zip(systems, replicas) if r.force[0].weight > 0]
     n_species = energy.n_species
     weights = np.ones(n_species) if target == "force" else np.zeros(n_species)
-    result = fit(energy, mixed(replicas, weights), config, noun)
+    result = fit(energy, mixed(replicas, weights), config, noun, systems)
     if target == "hybrid":
         for _ in range(passes):
             weights = balance(energy, replicas, result["penalty"])
-            result = fit(energy, mixed(replicas, weights), config, noun)
+            result = fit(energy, mixed(replicas, weights), config, noun, systems)
     return {**result, "weights": weights, "textbook": textbook_weights(energy, replicas, sigma, kT)}

@@ -18,7 +18,7 @@ Hyvarinen, J. Mach. Learn. Res. 6, 695 (2005).
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,6 +46,10 @@ class Moments:
     A: Tensor
     b: Tensor
     weight: float
+
+    def weighted(self, factor):
+        """The same, each frame counting `factor` times."""
+        return self if factor == 1 else replace(self, weight=factor * self.weight)
 
 
 def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=32):
@@ -137,7 +141,7 @@ def held_out_scale(energy, folds, penalty):
     return scale, np.array(scores)
 
 
-def fit(energy, replicas, config, noun="pair potential"):
+def fit(energy, replicas, config, noun="pair potential", systems=None):
     """Fit `energy` in place; penalty and scale are chosen by the held-out score over folds of replicas.
 
     The penalty chosen is the largest whose score is within one standard error of the best one's
@@ -152,12 +156,14 @@ def fit(energy, replicas, config, noun="pair potential"):
     config : LinearSettings
     noun : str
         What the log calls the energy.
+    systems : list of int, optional
+        Number of the system that each replica is of; None: all of one.
 
     Returns
     -------
     dict
         `penalty`; `scale`; `held_out_score`, mean over folds; `path`, a list of (penalty, score, standard
-        error of its difference from the best).
+        error of its difference from the best); `system_scores`, the held-out score of each system, per frame of it.
     """
     if len(replicas) < 2:
         raise ValueError("one replica or frame cannot be cross-validated: give at least two frames to train on")
@@ -177,4 +183,18 @@ def fit(energy, replicas, config, noun="pair potential"):
     penalty, score, scale = config.penalties[chosen], path[chosen][1], float(scales[chosen])
     energy.coefficients.copy_(scale * solve(energy, replicas, penalty))
     log.info("%s: penalty %g, scale %.3f, held-out score %.0f kJ^2/mol^2/nm^2 per frame", noun, penalty, scale, score)
-    return {"penalty": penalty, "scale": scale, "held_out_score": score, "path": path}
+    found = {"penalty": penalty, "scale": scale, "held_out_score": score, "path": path}
+    fold_of = [i % n_folds for i in range(len(replicas))]
+    kept = [scale * solve(energy, kept, penalty) for kept, _ in folds] if systems and len(set(systems)) > 1 else None
+    return found | {"system_scores": [score] if kept is None else _scores_of(kept, replicas, fold_of, systems)}
+
+
+def _scores_of(solutions, replicas, fold_of, systems):
+    """Held-out score of each system: of each of its replicas under the fit that did not see it, weighted by frames."""
+    scores = []
+    for number in sorted(set(systems)):
+        own = [i for i, system in enumerate(systems) if system == number]
+        total = sum(replicas[i].weight for i in own)
+        parts = [replicas[i].weight / total * score_objective(solutions[fold_of[i]], [replicas[i]]) for i in own]
+        scores.append(sum(parts))
+    return scores

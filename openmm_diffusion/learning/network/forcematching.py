@@ -8,6 +8,8 @@ References
 De Bortoli et al., arXiv:2402.08667 (target score matching).
 """
 
+from dataclasses import replace
+
 import torch
 
 from ...model.sum import energy_and_forces
@@ -15,23 +17,27 @@ from ...noise import draw_noise
 from .loop import DenoisingTask
 
 
-def make_task(network, fixed, training, validation, config, kT):
+def make_task(network, systems, config):
     """The task that `config.target` names; arguments as `DenoisingTask`."""
     kind = {"denoise": DenoisingTask, "force": ForceTask, "hybrid": HybridTask}[config.target]
-    return kind(network, fixed, training, validation, config, kT)
+    return kind(network, systems, config)
 
 
 class ForceTask(DenoisingTask):
     """Force matching: the labels are the target, at clean positions of labelled frames alone."""
 
-    def __init__(self, network, fixed, training, validation, config, kT):
+    def __init__(self, network, systems, config):
         once = config.noise.model_copy(update={"draws": 1, "antithetic": False, "fresh": True})
         config = config.model_copy(update={"noise": once})
-        training, validation = (frames.at(frames.labelled) for frames in (training, validation))
-        super().__init__(network, fixed, training, validation, config, kT)
+        labelled = []
+        for system in systems:
+            both = (frames.at(frames.labelled) for frames in (system.training, system.validation))
+            labelled.append(replace(system, **dict(zip(("training", "validation"), both))))
+        super().__init__(network, labelled, config)
         # Clean positions stay where they are, and so do the fixed terms' forces there: labels are kept less these.
-        for frames in self.sets.values():
-            frames.forces = clean_residual(self, frames)
+        for system in self.systems:
+            for frames in (system.training, system.validation):
+                frames.forces = clean_residual(system.fixed, frames)
 
     def draw_levels(self, eps, generator):
         return eps.new_zeros(eps.shape[:2])
@@ -39,17 +45,22 @@ class ForceTask(DenoisingTask):
     def weight(self, sigma):
         return torch.ones_like(sigma)
 
-    def residual(self, frames, eps, sigma):
+    def residual(self, system, frames, eps, sigma):
         return frames.forces.repeat(len(eps), 1, 1)
 
     def validation_step(self, batch, _):
         # Without noise, one look is enough.
-        batch, whole = batch.cpu(), self.sets["validation"]
-        frames = whole.at(batch[batch % self.processes == self.process]).to(self.device)
+        batch = batch.cpu()
+        number, rows = self.validation_rows(batch)
+        system = self.systems[number]
+        frames = system.validation.at(rows[batch % self.processes == self.process]).to(self.device)
         if len(frames.positions):
             eps = torch.zeros_like(frames.positions).unsqueeze(0)
-            losses = self.score_losses(frames, eps, eps.new_zeros(eps.shape[:2]))
-            self.log_held_out("held_out_loss", losses.sum() / len(whole.positions))
+            losses = self.score_losses(system, frames, eps, eps.new_zeros(eps.shape[:2]))
+            loss = losses.sum() / len(system.validation.positions)
+            self.log_held_out("held_out_loss", self.counted(number, loss))
+            if len(self.systems) > 1:
+                self.log_held_out(f"held_out_loss_system_{number}", loss)
 
 
 class HybridTask(DenoisingTask):
@@ -64,16 +75,21 @@ class HybridTask(DenoisingTask):
         terms: right for single independent draws only.
     """
 
-    def __init__(self, network, fixed, training, validation, config, kT):
-        super().__init__(network, fixed, training, validation, config, kT)
+    def __init__(self, network, systems, config):
+        super().__init__(network, systems, config)
         self.register_buffer("force_weights", measured_weights(self), persistent=False)
-        off = clean_residual(self, training.at(training.labelled))
-        v_force = torch.stack([off[:, training.species == s].square().mean() for s in range(len(self.force_weights))])
-        v_denoise = (kT / config.noise.sigma) ** 2
+        off, v_denoise = [[] for _ in self.force_weights], (systems[0].kT / config.noise.sigma) ** 2
+        for system in systems:
+            labelled = system.training.at(system.training.labelled)
+            if len(labelled.positions):
+                rest = clean_residual(system.fixed, labelled)
+                for s, squares in enumerate(off):
+                    squares.append(rest[:, labelled.species == s].square().flatten())
+        v_force = torch.stack([torch.cat(squares).mean() for squares in off])
         self.textbook_weights = v_denoise / (v_denoise + v_force)
 
-    def target(self, frames, eps, sigma):
-        denoising = super().target(frames, eps, sigma)
+    def target(self, system, frames, eps, sigma):
+        denoising = super().target(system, frames, eps, sigma)
         if not self.training or frames.forces is None:
             return denoising
         labels = frames.forces.repeat(len(eps), 1, 1)
@@ -81,13 +97,13 @@ class HybridTask(DenoisingTask):
         return torch.where(torch.isnan(labels), denoising, (1 - weight) * denoising + weight * labels)
 
 
-def clean_residual(task, frames):
+def clean_residual(fixed, frames):
     """F_label - F_fixed at clean positions, shape (n_frames, n_particles, 3), kJ/mol/nm."""
     rest = []
     for rows in torch.arange(len(frames.positions)).split(64):
         part = frames.at(rows)
-        rest.append(part.forces - energy_and_forces(task.fixed[0], part.positions, part.box, part.species)[1])
-    return torch.cat(rest)
+        rest.append(part.forces - energy_and_forces(fixed, part.positions, part.box, part.species)[1])
+    return torch.cat(rest) if rest else frames.positions
 
 
 def measured_weights(task, groups=16, draws=4):
@@ -115,42 +131,45 @@ def measured_weights(task, groups=16, draws=4):
     Tensor, shape (n_species,)
         1 - c, between 0 and 1.
     """
-    frames, config = task.sets["training"], task.config
+    config = task.config
     generator = torch.Generator().manual_seed(config.training.seed + 31)
-    # Stretches of a run are as independent as frames can be.
-    stretches = torch.nonzero(frames.labelled).flatten().tensor_split(groups)
-    size = min(config.training.batch, min(len(rows) for rows in stretches if len(rows)))
+    n_species = 1 + max(int(system.training.species.max()) for system in task.systems)
     pulls = []
-    for rows in stretches:
-        if len(rows):
-            part = frames.at(rows[torch.linspace(0, len(rows) - 1, size).round().long()])
-            pulls.append(torch.stack([_pulls(task, part, generator) for _ in range(draws)]))
+    for system in task.systems:
+        # Stretches of a run are as independent as frames can be.
+        stretches = torch.nonzero(system.training.labelled).flatten().tensor_split(groups)
+        size = min([config.training.batch, *(len(rows) for rows in stretches if len(rows))])
+        for rows in stretches:
+            if len(rows):
+                part = system.training.at(rows[torch.linspace(0, len(rows) - 1, size).round().long()])
+                pulls.append(torch.stack([_pulls(task, system, part, n_species, generator) for _ in range(draws)]))
     pulls = torch.stack(pulls).double()  # (groups, draws, species, 2 targets, weights)
     mean = pulls.mean(1)
     within = torch.einsum("gnsip,gnsjp->sij", pulls - mean[:, None], pulls - mean[:, None])
     within = within / (len(pulls) * (draws - 1))
     between = torch.einsum("gsip,gsjp->sij", mean - mean.mean(0), mean - mean.mean(0)) / (len(pulls) - 1)
-    visits = max(1.0, config.training.steps * config.training.batch / len(frames.positions))
+    n_frames = sum(len(system.training.positions) for system in task.systems)
+    visits = max(1.0, config.training.steps * config.training.batch / n_frames)
     V = between + within * ((1 / visits if config.noise.fresh else 1) - 1 / draws)
     difference = V[:, 0, 0] + V[:, 1, 1] - 2 * V[:, 0, 1]
     c = (V[:, 1, 1] - V[:, 0, 1]) / difference.clamp(min=1e-30)
     return (1 - c.clamp(0, 1)).float()
 
 
-def _pulls(task, frames, generator):
+def _pulls(task, system, frames, n_species, generator):
     """Gradient of F . T by the readout, shape (n_species, 2, n_weights), for T of noise and of labels; one draw."""
     noise = task.config.noise
     eps = draw_noise(frames.positions, noise.draws, noise.antithetic, generator, frames.mask)
     sigma = eps.new_full(eps.shape[:2], noise.sigma)
     y, boxes = frames.noised(sigma, eps)
-    _, fixed = energy_and_forces(task.fixed[0], y, boxes, frames.species)
+    _, fixed = energy_and_forces(system.fixed, y, boxes, frames.species)
     _, force = energy_and_forces(task.network, y, boxes, frames.species, differentiable=True)
     labels = frames.forces.repeat(len(eps), 1, 1)
     (readout,) = [p for name, p in task.network.named_parameters() if name.endswith("readout.weight")]
     rows = []
-    for s in range(int(frames.species.max()) + 1):
+    for s in range(n_species):
         of_species = frames.mask * (frames.species == s).unsqueeze(-1)
-        for target in (DenoisingTask.target(task, frames, eps, sigma), labels):
+        for target in (DenoisingTask.target(task, system, frames, eps, sigma), labels):
             product = (force * (target - fixed) * of_species).sum()
             rows.append(torch.autograd.grad(product, readout, retain_graph=True)[0])
     return torch.stack(rows).view(-1, 2, readout.numel())

@@ -35,7 +35,8 @@ class DenoisingTask(pl.LightningModule):
     With target T = -kT eps / sigma - F_fixed(y) and the network's force F, the loss is
     <|F|^2 - 2 F . T>: the squared error less its constant <|T|^2>, so that zero means
     "no better than no network" and float32 need not resolve a large constant.  In
-    units of (kT / 0.1 nm)^2, per noised Cartesian component.
+    units of (kT / 0.1 nm)^2, per noised Cartesian component.  Of several systems, every batch is of
+    one, drawn in proportion to what its frames count (`TrainingSystem.size`).
 
     Over a range of noise levels every frame and draw has its own, log-uniform, and the
     losses are weighted by sigma (`level_weight`), so that no level drowns the others.
@@ -44,28 +45,31 @@ class DenoisingTask(pl.LightningModule):
     ----------
     network : WeightedSum
         The trainable term alone.
-    fixed : WeightedSum
-        Prior and pair potential; not trained.
-    training, validation : TrainingSet
+    systems : list of TrainingSystem
     config : Config
-    kT : float, kJ/mol
     """
 
-    def __init__(self, network, fixed, training, validation, config, kT):
+    def __init__(self, network, systems, config):
         super().__init__()
         self.network = network
-        self.sets = {"training": training, "validation": validation}
-        self.config, self.kT = config, kT
-        self.fixed = (fixed.requires_grad_(False),)  # in a tuple, Lightning neither saves nor trains it
+        # In dataclasses, Lightning neither saves nor trains what is fixed.
+        self.systems, self.config = systems, config
+        for system in systems:
+            system.fixed.requires_grad_(False)
+        self.sizes = {
+            part: torch.tensor([system.size(part) for system in systems]) for part in ("training", "validation")
+        }
+        self.unit = systems[0].kT / 0.1
         noise = config.noise
         one, several = [noise.smallest], np.geomspace(noise.smallest, noise.largest, VALIDATION_LEVELS).tolist()
         self.levels = one if noise.sigmas is None else several
         # Drawn once: "data duplication" as in Harcombe & Duignan.
         generator = torch.Generator().manual_seed(config.training.seed + 17)
-        self.fixed_noise = self.fixed_sigmas = None
-        if not noise.fresh:
-            self.fixed_noise = draw_noise(training.positions, noise.draws, noise.antithetic, generator, training.mask)
-            self.fixed_sigmas = draw_sigmas(self.fixed_noise, noise, generator)
+        self.fixed_noise, self.fixed_sigmas = [], []
+        for frames in [] if noise.fresh else [system.training for system in systems]:
+            eps = draw_noise(frames.positions, noise.draws, noise.antithetic, generator, frames.mask)
+            self.fixed_noise.append(eps)
+            self.fixed_sigmas.append(draw_sigmas(eps, noise, generator))
         self.process, self.processes = 0, 1
         self.held_out_residuals = {}
 
@@ -80,76 +84,97 @@ class DenoisingTask(pl.LightningModule):
         """Weight in the loss of each noise level (nm)."""
         return level_weight(sigma, self.config.noise)
 
-    def target(self, frames, eps, sigma):
+    def target(self, system, frames, eps, sigma):
         """Unbiased estimate of the total force at every copy (n_copies n_frames, n_particles, 3), kJ/mol/nm."""
-        return denoising_force(eps.flatten(0, 1), sigma.flatten()[:, None, None], self.kT)
+        return denoising_force(eps.flatten(0, 1), sigma.flatten()[:, None, None], system.kT)
 
-    def residual(self, frames, eps, sigma):
+    def residual(self, system, frames, eps, sigma):
         """What is left for the network to learn: the target less the forces of the fixed terms, kJ/mol/nm."""
         y, boxes = frames.noised(sigma, eps)
-        _, fixed = energy_and_forces(self.fixed[0].to(self.device), y, boxes, frames.species, sigma=sigma.flatten())
-        return self.target(frames, eps, sigma) - fixed
+        _, fixed = energy_and_forces(system.fixed.to(self.device), y, boxes, frames.species, sigma=sigma.flatten())
+        return self.target(system, frames, eps, sigma) - fixed
 
-    def score_losses(self, frames, eps, sigma, residual=None):
+    def score_losses(self, system, frames, eps, sigma, residual=None):
         """The loss of every copy, shape (n_copies, n_frames).
 
         Parameters
         ----------
+        system : TrainingSystem
         frames : TrainingSet
+            Some frames of it.
         eps : Tensor, shape (n_copies, n_frames, n_particles, 3)
         sigma : Tensor, shape (n_copies, n_frames), nm
         residual : Tensor, shape (n_copies n_frames, n_particles, 3), kJ/mol/nm, optional
             Where it is known from an earlier visit.
         """
         y, boxes = frames.noised(sigma, eps)
-        residual = self.residual(frames, eps, sigma) if residual is None else residual
+        residual = self.residual(system, frames, eps, sigma) if residual is None else residual
         _, force = energy_and_forces(self.network, y, boxes, frames.species, self.training, sigma.flatten())
-        unit = self.kT / 0.1
-        losses = ((force * force - 2 * force * residual) * frames.mask).sum((1, 2)) / (unit**2 * frames.mask.sum())
+        losses = ((force * force - 2 * force * residual) * frames.mask).sum((1, 2))
+        losses = losses / (self.unit**2 * frames.mask.sum())
         return losses.view_as(sigma)
 
     def training_step(self, batch, _):
         # Frames and noise follow from the step's number: a resumed run goes on as the killed one would have, and
         # all processes draw the same batch, of which each takes its share.
-        frames, settings, noise = self.sets["training"], self.config.training, self.config.noise
+        settings, noise = self.config.training, self.config.noise
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + int(batch))
+        number = 0
+        if len(self.systems) > 1:
+            number = int(torch.multinomial(self.sizes["training"], 1, generator=generator))
+        system, frames = self.systems[number], self.systems[number].training
         chosen = torch.randint(len(frames.positions), (settings.batch,), generator=generator)
         if noise.fresh:
             eps = draw_noise(frames.positions[chosen], noise.draws, noise.antithetic, generator, frames.mask)
             sigma = self.draw_levels(eps, generator)
         else:
-            eps, sigma = self.fixed_noise[:, chosen], self.fixed_sigmas[:, chosen]
+            eps, sigma = self.fixed_noise[number][:, chosen], self.fixed_sigmas[number][:, chosen]
         mine = slice(self.process, None, self.processes)
         frames, eps, sigma = (part.to(self.device) for part in (frames.at(chosen[mine]), eps[:, mine], sigma[:, mine]))
-        loss = (self.weight(sigma) * self.score_losses(frames, eps, sigma)).mean()
+        loss = (self.weight(sigma) * self.score_losses(system, frames, eps, sigma)).mean()
         self.log("training_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         return loss
 
     def validation_step(self, batch, _):
         # The same draws at every check, never used in training: differences between checks are the network's.
-        frames, settings = self.sets["validation"].at(batch.cpu()), self.config.training
+        number, rows = self.validation_rows(batch.cpu())
+        system, settings = self.systems[number], self.config.training
+        frames = system.validation.at(rows)
         generator = torch.Generator().manual_seed(settings.seed + 1_000_000_007 + int(batch[0]))
         mine = torch.nonzero(batch.cpu() % self.processes == self.process).flatten()
         if not len(mine):
             return
         share = frames.at(mine).to(self.device)
-        part = len(mine) / (len(self.sets["validation"].positions) * settings.validation_draws)
+        part = len(mine) / (len(system.validation.positions) * settings.validation_draws)
         for draw in range(settings.validation_draws):
             eps = draw_noise(frames.positions, 1, True, generator, frames.mask)[:, mine].to(self.device)
             total = 0.0
             for level in self.levels:
-                loss = self.held_out_losses(share, eps, level, (int(batch[0]), draw, level)).mean()
+                loss = self.held_out_losses(system, share, eps, level, (int(batch[0]), draw, level)).mean()
                 if len(self.levels) > 1:
-                    self.log_held_out(f"held_out_loss_{level:.4g}_nm", part * loss)
+                    self.log_held_out(f"held_out_loss_{level:.4g}_nm", self.counted(number, part * loss))
                 total = total + level_weight(level, self.config.noise) * loss / len(self.levels)
-            self.log_held_out("held_out_loss", part * total)
+            self.log_held_out("held_out_loss", self.counted(number, part * total))
+            if len(self.systems) > 1:
+                self.log_held_out(f"held_out_loss_system_{number}", part * total)
 
-    def held_out_losses(self, frames, eps, level, key):
+    def validation_rows(self, batch):
+        """Number of the system that a batch of validation frames is of, and which of its frames they are."""
+        first = np.cumsum([0] + [len(system.validation.positions) for system in self.systems])
+        number = int(np.searchsorted(first, int(batch[0]), side="right")) - 1
+        return number, batch - int(first[number])
+
+    def counted(self, number, loss):
+        """What a loss of one system adds to that of all."""
+        sizes = self.sizes["validation"]
+        return loss if len(sizes) == 1 else loss * float(sizes[number] / sizes.sum())
+
+    def held_out_losses(self, system, frames, eps, level, key):
         """`score_losses` at one noise level (nm); the same noise comes back at every check, by the name `key`."""
         sigma = eps.new_full(eps.shape[:2], level)
         if key not in self.held_out_residuals:
-            self.held_out_residuals[key] = self.residual(frames, eps, sigma)
-        return self.score_losses(frames, eps, sigma, self.held_out_residuals[key])
+            self.held_out_residuals[key] = self.residual(system, frames, eps, sigma)
+        return self.score_losses(system, frames, eps, sigma, self.held_out_residuals[key])
 
     def log_held_out(self, name, part):
         """Log a loss of which this is a part: the parts are added up, over the processes too.
@@ -174,7 +199,12 @@ class DenoisingTask(pl.LightningModule):
         return DataLoader(range(first, first + every), batch_size=1, shuffle=False)
 
     def val_dataloader(self):
-        return DataLoader(range(len(self.sets["validation"].positions)), batch_size=32, shuffle=False)
+        # The frames of all systems are numbered through; no batch holds frames of two.
+        batches, first = [], 0
+        for system in self.systems:
+            batches += torch.arange(first, first + len(system.validation.positions)).split(32)
+            first += len(system.validation.positions)
+        return DataLoader(range(first), batch_sampler=[batch.tolist() for batch in batches if len(batch)])
 
 
 def level_weight(sigma, config):
@@ -281,7 +311,8 @@ def train_network(task, directory, resume, progress=True):
             # Lightning turns Ctrl-C into an exit and ignores the next ones: neither is a library's business.
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
-    task.fixed[0].cpu()
+    for system in task.systems:
+        system.fixed.cpu()
     load_weights(task, best.best_model_path)
     return {
         "held_out_loss": float(best.best_model_score), "steps": int(trainer.global_step), "best": best.best_model_path,

@@ -24,7 +24,8 @@ def main(directory):
     from .loop import train_network
 
     settings = json.loads((directory / "run.json").read_text())
-    parts = [Frames.load(directory / f"{name}.npz") for name in ("training", "validation")]
+    number = len(list(directory.glob("training-*.npz")))
+    parts = [[Frames.load(directory / f"{name}-{i}.npz") for i in range(number)] for name in ("training", "validation")]
     denoiser = Denoiser.load(directory / "denoiser.safetensors")
     task, _, _ = network_task(denoiser, *parts, Config.model_validate(settings["config"]))
     result = train_network(task, Path(settings["output"]), settings["resume"], settings["progress"])

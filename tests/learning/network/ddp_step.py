@@ -10,7 +10,7 @@ from models import licl_denoiser, licl_frames
 from openmm_diffusion.learning.config import read_config
 from openmm_diffusion.learning.network.loop import DenoisingTask, train_network
 from openmm_diffusion.learning.network.processes import end_with_parent
-from openmm_diffusion.learning.trainingset import tensors
+from openmm_diffusion.learning.trainingset import TrainingSystem, tensors
 from openmm_diffusion.units import thermal_energy
 
 
@@ -30,7 +30,7 @@ def take_step(directory, devices, process=0):
     fixed, network = denoiser.subset(["coulomb", "pair"]).model, denoiser.subset(["network"]).model
     frames = licl_frames()
     parts = [tensors(part, denoiser, config, torch.float64) for part in (frames[:13], frames[13:])]
-    task = Recorded(network, fixed, *parts, config, thermal_energy(300))
+    task = Recorded(network, [TrainingSystem(fixed, *parts, thermal_energy(300))], config)
     result = train_network(task, directory, resume=False, progress=False)
     found = {"gradient": task.gradient, "weights": task.state_dict(), "loss": result["held_out_loss"]}
     torch.save(found, directory / f"step-{process}.pt")

@@ -46,7 +46,7 @@ def settings(directory, **data):
 
 @pytest.mark.parametrize("mapping", ["map.yaml", BEADS])
 def test_paths_start_at_the_file_and_the_map_is_a_file_or_written_out(directory, mapping):
-    frames = frames_of(settings(directory, map=mapping))
+    frames = frames_of(settings(directory, map=mapping))[0]
     assert set(frames.types) == {"W"} and frames.positions.shape == (100, 27, 3)
     assert frames.replica.tolist() == [0] * 40 + [1] * 60 and frames.temperature == 300
     # From oxygen to the centre of mass: hydrogens are at (0.1, 0) and (-0.0333, 0.0943) nm.
@@ -59,7 +59,7 @@ def test_paths_start_at_the_file_and_the_map_is_a_file_or_written_out(directory,
 
 
 def test_atoms_are_selected_and_named_without_a_map(directory):
-    frames = frames_of(settings(directory, trajectory="one.dcd", select="name O", types="residue:name"))
+    frames = frames_of(settings(directory, trajectory="one.dcd", select="name O", types="residue:name"))[0]
     assert set(frames.types) == {"HOH:O"} and frames.positions.shape == (40, 27, 3)
 
 
@@ -71,7 +71,7 @@ def test_a_training_reads_trajectories_through_the_map(directory):
     denoiser = train(None, config | {"data": data}, directory / "run")
     resumed = train(None, config | {"data": data}, directory / "run", resume=True)
     assert denoiser.header.species == ["W"]
-    frames = frames_of(read_config(config | {"data": data}).data)
+    (frames,) = frames_of(read_config(config | {"data": data}).data)
     expected = train(frames, config | {"data": split}).forces(frames.positions[0], frames.box)
     assert np.abs(expected).max() > 1
     for one in (denoiser, resumed):

@@ -1,0 +1,468 @@
+"""npz archives and extended XYZ under the names, units and spellings that people use."""
+
+import logging
+
+import numpy as np
+import pytest
+from files import grid
+
+from openmm_diffusion import Frames
+from openmm_diffusion.data import extxyz
+from openmm_diffusion.data.extxyz import header, iterate_extxyz, read_extxyz
+from openmm_diffusion.data.formats.cells import flags
+from openmm_diffusion.data.formats.labels import forces_name
+
+# 1 eV in kJ/mol: the SI's exact elementary charge (C) times its Avogadro constant (1/mol).
+EV = 1.602176634e-19 * 6.02214076e23 / 1000
+BOHR, HARTREE = 0.0529177210903, 2625.4996394799  # nm and kJ/mol, CODATA 2018
+EDGE, SYMBOLS, NUMBERS = 1.2, ["Li"] * 4 + ["Cl"] * 4, np.array([3] * 4 + [17] * 4)
+X = grid(8, EDGE, 6)
+F = np.random.default_rng(5).normal(0, 40, X.shape)  # kJ/mol/nm
+TILTED = np.array([[1.2, 0.0, 0.0], [0.3, 1.1, 0.0], [-0.2, 0.25, 1.3]])
+
+
+def write_xyz(path, comment="", columns=(), x=X, lattice=True, symbols=SYMBOLS, name="Properties"):
+    """Columns as (name, kind, width, values); the comment goes behind Lattice and Properties."""
+    properties = ":".join(["species:S:1:pos:R:3", *(f"{name}:{kind}:{width}" for name, kind, width, _ in columns)])
+    with open(path, "w") as file:
+        for k, frame in enumerate(10 * x):
+            cell = f'Lattice="{10 * EDGE} 0 0 0 {10 * EDGE} 0 0 0 {10 * EDGE}" ' if lattice else ""
+            file.write(f"{len(frame)}\n{cell}{name}={properties} {comment}\n")
+            for i, symbol in enumerate(symbols):
+                more = [np.atleast_1d(values[k][i]) for *_, values in columns]
+                file.write(f"{symbol} " + " ".join(f"{value}" for row in (frame[i], *more) for value in row) + "\n")
+    return path
+
+
+LABELS = F * 0.1 / EV
+
+
+@pytest.fixture(params=["with ASE", "without ASE"])
+def reader(request, monkeypatch):
+    """Both ways into an extended XYZ file: the result must not depend on what is installed."""
+    if request.param == "with ASE":
+        pytest.importorskip("ase")
+    else:
+        monkeypatch.setattr(extxyz, "_through_ase", lambda *arguments: None)
+    return request.param
+
+
+# ---- forces under many names
+
+NAMES = [
+    "forces", "Forces", "force", "REF_forces", "ref_force", "dft_forces", "DFT_forces", "forces_dft", "forces_ref",
+    "MACE_forces", "nequip_forces", "atomic_forces", "total_forces", "F", "frc",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forces_of_xyz_under_the_names_people_use(tmp_path, reader, name):
+    path = write_xyz(tmp_path / "a.xyz", columns=[(name, "R", 3, LABELS), ("charge", "R", 1, LABELS[..., 0])])
+    frames = Frames.load(path, temperature=300)
+    np.testing.assert_allclose(frames.forces, F, rtol=1e-5)
+    np.testing.assert_allclose(frames.positions, X, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forces_of_npz_under_the_names_people_use(tmp_path, name):
+    arrays = {"R": 10 * X, "z": NUMBERS, "cell": 10 * EDGE * np.eye(3), name: LABELS}
+    np.savez(tmp_path / "a.npz", **arrays)
+    np.testing.assert_allclose(Frames.load(tmp_path / "a.npz", temperature=300).forces, F, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["forces_std", "force_mask", "F_max", "forces_weight", "velocities", "dipoles", "force_norm", "electric_field"],
+)
+def test_what_is_no_label_is_named_and_left_out(tmp_path, reader, name, caplog):
+    path = write_xyz(tmp_path / "a.xyz", columns=[(name, "R", 3, LABELS)])
+    with caplog.at_level(logging.INFO, "openmm_diffusion"):
+        assert Frames.load(path, temperature=300).forces is None
+    assert len([1 for record in caplog.records if name in record.getMessage()]) == 1
+
+
+def test_two_candidates_are_an_error_unless_one_is_chosen(tmp_path, reader):
+    path = write_xyz(tmp_path / "a.xyz", columns=[("REF_forces", "R", 3, LABELS), ("MACE_forces", "R", 3, 2 * LABELS)])
+    with pytest.raises(ValueError, match="forces under 2 names, MACE_forces and REF_forces: say which .*forces_key="):
+        Frames.load(path, temperature=300)
+    for name, factor in (("REF_forces", 1), ("MACE_forces", 2)):
+        np.testing.assert_allclose(Frames.load(path, 300, forces_key=name).forces, factor * F, rtol=1e-5)
+    with pytest.raises(ValueError, match="forces_key is 'dft', but .*a.xyz has MACE_forces, REF_forces: name one"):
+        Frames.load(path, 300, forces_key="dft")
+    np.savez(tmp_path / "a.npz", R=10 * X, z=NUMBERS, F=LABELS, forces=2 * LABELS)
+    with pytest.raises(ValueError, match="forces under 2 names, F and forces"):
+        Frames.load(tmp_path / "a.npz", temperature=300)
+    np.testing.assert_allclose(Frames.load(tmp_path / "a.npz", 300, forces_key="F").forces, F, rtol=1e-5)
+
+
+def test_a_column_that_only_its_user_knows(tmp_path, reader):
+    path = write_xyz(tmp_path / "a.xyz", columns=[("pull", "R", 3, LABELS)])
+    assert Frames.load(path, 300).forces is None
+    np.testing.assert_allclose(Frames.load(path, 300, forces_key="pull").forces, F, rtol=1e-5)
+
+
+def test_constraints_do_not_touch_forces(tmp_path, reader):
+    # ASE reads move_mask as constraints, and its calculator sets forces of fixed atoms to zero.
+    mask = np.full(X.shape[:2], "F")
+    path = write_xyz(tmp_path / "a.xyz", columns=[("forces", "R", 3, LABELS), ("move_mask", "L", 1, mask)])
+    np.testing.assert_allclose(Frames.load(path, 300).forces, F, rtol=1e-5)
+
+
+def test_names_of_labels():
+    assert forces_name(["positions", "energy", "stress"], None, "x") is None
+    assert forces_name(["bias_forces", "forces"], None, "x") == "forces"
+
+
+# ---- periodicity
+
+PERIODIC = [
+    'pbc="T T T"', "pbc=[T, T, T]", "pbc=[T,T,T]", "pbc=TTT", "pbc=[True,True,True]", "pbc=[true, true, true]",
+    'pbc="1 1 1"', "pbc=[1, 1, 1]", "pbc=T", "pbc={T T T}", "pbc='T T T'", 'pbc="True True True"',
+    'pbc="TRUE TRUE TRUE"', "pbc = [T, T, T]", 'PBC="T T T"', 'periodic="T T T"', "pbc=true",
+    'pbc="[T, T, T]"', "pbc=111", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", PERIODIC)
+def test_spellings_of_periodic(tmp_path, reader, spelling):
+    frames = Frames.load(write_xyz(tmp_path / "a.xyz", spelling), temperature=300)
+    np.testing.assert_allclose(frames.box, EDGE * np.eye(3))
+
+
+@pytest.mark.parametrize(
+    "spelling", ['pbc="F F F"', "pbc=FFF", "pbc=[F, F, F]", "pbc=F", 'pbc="0 0 0"', "pbc={false false false}"]
+)
+def test_spellings_of_free(tmp_path, reader, spelling):
+    assert Frames.load(write_xyz(tmp_path / "a.xyz", spelling), temperature=300).box is None
+
+
+@pytest.mark.parametrize(
+    ("spelling", "message"),
+    [
+        ('pbc="T T F"', "periodic along some axes only"),
+        ("pbc=TFT", "periodic along some axes only"),
+        ("pbc=maybe", "periodicity in its comment line is 'maybe': give pbc="),
+        ('pbc="T T"', 'give pbc="T T T"'),
+    ],
+)
+def test_periodicity_that_is_refused(tmp_path, reader, spelling, message):
+    with pytest.raises(ValueError, match=message):
+        Frames.load(write_xyz(tmp_path / "a.xyz", spelling), temperature=300)
+
+
+def test_flags_of_arrays():
+    for value in (True, np.True_, [1, 1, 1], np.ones(3, bool), ["T", "T", "T"], np.array("T T T")):
+        assert flags(value, "x").tolist() == [True] * 3, value
+    assert flags(np.array([0.0, 1.0, 0.0]), "x").tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("key", ["Lattice", "lattice", "LATTICE", "cell", "Cell"])
+def test_spellings_of_the_lattice(tmp_path, reader, key):
+    rows = " ".join(str(value) for value in (10 * TILTED).ravel())
+    path = write_xyz(tmp_path / "a.xyz", f'{key}="{rows}" pbc="T T T"', lattice=False)
+    np.testing.assert_allclose(Frames.load(path, temperature=300).box, TILTED, rtol=1e-12)
+
+
+def test_an_edge_for_each_axis(tmp_path, reader):
+    path = write_xyz(tmp_path / "a.xyz", 'cell="12 13 14"', lattice=False)
+    np.testing.assert_allclose(Frames.load(path, temperature=300).box, np.diag([1.2, 1.3, 1.4]))
+    path = write_xyz(tmp_path / "a.xyz", 'cell="13 13 13"')
+    with pytest.raises(ValueError, match="two cells that differ, Lattice and cell"):
+        Frames.load(path, temperature=300)
+
+
+def test_the_box_of_the_argument(tmp_path, reader):
+    path = write_xyz(tmp_path / "a.xyz", lattice=False)
+    assert Frames.load(path, 300).box is None
+    np.testing.assert_allclose(Frames.load(path, 300, box=[EDGE] * 3).box, EDGE * np.eye(3))
+    with pytest.raises(
+        ValueError, match=r"box is given with edges 2 x 2 x 2 nm, but .*a.xyz has a box of its own, 1.2"
+    ):
+        Frames.load(write_xyz(tmp_path / "a.xyz"), 300, box=2 * np.eye(3))
+
+
+# ---- other keys and columns
+
+
+def test_energies_and_stresses_are_named_once(tmp_path, reader, caplog):
+    comment = 'energy=-3.2 virial="1 0 0 0 1 0 0 0 1" stress="0 0 0 0 0 0 0 0 0" free_energy=-1 config_type=md'
+    with caplog.at_level(logging.INFO, "openmm_diffusion"):
+        frames = Frames.load(write_xyz(tmp_path / "a.xyz", comment), temperature=300)
+    assert frames.forces is None
+    (said,) = [record for record in caplog.records if "energy" in record.getMessage()]
+    assert said.levelno == logging.INFO and "stress" in said.getMessage() and "virial" in said.getMessage()
+    with caplog.at_level(logging.INFO, "openmm_diffusion"):
+        Frames.load(write_xyz(tmp_path / "b.xyz", "flavour=sour energy=1"), temperature=300)
+    assert caplog.records[-1].levelno == logging.WARNING and "not understood and left out: flavour" in caplog.text
+
+
+def test_units_of_xyz(tmp_path, reader):
+    path = write_xyz(tmp_path / "a.xyz", "e_unit=kcal/mol r_unit=Ang", [("forces", "R", 3, F / 41.84)])
+    np.testing.assert_allclose(Frames.load(path, 300).forces, F, rtol=1e-5)  # 1 kcal = 4.184 kJ
+    path = write_xyz(tmp_path / "a.xyz", "units=SI", [("forces", "R", 3, F)])
+    with pytest.raises(ValueError, match="units=SI, which is not understood"):
+        Frames.load(path, 300)
+
+
+def test_columns_of_elements(tmp_path, reader):
+    path = tmp_path / "a.xyz"
+    for properties, row in (
+        ("Z:I:1:pos:R:3", "11 1.0 2.0 3.0"),
+        ("pos:R:3:species:S:1", "1.0 2.0 3.0 Na"),
+        ("element:S:1:pos:R:3", "Na 1.0 2.0 3.0"),
+        ("id:I:1:species:S:1:positions:R:3", "7 NA 1.0 2.0 3.0"),
+    ):
+        path.write_text(f"1\nProperties={properties}\n{row}\n")
+        frames = Frames.load(path, 300)
+        assert frames.symbols == ["Na"], properties
+        np.testing.assert_allclose(frames.positions, [[[0.1, 0.2, 0.3]]], rtol=1e-6)
+    path.write_text("1\nAtoms. Timestep: 100\n1 1.0 2.0 3.0\n")
+    with pytest.raises(ValueError, match="types of LAMMPS such as '1', not elements"):
+        Frames.load(path, 300)
+
+
+def test_blank_lines_lose_no_frame(tmp_path, reader):
+    (tmp_path / "a.xyz").write_text("1\n\nLi 0 0 0\n\n1\n\nLi 0 0 1\n\n\n")
+    assert len(Frames.load(tmp_path / "a.xyz", 300)) == 2
+
+
+# ---- the two readers of extended XYZ
+
+
+def random_comment(rng):
+    """Keys and values in all the ways of quoting that ASE's writer and libAtoms use."""
+    quotes = ['"{}"', "'{}'", "{{{}}}", "[{}]"]
+    parts = []
+    for key in rng.permutation(["energy", "config_type", "tag", "virial", "note", "n-1", "flag"])[: rng.integers(0, 6)]:
+        value = {
+            "energy": f"{rng.normal():.6f}", "config_type": "bulk", "flag": "T", "n-1": str(rng.integers(9)),
+            "virial": rng.choice(quotes).format(" ".join(f"{v:.3f}" for v in rng.normal(size=9))),
+            "tag": rng.choice(quotes).format("two words"), "note": '"a \\"quoted\\" = word"',
+        }[key]  # fmt: skip
+        parts.append(f"{key}{rng.choice(['=', ' = ', '= '])}{value}")
+    parts += ["bare"] * rng.integers(0, 2)
+    return parts
+
+
+def random_file(path, rng):
+    n, n_frames = int(rng.integers(1, 9)), int(rng.integers(1, 5))
+    columns = [
+        ("species", "S", 1),
+        ("pos", "R", 3),
+        ("forces", "R", 3),
+        ("mass", "R", 1),
+        ("tags", "I", 1),
+        ("fixed", "L", 1),
+    ]
+    columns = [columns[0], columns[1], *[c for c in columns[2:] if rng.random() < 0.5]]
+    columns = [columns[i] for i in rng.permutation(len(columns))]
+    symbols = rng.choice(["Li", "Cl", "H", "O", "Br"], n)
+    cell = np.diag(rng.uniform(8, 20, 3)) + np.tril(rng.uniform(-1, 1, (3, 3)), -1)
+    lattice, periodic = (
+        rng.random() < 0.7,
+        rng.choice(["", 'pbc="T T T"', "pbc=[T, T, T]", 'pbc="F F F"', 'pbc="T F T"']),
+    )
+    with open(path, "w") as file:
+        for _ in range(n_frames):
+            parts = random_comment(rng)
+            parts.append("Properties=" + ":".join(f"{name}:{kind}:{width}" for name, kind, width in columns))
+            if lattice:
+                parts.append('Lattice="' + " ".join(f"{v:.6f}" for v in cell.ravel()) + '"')
+            if periodic:
+                parts.append(periodic)
+            file.write(f"{n}\n{' '.join(parts[i] for i in rng.permutation(len(parts)))}\n")
+            for symbol in symbols:
+                cells = {"S": [symbol], "I": [str(rng.integers(5))], "L": ["T"]}
+                words = [cells.get(kind) or [f"{v:.8f}" for v in rng.normal(size=width)] for _, kind, width in columns]
+                file.write("   ".join(word for row in words for word in row) + "\n")
+    return columns
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_our_reader_agrees_with_ases_own(tmp_path, seed):
+    """ASE alone, with its own parser, against our reader alone, on files that neither of them wrote."""
+    io = pytest.importorskip("ase.io")
+    rng = np.random.default_rng(seed)
+    columns = random_file(tmp_path / "a.xyz", rng)
+    theirs = io.read(tmp_path / "a.xyz", index=":", format="extxyz")
+    ours = list(iterate_extxyz(tmp_path / "a.xyz"))
+    assert len(ours) == len(theirs)
+    for mine, atoms in zip(ours, theirs):
+        np.testing.assert_array_equal(mine["species"], atoms.numbers)
+        np.testing.assert_array_equal(mine["positions"], atoms.positions)
+        if "cell" in mine:
+            np.testing.assert_array_equal(mine["cell"], atoms.cell.array)
+            np.testing.assert_array_equal(mine.get("pbc", [True] * 3), atoms.pbc)
+        else:
+            assert not atoms.cell.array.any()
+        assert ("forces" in mine["columns"]) == ("forces" in [name for name, *_ in columns])
+        if "forces" in mine["columns"]:
+            np.testing.assert_array_equal(mine["columns"]["forces"], atoms.calc.results["forces"])
+
+
+@pytest.mark.parametrize("seed", range(60, 100))
+def test_results_do_not_depend_on_ase(tmp_path, seed, monkeypatch):
+    pytest.importorskip("ase")
+    random_file(tmp_path / "a.xyz", np.random.default_rng(seed))
+    assert extxyz._through_ase(tmp_path / "a.xyz", None) is not None, "ASE reads these files"
+    one = read_extxyz(tmp_path / "a.xyz")
+    monkeypatch.setattr(extxyz, "_through_ase", lambda *arguments: None)
+    other = read_extxyz(tmp_path / "a.xyz")
+    assert one.keys() == other.keys()
+    for key in one:
+        np.testing.assert_array_equal(one[key], other[key], err_msg=key)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_keys_are_those_that_ase_finds(seed):
+    parse = pytest.importorskip("ase.io.extxyz").key_val_str_to_dict
+    comment = " ".join(random_comment(np.random.default_rng(seed)))
+    theirs = {key: value for key, value in parse(comment).items() if value is not True or f"{key}" == "flag"}
+    assert header(comment).keys() == theirs.keys()
+    for key, value in header(comment).items():
+        if isinstance(theirs[key], str):
+            assert value == theirs[key]
+
+
+def test_files_that_ase_writes(tmp_path, reader):
+    ase = pytest.importorskip("ase")
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+
+    images = []
+    for k in range(3):
+        atoms = ase.Atoms(SYMBOLS, positions=10 * X[k], cell=10 * TILTED, pbc=True, info={"replica": k // 2})
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=LABELS[k], stress=np.zeros(6))
+        images.append(atoms)
+    write(tmp_path / "a.extxyz", images)
+    frames = Frames.load(tmp_path / "a.extxyz", 300)
+    np.testing.assert_allclose(frames.positions, X[:3], atol=1e-7)
+    np.testing.assert_allclose(frames.forces, F[:3], atol=1e-3)
+    np.testing.assert_allclose(frames.box, TILTED, atol=1e-9)
+    assert frames.replica.tolist() == [0, 0, 1]
+
+
+# ---- npz
+
+
+def load(tmp_path, **arrays):
+    np.savez(tmp_path / "a.npz", **{key: value for key, value in arrays.items() if value is not None})
+    return Frames.load(tmp_path / "a.npz", None if "temperature" in arrays else 300)
+
+
+@pytest.mark.parametrize(
+    ("positions", "numbers"),
+    [("R", "z"), ("R", "Z"), ("pos", "z"), ("pos", "atomic_numbers"), ("positions", "numbers"), ("coords", "z")],
+)
+@pytest.mark.parametrize("cell", ["cell", "lattices", "lattice", "unit_cell"])
+def test_archives_in_angstrom(tmp_path, positions, numbers, cell):
+    frames = load(tmp_path, **{positions: 10 * X, numbers: NUMBERS, cell: 10 * EDGE * np.eye(3)}, pbc=np.ones(3, bool))
+    np.testing.assert_allclose(frames.positions, X, rtol=1e-6)
+    np.testing.assert_allclose(frames.box, EDGE * np.eye(3))
+    assert frames.symbols == SYMBOLS
+
+
+def test_archives_as_ase_keeps_them(tmp_path):
+    cells = np.tile(10 * TILTED, (6, 1, 1))
+    frames = load(
+        tmp_path, positions=10 * X, numbers=NUMBERS, cell=cells, pbc=[True] * 3, forces=LABELS, energies=[0.0] * 6
+    )
+    np.testing.assert_allclose(frames.forces, F, rtol=1e-5)
+    np.testing.assert_allclose(frames.box, TILTED)
+
+
+@pytest.mark.parametrize("shape", [(3,), (9,), (3, 3), (6, 3), (6, 9), (6, 3, 3), (1, 3, 3)])
+def test_shapes_of_cells(tmp_path, shape):
+    cell = 10 * EDGE * np.eye(3)
+    one = {(3,): np.diagonal(cell), (9,): cell.ravel()}.get(shape[-1:] if shape[-2:] != (3, 3) else None, cell)
+    cell = np.broadcast_to(one, shape)
+    np.testing.assert_allclose(load(tmp_path, R=10 * X, z=NUMBERS, cell=cell).box, EDGE * np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("r_unit", "length"), [("Ang", 0.1), ("Angstrom", 0.1), ("nm", 1.0), ("bohr", BOHR), ("Bohr", BOHR), (b"Ang", 0.1)]
+)
+@pytest.mark.parametrize(
+    ("e_unit", "energy"),
+    [("eV", EV), ("kcal/mol", 4.184), ("kJ/mol", 1.0), ("Ha", HARTREE), ("hartree", HARTREE), ("Hartree", HARTREE)],
+)
+def test_units_of_sgdml(tmp_path, r_unit, length, e_unit, energy):
+    arrays = {"R": X / length, "F": F / (energy / length), "z": NUMBERS, "E": np.zeros(6), "r_unit": r_unit}
+    frames = load(tmp_path, **arrays, e_unit=e_unit, type="d", theory="PBE", md5="0", name="x")
+    np.testing.assert_allclose(frames.positions, X, rtol=1e-6)
+    np.testing.assert_allclose(frames.forces, F, rtol=1e-5)
+
+
+def test_the_lattice_of_sgdml_has_its_vectors_as_columns(tmp_path):
+    frames = load(tmp_path, R=10 * X, z=NUMBERS, lattice=10 * TILTED.T, r_unit="Ang", e_unit="eV", F=LABELS)
+    np.testing.assert_allclose(frames.box, TILTED)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"r_unit": "parsec"}, "length unit in .*a.npz is 'parsec', which is not known here: give Ang"),
+        ({"e_unit": "eV/atom"}, "energy unit in .*a.npz is 'eV/atom'"),
+        ({"units": "atomic"}, "holds units, which is not understood: name units as r_unit and e_unit"),
+        # Data sets that are known to be in kcal/mol, and say nothing.
+        (
+            {"theory": "PBE", "md5": "0", "name": "ethanol", "type": "d"},
+            r"forces \(F\) and does not say .*e_unit='kcal/mol'",
+        ),
+        ({"lattice": np.eye(3), "cell": np.eye(3)}, "cells under 2 names, cell and lattice"),
+        ({"cell": np.ones((2, 3, 3))}, r"the cell in .*a.npz has shape \(2, 3, 3\)"),
+        ({"pbc": "x"}, "periodicity in .*a.npz"),
+        ({"z": np.array(["Li", "Xx"] * 4)}, "'Xx' in z, which is no element symbol"),
+    ],
+)
+def test_archives_that_are_refused(tmp_path, arrays, message):
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, **({"R": 10 * X, "z": NUMBERS, "F": LABELS} | arrays))
+
+
+def test_revised_md17(tmp_path):
+    arrays = {"coords": 10 * X, "nuclear_charges": NUMBERS, "energies": np.zeros(6), "forces": F / 41.84}
+    with pytest.raises(ValueError, match=r"forces \(forces\) and does not say their unit"):
+        load(tmp_path, **arrays)
+    np.testing.assert_allclose(load(tmp_path, **arrays, e_unit="kcal/mol").forces, F, rtol=1e-5)
+    assert load(tmp_path, **(arrays | {"forces": None})).forces is None, "positions alone need no unit of energy"
+
+
+def test_symbols_in_place_of_numbers(tmp_path):
+    assert load(tmp_path, R=10 * X, z=np.array(SYMBOLS)).symbols == SYMBOLS
+
+
+# ---- our own npz
+
+
+def test_old_native_files_load(tmp_path):
+    frames = load(tmp_path, positions=X, atomic_numbers=NUMBERS, box=EDGE * np.eye(3), temperature=300.0, forces=F)
+    np.testing.assert_allclose(frames.forces, F, rtol=1e-6)
+    assert frames.types.tolist() == SYMBOLS and frames.bonds is None
+
+
+def test_native_files_with_beads(tmp_path):
+    numbers = np.array([0] * 4 + [17] * 4)
+    frames = load(
+        tmp_path, positions=X, atomic_numbers=numbers, types=np.array(["P4"] * 4 + ["Cl"] * 4), bonds=[[0, 1]],
+        format=2, bias_forces=F, masses=np.full(8, 72.0),
+    )  # fmt: skip
+    assert frames.types.tolist() == ["P4"] * 4 + ["Cl"] * 4 and frames.bonds.tolist() == [[0, 1]]
+    np.testing.assert_allclose(frames.bias_forces, F, rtol=1e-6)
+    assert frames.forces is None, "forces of a bias are no labels"
+
+
+def test_native_files_of_the_future_and_of_two_minds(tmp_path, caplog):
+    native = {"positions": X, "atomic_numbers": NUMBERS}
+    with pytest.raises(ValueError, match="a.npz has format 99, this version reads up to 2: update"):
+        load(tmp_path, **native, format=99)
+    with pytest.raises(ValueError, match="our own keys in nm, beside cell: rename the cell to box"):
+        load(tmp_path, **native, cell=10 * EDGE * np.eye(3))
+    frames = load(
+        tmp_path, positions=10 * X, atomic_numbers=NUMBERS, cell=10 * EDGE * np.eye(3), r_unit="Ang", e_unit="eV"
+    )
+    np.testing.assert_allclose(frames.box, EDGE * np.eye(3))
+    with caplog.at_level(logging.WARNING, "openmm_diffusion"):
+        frames = load(tmp_path, **native, REF_forces=F, colour="red")
+    np.testing.assert_allclose(frames.forces, F, rtol=1e-6)
+    assert "REF_forces, taken to be in kJ/mol/nm" in caplog.text and "left out: colour" in caplog.text
