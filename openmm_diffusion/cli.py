@@ -244,10 +244,12 @@ def coarsen(
 @app.command()
 def generate(
     output: Output,
-    config: Annotated[Optional[Path], typer.Argument(help="YAML file; without one, 2.4 M LiCl.")] = None,
+    config: Annotated[
+        Optional[Path], typer.Argument(help="YAML file (see docs/generate.md); without one, 2.4 M LiCl.")
+    ] = None,
     resume: Resume = False,
 ):
-    """Make LiCl data: all-atom runs in OpenMM, kept as frames of the ions with their forces."""
+    """Make data: all-atom runs in OpenMM of ions, water or a solute, kept as frames of atoms or beads with forces."""
     from .settings import read_yaml, validated
     from .simulation.generation import GenerateConfig
     from .simulation.generation import generate as run
@@ -255,7 +257,8 @@ def generate(
     def progress(number, frames, ns_per_day):
         typer.echo(f"run {number}: {frames} frames, {ns_per_day:.1f} ns/day")
 
-    frames = run(validated(GenerateConfig, read_yaml(config) if config else {}, str(config)), output, resume, progress)
+    asked = GenerateConfig.anchored(read_yaml(config), config.parent) if config else {}
+    frames = run(validated(GenerateConfig, asked, str(config)), output, resume, progress)
     typer.echo(f"{output / 'frames.npz'}: {frames}")
 
 

@@ -1,9 +1,11 @@
-"""All-atom aqueous electrolytes in OpenMM, reduced to frames of their ions and the force on each.
+"""All-atom runs in OpenMM, reduced to frames of what is kept of them and the force on each.
 
 Several independent runs at constant volume start from different random
 placements; each first discards its relaxation.  A directory holds::
 
     config.yaml                  what was asked for
+    solute.pdb                   a copy of the solute, where there is one
+    topology.pdb                 all atoms, in the first random placement
     run-00/frames-0000000.npz    a chunk of frames, named by its first frame
     run-00/state.xml             positions, velocities, step count
     frames.npz                   all runs joined, `replica` = run number
@@ -16,7 +18,7 @@ state: on resuming, a chunk beyond the state is dropped and sampled again.
 
 import logging
 import time
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +27,10 @@ from openmm import app, unit
 
 from .. import rundirectory
 from ..data.frames import Frames
+from ..systems.composition import GenerateConfig
 from ..systems.platforms import platform_named, platform_names
-from ..systems.solution import GenerateConfig, build_system, place_molecules
+from ..systems.solution import build_system, place_molecules
+from .kept import Kept
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +42,12 @@ MADE_WITH = "{key} is {new}, but {directory} was made with {key} {old}: resume w
 
 
 def generate(config, directory, resume=False, progress=None):
-    """Frames of the ions of an all-atom solution, with the instantaneous force on each.
+    """Frames of what is kept of all-atom runs, with the instantaneous force on each.
 
-    The force is the total one, of water and ions, at that configuration: its
-    average over the water is the mean force on the ions, a single one is mostly
-    noise.
+    The force is the total one, of everything there is, at that configuration: its
+    average over what is not kept is the mean force, a single one is mostly noise.
+    On an atom in a rigid unit it is that on the whole unit, see `kept`; where rigid
+    bonds join kept atoms there is none.
 
     Parameters
     ----------
@@ -61,7 +66,8 @@ def generate(config, directory, resume=False, progress=None):
     Returns
     -------
     Frames
-        Wrapped into the box; also saved as `frames.npz` in the directory.
+        Wrapped into the box, or, without one, with their middle at the origin;
+        also saved as `frames.npz` in the directory.
 
     Raises
     ------
@@ -69,7 +75,8 @@ def generate(config, directory, resume=False, progress=None):
         If the directory is not empty and `resume` is False.
     ValueError
         If the configuration differs from the one in the directory, saved frames
-        are missing there, or OpenMM lacks the platform.
+        are missing there, OpenMM lacks the platform, or the force field does not
+        describe the solute.
     FloatingPointError
         If a force is not finite.
     """
@@ -86,39 +93,76 @@ def generate(config, directory, resume=False, progress=None):
         started = False
     given = config.model_dump()
     rundirectory.check(
-        directory, given, resume, started, may_differ=_may_differ, understood=_understood,
-        holds=NOT_EMPTY, differs=MADE_WITH,
+        directory, given, resume, started, may_differ=_may_differ,
+        understood=lambda old: _understood(old, directory), holds=NOT_EMPTY, differs=MADE_WITH,
     )  # fmt: skip
+    solute = _copy_of_solute(config, directory)
+    if started and solute is not None and solute.exists() and solute.read_bytes() != Path(config.solute).read_bytes():
+        raise ValueError(MADE_WITH.format(key="solute", new=config.solute, old="another file", directory=directory))
+    topology, system = build_system(config)
+    kept = Kept(config, topology, system)
     rundirectory.begin(directory, given)
-    logger.info(
-        "%d %s%s (%.3f mol/L) and %d waters in a cube of %g nm",
-        config.pairs, config.cation, config.anion, config.true_molarity, config.n_waters, config.edge,
-    )  # fmt: skip
-    chunks = [_run(config, run, directory / f"run-{run:02d}", progress) for run in range(config.runs)]
-    numbers = [app.Element.getBySymbol(symbol).atomic_number for symbol in (config.cation, config.anion)]
+    if solute is not None and not solute.exists():
+        rundirectory.write_whole(solute, Path(config.solute).read_bytes())
+    what = config.kept if config.map is None else "beads"
+    logger.info("%s; kept: %s, %d particles", _described(config), what, len(kept.species))
+    chunks = [_run(config, run, directory / f"run-{run:02d}", system, kept, progress) for run in range(config.runs)]
     frames = Frames(
         np.concatenate([positions for positions, _ in chunks]),
-        np.repeat(numbers, config.pairs),
-        config.edge * np.eye(3),
+        kept.species,
+        config.edge * np.eye(3) if config.periodic else None,
         config.temperature,
-        forces=np.concatenate([forces for _, forces in chunks]),
+        forces=np.concatenate([forces for _, forces in chunks]) if kept.labelled else None,
         replica=np.repeat(np.arange(config.runs), config.frames),
+        types=kept.types,
+        bonds=kept.bonds,
+        masses=kept.masses,
     )
     frames.save(directory / "frames.npz")
+    _write_topology(config, topology, directory / "topology.pdb")
     return frames
 
 
-def _understood(old):
+def _understood(old, directory):
+    """What a directory was made with, with all keys of today; its own copy of the solute stands for a lost file."""
+    if old.get("solute") is not None and not Path(old["solute"]).is_file():
+        old = old | {"solute": str(next(iter(directory.glob("solute.*")), old["solute"]))}
     return GenerateConfig.load(old).model_dump()
 
 
 def _may_differ(key, new, old):
     """What a resumed generation may be asked for anew: where it runs, how often it saves, and more of it."""
-    return key in ("platform", "chunk") or (key in ("frames", "runs") and new > old)
+    # Where the solute's file lies plays no part: its contents are compared.
+    return (
+        key in ("platform", "chunk") or (key in ("frames", "runs") and new > old) or (key == "solute" and new and old)
+    )
 
 
-def _run(config, run, folder, progress):
-    """One run, from its last saved state to its end: positions and forces of its ions, (frames, 2 pairs, 3) each."""
+def _copy_of_solute(config, directory):
+    return None if config.solute is None else directory / f"solute{Path(config.solute).suffix}"
+
+
+def _write_topology(config, topology, path):
+    """All atoms of the first random placement, as a PDB file."""
+    if not path.exists():
+        file = StringIO()
+        positions = place_molecules(config, np.random.default_rng([config.seed, 0]))
+        app.PDBFile.writeFile(topology, positions * unit.nanometer, file, keepIds=True)
+        rundirectory.write_whole(path, file.getvalue())
+
+
+def _described(config):
+    """What is simulated, in words."""
+    parts = [] if config.solute is None else [f"{config.copies} {Path(config.solute).name}"]
+    parts += [f"{count} {symbol}" for symbol, count in config.composition.items()]
+    if not config.periodic:
+        return f"{parts[0]} in {'vacuum' if config.solvent == 'none' else config.solvent}"
+    salt = f" ({config.true_molarity:.3f} mol/L)" if config.pairs else ""
+    return f"{', '.join([*parts, f'{config.n_waters} waters'])} in a cube of {config.edge:g} nm{salt}"
+
+
+def _run(config, run, folder, system, kept, progress):
+    """One run, from its last saved state to its end: positions and labels of what is kept, (frames, n_kept, 3) each."""
     folder.mkdir(exist_ok=True)
     every, discard = config.steps(config.interval), config.steps(config.discard)
     state = None
@@ -130,7 +174,7 @@ def _run(config, run, folder, progress):
     if saved:
         _load_chunks(folder, saved)  # a missing chunk should show now, not after hours
     if saved < config.frames:
-        context = _start(config, run, state, step)
+        context = _start(config, run, system, state, step)
         if state is None:
             _save_state(context, folder)
         first_step, started = step, time.perf_counter()
@@ -139,7 +183,7 @@ def _run(config, run, folder, progress):
                 context.getIntegrator().step(min(config.chunk * every, discard - step))
             else:
                 count = min(config.chunk, config.frames - saved)
-                chunk = _sample(context, config, count, every, run)
+                chunk = _sample(context, config, count, every, run, kept)
                 rundirectory.write_whole(folder / f"frames-{saved:07d}.npz", chunk)
                 saved += count
             _save_state(context, folder)
@@ -162,9 +206,8 @@ def _drop_uncounted(folder, saved):
             path.unlink()
 
 
-def _start(config, run, state, step):
+def _start(config, run, system, state, step):
     """A Context at a saved state, or at a fresh random placement, its energy minimised."""
-    _, system = build_system(config)
     integrator = openmm.LangevinMiddleIntegrator(config.temperature, config.friction, config.timestep)
     # The step is part of the seed: a resumed run must not repeat the noise it has already seen.
     thermostat, velocities = np.random.SeedSequence([config.seed, run, step]).generate_state(2) % (2**31 - 2) + 1
@@ -198,37 +241,45 @@ def _save_state(context, folder):
     rundirectory.write_whole(folder / "state.xml", openmm.XmlSerializer.serialize(state).encode())
 
 
-def _sample(context, config, count, every, run):
-    """The next `count` frames as the bytes of an npz file: wrapped positions, forces."""
-    n_ions = 2 * config.pairs
-    positions, forces = np.empty((2, count, n_ions, 3))
+def _sample(context, config, count, every, run, kept):
+    """The next `count` frames as the bytes of an npz file: positions, and forces where there are labels."""
+    positions, forces = np.empty((2, count, len(kept.species), 3))
     for index in range(count):
         context.getIntegrator().step(every)
         state = context.getState(positions=True, forces=True)
-        positions[index] = state.getPositions(asNumpy=True)[:n_ions].value_in_unit(unit.nanometer)
-        # Potential forces only, without those that hold constraints: all there is on an ion, for no
-        # constraint touches one.  Hydrogen masses do not enter.
-        forces[index] = state.getForces(asNumpy=True)[:n_ions].value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
+        positions[index] = kept.positions(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+        # Potential forces only, without those that hold constraints.  Hydrogen masses do not enter.
+        forces[index] = kept.forces(
+            state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
+        )
     if not (np.isfinite(forces).all() and np.isfinite(positions).all()):
         raise FloatingPointError(
             f"run {run} has NaN or Inf forces (kJ/mol/nm) with a timestep of {config.timestep:g} ps: "
             "resume from its last state with another platform, or generate anew with a shorter timestep"
         )
-    positions -= config.edge * np.floor(positions / config.edge)
+    if config.periodic:
+        positions -= config.edge * np.floor(positions / config.edge)
+    else:  # what diffuses away would lose its digits
+        positions -= positions.mean(1, keepdims=True)
+    arrays = {"positions": positions.astype(np.float32)}
+    if kept.labelled:
+        arrays["forces"] = forces.astype(np.float32)
     file = BytesIO()
-    np.savez(file, positions=positions.astype(np.float32), forces=forces.astype(np.float32))
+    np.savez(file, **arrays)
     return file.getvalue()
 
 
 def _load_chunks(folder, count):
+    """Positions and forces of all frames of a run; None for the forces where there are no labels."""
     positions, forces, loaded = [], [], 0
     for path in sorted(folder.glob("frames-*.npz")):
         if int(path.stem.partition("-")[2]) != loaded:
             break
         with np.load(path) as chunk:
             positions.append(chunk["positions"])
-            forces.append(chunk["forces"])
+            if "forces" in chunk:
+                forces.append(chunk["forces"])
         loaded += len(positions[-1])
     if loaded != count:
         raise ValueError(f"{folder} lacks the chunk of frame {loaded} of {count}: delete this folder and resume")
-    return np.concatenate(positions), np.concatenate(forces)
+    return np.concatenate(positions), np.concatenate(forces) if forces else None

@@ -66,6 +66,18 @@ def fitted(positions, labels, target):
 # ---- moments
 
 
+def test_as_many_particles_as_are_sorted_into_cells():
+    """Where every frame has labels, the frames without are none: 216 particles find their neighbours by cells."""
+    x = 3 * torch.rand(2, 216, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    species, box = torch.arange(216) % 2, 3 * torch.eye(3, dtype=torch.float64).expand(2, 3, 3)
+    pair = SplinePair(2, CUTOFF, START, SPACING)
+    apart = labelled_moments(pair, x, torch.zeros_like(x), torch.ones_like(x), box, species, KT)
+    whole = moments(pair, x, torch.zeros_like(x), box, species, KT)
+    torch.testing.assert_close(sum(m.A for m in apart.score), whole.A)
+    torch.testing.assert_close(sum(m.A for m in apart.force), whole.A)
+    assert whole.A.abs().max() > 0
+
+
 def test_species_add_up_to_the_moments_of_score_matching():
     pair = random_pair()
     positions, c = crowded()

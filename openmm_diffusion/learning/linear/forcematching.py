@@ -73,7 +73,7 @@ def labelled_moments(energy, positions, prior_forces, labels, box, species, kT, 
     share = energy.share()
     labelled = ~torch.isnan(labels[:, 0, 0])
     for witness, rows in enumerate((torch.nonzero(~labelled).flatten(), torch.nonzero(labelled).flatten())):
-        for chunk in rows.split(frames_per_chunk):
+        for chunk in rows.split(frames_per_chunk) if len(rows) else ():  # splitting nothing gives one empty chunk
             c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, energy.cutoff)
             G, divergence = energy.design(c)
             G = G.view(len(chunk), len(species), 3, size)
