@@ -86,7 +86,8 @@ def test_beads_keep_their_types_from_the_file_to_the_force(tmp_path, atoms, type
     structure = app.PDBFile(str(top))
     for options in ({}, {"types": types}, {"types": frames.types.tolist()}):
         found = forces_in_openmm(model, structure.topology, frames.positions[0], **options)
-        np.testing.assert_allclose(found, reference, atol=1e-6 * np.abs(reference).max())
+        # The trajectory holds the edge of the box in single precision.
+        np.testing.assert_allclose(found, reference, atol=2e-5 * np.abs(reference).max())
     if edge is not None:
         curves = compute_rdf(frames, (0.2, 1.0)).g
         assert {"NA+-CL-", "CL--NA+"} & set(curves) and "W-W" in curves and "C1A-C4B" in curves
