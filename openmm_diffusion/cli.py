@@ -194,6 +194,7 @@ def rdf(
     output: Output,
     top: Annotated[Optional[Path], typer.Option(help="Topology (PDB).")] = None,
     select: Annotated[str, typer.Option(help="mdtraj selection")] = "all",
+    types: Annotated[str, typer.Option(help="Of a particle: element, name or residue:name")] = "element",
     r_min: Annotated[float, typer.Option(help="nm")] = 0.2,
     r_max: Annotated[float, typer.Option(help="nm")] = 1.0,
     bin_width: Annotated[float, typer.Option(help="nm")] = 0.01,
@@ -204,7 +205,7 @@ def rdf(
     from .figures import simple_rdf_figure
 
     # The temperature of the ensemble plays no part in a g(r).
-    frames = Frames.from_trajectory(list(trajectory), top=top, select=select, temperature=300)
+    frames = Frames.from_trajectory(list(trajectory), top=top, select=select, temperature=300, types=types)
     table = compute_rdf(frames, (r_min, r_max), bin_width).table()
     output.mkdir(parents=True, exist_ok=True)
     table.round(5).to_csv(output / "rdf.csv", index=False)

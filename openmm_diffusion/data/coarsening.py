@@ -21,6 +21,7 @@ from ..space.beads import Beads
 from ..units import kelvin
 from .formats.cells import reduced_box
 from .formats.plausibility import check_plausible
+from .formats.statements import has_cell
 from .mapping import Mapping
 from .trajectories import read_atoms, read_chunks, read_topology
 
@@ -218,7 +219,7 @@ class _Stream:
         box: "ArrayLike | None",
         progress: Callable[[Path, int], None] | None,
     ) -> None:
-        self.paths, self.stride, self.box, self.progress = paths, stride, box, progress
+        self.paths, self.top, self.stride, self.box, self.progress = paths, top, stride, box, progress
         first = read_atoms(paths[0], top)
         self.topologies = [first.topology]
         for path in paths[1:]:
@@ -253,6 +254,8 @@ class _Stream:
             raise ValueError(f"{path} holds NaN or Inf in frame {frame}: leave this frame out")
         if self.counts[number] == 0:
             check_plausible(positions, self.species, vectors, path)
+            if vectors is None and isinstance(self.top, (str, os.PathLike)) and has_cell(Path(self.top)):
+                log.warning("%s has no box and %s has one: pass it as box if the system is periodic", path, self.top)
         if sum(self.counts) and bool(self.boxes) != (vectors is not None):
             raise ValueError(
                 f"{path} has frames with a box where others before have none, or the reverse: give box, or leave it out"

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 from openmm import app, unit
 
 from ..particles import ordered, topology_of
-from ..space.neighbours import closest_approach
 from ..units import kelvin
 from .checks import (
     checked_bonds,
@@ -322,6 +321,8 @@ class Frames:
             From two types, in the order of `particles.ordered`, to nm.  In a triclinic box exact up to
             half its smallest diagonal element; pairs of types that no two particles form are left out.
         """
+        from ..space.neighbours import closest_approach  # torch, whose seconds and memory reading need not spend
+
         names = ordered(self.types)
         index = np.array([names.index(kind) for kind in self.types])
         first, second = np.triu_indices(len(index), k=1)

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..particles import atom_types
 from .frames import Frames
+from .trajectories import read_topology
 
 #: Parts of the frames that are kept out of everything, and of the rest to validate with, where nobody says.
 TEST_FRACTION, VALIDATION_FRACTION = 0.3, 0.15
@@ -103,14 +105,28 @@ def blocks(frames: Frames, n_blocks: int) -> list[Frames]:
     return [frames[rows] for rows in np.array_split(np.arange(len(frames)), n_blocks) if len(rows)]
 
 
+def types_in(
+    trajectory: str | os.PathLike[str], top: str | os.PathLike[str] | None, known: Sequence[str], elemental: bool
+) -> str | list[str]:
+    """What `Frames.from_trajectory` must be told of the types, for particles to be called as those `known` are."""
+    if elemental:
+        return "element"
+    return atom_types(read_topology(trajectory, top).atoms, known=known, elements=False)
+
+
 def read_runs(
     trajectories: Iterable[str | os.PathLike[str]],
     topology: str | os.PathLike[str] | None,
     temperature: float,
     discard: float,
     interval: float | None,
+    known: Sequence[str],
+    elemental: bool,
 ) -> Frames:
-    """Independent runs as one set of Frames, one replica each, the first `discard` ps of each left out."""
+    """Independent runs as one set of Frames, one replica each, the first `discard` ps of each left out.
+
+    Particles are known by their element if the `known` types are elements (`elemental`), else by name.
+    """
     if discard > 0 and interval is None:
         raise ValueError(
             f"interval is missing: to discard {discard:g} ps of each run, give the ps between saved frames"
@@ -118,7 +134,8 @@ def read_runs(
     skip = round(discard / interval) if interval is not None and discard > 0 else 0
     parts = []
     for path in trajectories:
-        run = Frames.from_trajectory(path, top=topology, temperature=temperature)
+        types = types_in(path, topology, known, elemental)
+        run = Frames.from_trajectory(path, top=topology, temperature=temperature, types=types)
         if len(run) <= skip:
             raise ValueError(f"{path} has {len(run)} frames and {skip} are discarded: run longer, or discard less")
         parts.append(run[skip:])

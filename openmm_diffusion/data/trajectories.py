@@ -1,5 +1,6 @@
 """Trajectories and their topologies: streamed in chunks, with elements that are read and not guessed."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 from openmm import unit
 
 from .. import particles
+from ..space.molecules import nearest_image
 from ..units import ANGSTROM
 from .extxyz import iterate_extxyz
 from .formats import FAULTS, existing, lacking, suffix, unreadable
@@ -19,9 +21,13 @@ from .formats.gro import read_gro
 from .formats.gsd import read_gsd
 from .formats.lammps import read_dump
 from .formats.plausibility import check_plausible
-from .formats.statements import pdb_cells
+from .formats.statements import has_cell, pdb_cells
 from .formats.topologies import DUMPS, XYZ, read_atoms
 
+log = logging.getLogger(__name__)
+
+#: Bonds by which one residue of a chain follows another, and what none of them is longer than, nm.
+LINKS, LONGEST_BOND = ({"C", "N"}, {"O3'", "P"}), 0.3
 #: What mdtraj reads in pieces; it reads the rest whole.
 _STREAMED = (".xtc", ".trr", ".dcd", ".nc", ".netcdf", ".ncdf", ".mdcrd", ".crd", ".h5", ".hdf5")
 #: What takes no topology beside its own.
@@ -273,8 +279,24 @@ def read_trajectory(
     fields["positions"] = np.concatenate([positions for positions, _ in pieces])
     cells = [vectors for _, vectors in pieces if vectors is not None]
     fields["box"] = reduced_box(one_if_constant(np.concatenate(cells)), path) if cells else None
+    if fields["bonds"] is not None and not described.bonds:
+        fields["bonds"] = _near(fields, chosen, path)
+    if fields["box"] is None and isinstance(top, (str, os.PathLike)) and has_cell(Path(top)):
+        log.warning("%s has no box and %s has one: pass it as box= if the system is periodic", path, top)
     check_plausible(fields["positions"], fields["species"], fields["box"], path, bonds=fields["bonds"])
     return fields
+
+
+def _near(fields: dict[str, Any], atoms: list[Any], path: Path) -> np.ndarray:
+    """Bonds without those that mdtraj infers between one chain and the next, where a file does not part them."""
+    pairs, x, box = fields["bonds"], fields["positions"][0], fields["box"]
+    cell = None if box is None else box.reshape(-1, 3, 3)[0]
+    vectors = nearest_image(x[pairs[:, 1]].astype(float) - x[pairs[:, 0]], cell)
+    long = np.linalg.norm(vectors, axis=-1) > LONGEST_BOND
+    links = np.array([{atoms[i].name, atoms[j].name} in LINKS for i, j in pairs], dtype=bool)
+    if (long & links).any():
+        log.info("%s: %d inferred bonds from chain to chain are left out", path, (long & links).sum())
+    return pairs[~(long & links)]
 
 
 def _particles(atoms: list[Any], types: str | Sequence[str], path: Path) -> dict[str, Any]:

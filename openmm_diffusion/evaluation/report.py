@@ -113,7 +113,9 @@ def evaluate(
     errors = curves = peaks = pandas.DataFrame()
     rows = []
     if trajectories:
-        runs = read_runs(trajectories, topology, frames.temperature, discard, interval)
+        header = denoiser.header
+        known = header.species, header.elemental
+        runs = read_runs(trajectories, topology, frames.temperature, discard, interval, *known)
         errors, curves, peaks = compare_rdf(reference, runs, denoiser.sigma)
         rows += structure_rows(reference, runs, errors, peaks, minima)
     comparison = compare_forces(denoiser, reference, minima)

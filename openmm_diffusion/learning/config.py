@@ -39,6 +39,8 @@ class DataConfig(BaseModel):
         Without a map: atoms of the trajectories to keep, in mdtraj's selection language.
     types : "element", "name", "residue:name" or list of str
         Without a map: what the types of these atoms are.
+    box : list of three floats, nm, or None
+        Edges of the box, for files that hold none.
     temperature : float, K, or None
         For formats that do not hold it.
     test_fraction : float
@@ -61,6 +63,7 @@ class DataConfig(BaseModel):
     map: Path | dict[str, Any] | None = None
     select: str = "all"
     types: str | list[str] = "element"
+    box: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     temperature: PositiveFloat | None = None
     test_fraction: float = Field(TEST_FRACTION, ge=0, lt=0.9)
     validation_fraction: float = Field(VALIDATION_FRACTION, ge=0, lt=0.9)

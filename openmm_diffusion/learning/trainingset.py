@@ -96,10 +96,11 @@ def frames_of(data):
                 "frames"
             )
         paths = data.frames if isinstance(data.frames, list) else [data.frames]
-        return [Frames.load(path, data.temperature) for path in paths]
+        return [Frames.load(path, data.temperature, box=data.box) for path in paths]
     if data.map is not None:
-        return [coarsen(data.trajectory, data.top, data.map, data.temperature)]
-    return [Frames.from_trajectory(data.trajectory, data.top, data.select, data.temperature, types=data.types)]
+        return [coarsen(data.trajectory, data.top, data.map, data.temperature, box=data.box)]
+    chosen = {"select": data.select, "types": data.types, "box": data.box}
+    return [Frames.from_trajectory(data.trajectory, data.top, temperature=data.temperature, **chosen)]
 
 
 def tensors(frames, denoiser, config, dtype):

@@ -254,8 +254,7 @@ class Denoiser:
             raise ValueError(
                 "topology has no atoms: build one with openmm_diffusion.systems.electrolyte, or read a PDB file"
             )
-        elements = all(self.header.atomic_numbers.values())
-        found = atom_types(atoms, types, self.header.species, elements)
+        found = atom_types(atoms, types, self.header.species, self.header.elemental)
         self.species_index(found)
         return found
 

@@ -101,6 +101,11 @@ class Header(BaseModel):
         """Atomic number of each species, 0 for a bead."""
         return dict(zip(self.species, map(atomic_number, self.species) if self.numbers is None else self.numbers))
 
+    @property
+    def elemental(self) -> bool:
+        """Whether the species are elements, each called by its symbol: then atoms are known by their element."""
+        return all(number and number == atomic_number(kind) for kind, number in self.atomic_numbers.items())
+
     def mass(self, kind: str) -> float | None:
         """Mass of a species, amu: that of the training data, else of its element; None where neither is known."""
         given = None if self.masses is None else self.masses[self.species.index(kind)]

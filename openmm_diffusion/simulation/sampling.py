@@ -98,6 +98,8 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
     with ThreadPoolExecutor(os.cpu_count() if platform == "CPU" else 1) as pool:
         paths = list(pool.map(one, range(config.runs)))
     topology = topology_path(output / "run-0")
-    frames = read_runs(paths, topology, denoiser.header.temperature, config.discard, config.interval)
+    header = denoiser.header
+    known = header.species, header.elemental
+    frames = read_runs(paths, topology, header.temperature, config.discard, config.interval, *known)
     last = np.stack([mdtraj.load(str(path), top=str(topology))[-1].xyz[0] for path in paths])
     return frames, last

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.frames import Frames
+from ..data.sets import types_in
 
 #: Files of frames; all others are structures or trajectories.
 FRAMES = (".npz", ".xyz", ".extxyz")
@@ -38,8 +39,9 @@ def read_start(path, denoiser, topology, replicas=1):
     if Path(path).suffix.lower() in FRAMES:
         frames = Frames.load(path, temperature)
     else:
-        elements = all(denoiser.header.atomic_numbers.values())
-        frames = Frames.from_trajectory(path, temperature=temperature, types="element" if elements else "name")
+        header = denoiser.header
+        types = types_in(path, None, header.species, header.elemental)
+        frames = Frames.from_trajectory(path, temperature=temperature, types=types)
     wanted, found = np.array(denoiser.types_of(topology)), frames.types
     if sorted(wanted) != sorted(found):
         raise ValueError(f"start {path} holds {_counts(found)}, but the run {_counts(wanted)}: give the same particles")

@@ -12,6 +12,9 @@ log = logging.getLogger(__name__)
 #: Rigid bonds and forces that are summed do not go together; what helps.
 RIGID_REMEDY = "put both atoms into one bead at: mass, or take the forces from a run without rigid bonds"
 
+#: Share of the box's smallest width within which an atom without bonds is taken to be near the first of its bead.
+FARTHEST = 0.4
+
 
 @dataclass(frozen=True, eq=False)
 class Beads:
@@ -105,19 +108,19 @@ class Beads:
         )
 
     def _check_compact(self, vectors: np.ndarray, box: np.ndarray | None) -> None:
-        """Without bonds an atom is taken at its image nearest to the first of its bead: right if the bead is small.
+        """Without bonds an atom is taken at its image nearest to the first of its bead: right within half the box.
 
-        Within a quarter of the box from the first, all atoms of a bead are at their nearest images of each other.
+        A molecule that reaches farther is found out in a frame in which it passes from 0.4 to 0.6 of the box.
         """
         if box is None or len(self.whole.unbonded) == 0:
             return
         reach = np.linalg.norm(vectors[:, self.whole.unbonded], axis=-1)
-        quarter = 0.25 * np.diagonal(box, axis1=1, axis2=2).min(1)
-        if (reach > quarter[:, None]).any():
-            frame, node = np.unravel_index((reach - quarter[:, None]).argmax(), reach.shape)
+        limit = FARTHEST * np.diagonal(box, axis1=1, axis2=2).min(1)
+        if (reach > limit[:, None]).any():
+            frame, node = np.unravel_index((reach - limit[:, None]).argmax(), reach.shape)
             bead = np.searchsorted(self.whole.starts, self.whole.unbonded[node], side="right") - 1
             raise ValueError(
-                f"bead {bead} ({self.types[bead]}) holds atoms {reach[frame, node]:.2f} nm apart, over a quarter of "
-                f"the box ({quarter[frame]:.2f} nm), and no bonds by which to make it whole: give a topology with "
+                f"bead {bead} ({self.types[bead]}) holds atoms {reach[frame, node]:.2f} nm apart, over {FARTHEST} of "
+                f"the box ({limit[frame]:.2f} nm), and no bonds by which to make it whole: give a topology with "
                 "bonds (PDB with CONECT)"
             )

@@ -26,7 +26,7 @@ def replicated(topology, replicas):
     return copies
 
 
-def electrolyte(composition, *, edge=None, molarity=None, beads=()):
+def electrolyte(composition, *, edge=None, molarity=None, beads=None):
     """Topology of ions, or of other particles without bonds, in a cubic box.
 
     Parameters
@@ -37,8 +37,8 @@ def electrolyte(composition, *, edge=None, molarity=None, beads=()):
         Edge of the box; or
     molarity : float or Quantity, mol/L
         Concentration of the salt, which is that of the least frequent element.
-    beads : list of str
-        Types that `composition` may name beside elements.
+    beads : dict of str to int, optional
+        Types that `composition` may name beside elements, and their atomic numbers, 0 for none.
 
     Returns
     -------
@@ -64,11 +64,11 @@ def electrolyte(composition, *, edge=None, molarity=None, beads=()):
     if not edge > 0:
         raise ValueError(f"edge is {edge:g} nm: give a positive length in nm")
     for kind in composition:
-        if not atomic_number(kind) and kind not in beads:
+        if not atomic_number(kind) and kind not in (beads or {}):
             known = f", or types of the model: {', '.join(beads)}" if beads else ""
             raise ValueError(f"composition names {kind!r}, which is no element: use symbols such as Li and Cl{known}")
     types = [kind for kind, number in composition.items() for _ in range(int(number))]
-    topology = topology_of(types, [0 if kind in beads else atomic_number(kind) for kind in types])
+    topology = topology_of(types, [(beads or {}).get(kind, atomic_number(kind)) for kind in types])
     topology.setPeriodicBoxVectors(np.eye(3) * edge * unit.nanometer)
     return topology
 
@@ -132,7 +132,7 @@ def topology_like(denoiser, composition=None, *, edge=None, molarity=None):
             raise ValueError("edge is missing: the model was trained without a box, so give the edge of one in nm")
         volume = float(np.linalg.det(np.array(header.box)))
         edge = (volume * sum(composition.values()) / len(header.particles)) ** (1 / 3)
-    beads = [kind for kind, number in header.atomic_numbers.items() if not number]
+    beads = {} if header.elemental else header.atomic_numbers
     return electrolyte(composition, edge=edge, molarity=molarity, beads=beads)
 
 

@@ -102,14 +102,19 @@ def test_stride_a_constant_box_and_progress(tmp_path):
     assert apart(beads.positions[:, -1:], whole[::5, -1:], CUBIC) < 2e-6
 
 
-def test_a_box_that_the_files_lack_is_given(tmp_path):
+def test_a_box_that_the_files_lack_is_given(tmp_path, caplog):
     whole = whole_water(3, 4, 2.4, seed=5)
     path = tmp_path / "run.dcd"
     mdtraj.Trajectory(broken(whole, CUBIC, 6), water(4)).save(str(path))
     rule = {"beads": MAP["beads"][:1]}
     beads = coarsen(path, water(4), rule, 300, box=[2.4, 2.4, 2.4])
     assert apart(beads.positions, centres(whole, water(4), np.arange(12).reshape(4, 3)), CUBIC) < 2e-6
-    assert coarsen(path, water(4), rule, 300).box is None
+    assert coarsen(path, water(4), rule, 300).box is None and not caplog.text
+    top = mdtraj.Trajectory(whole[:1], water(4))
+    top.unitcell_vectors = of_frames(CUBIC, 1)
+    top.save(str(tmp_path / "top.pdb"))
+    assert coarsen(path, tmp_path / "top.pdb", rule, 300).box is None
+    assert "run.dcd has no box and" in caplog.text and "pass it as box" in caplog.text
 
 
 def test_oxygen_as_the_bead_is_the_oxygen_of_the_atoms(tmp_path):
@@ -124,6 +129,30 @@ def test_oxygen_as_the_bead_is_the_oxygen_of_the_atoms(tmp_path):
     # A distance at the edge of a bin may change sides by rounding.
     np.testing.assert_allclose(tables[0], tables[1], atol=0.02)
     assert np.abs(tables[2] - tables[1]).max() > 0.05
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_protein_in_water_as_gromacs_wrote_it():
+    """Adenylate kinase in TIP4P water, a dodecahedron at constant pressure: the beads are where MDAnalysis has them."""
+    analysis = pytest.importorskip("MDAnalysis")
+    nearest = pytest.importorskip("MDAnalysis.lib.distances").minimize_vectors
+    data = Path(pytest.importorskip("MDAnalysisTests").__file__).parent / "data"
+    rules = [{"type": "residue", "select": "protein and name CA", "at": "atom"}, MAP["beads"][0]]
+    rules.append({"type": "Na", "select": "element Na", "per": "atom"})
+    beads = coarsen(data / "adk_oplsaa.xtc", data / "adk_oplsaa.gro", {"beads": rules}, 300)
+    assert beads.positions.shape == (10, 214 + 11084 + 4, 3)
+    assert beads.bonds.tolist() == [[i, i + 1] for i in range(213)], "the chain, and no other"
+    assert beads.types[:3].tolist() == ["MET", "ARG", "ILE"] and beads.species[-4:].tolist() == [11] * 4
+    universe = analysis.Universe(str(data / "adk_oplsaa.gro"), str(data / "adk_oplsaa.xtc"))
+    weights = np.array([15.999, 1.008, 1.008, 0]) / 18.015
+    for number in (0, 9):
+        now = universe.trajectory[number]
+        waters = universe.select_atoms("resname SOL").positions.reshape(-1, 4, 3)[::40]
+        steps = np.stack([nearest(waters[:, i] - waters[:, 0], now.dimensions) for i in range(4)], axis=1)
+        expected = waters[:, 0] + np.einsum("nij,i->nj", steps, weights)
+        expected = np.concatenate([universe.select_atoms("protein and name CA").positions, expected]) / 10
+        found = np.concatenate([beads.positions[number, :214], beads.positions[number, 214:-4:40]])
+        assert apart(found[None], expected[None], beads.box[[number]]) < 5e-6
 
 
 @pytest.mark.parametrize("skew", [(1.7, 0.3, 0.4), (0.3, -2.1, 1.4), (0.5, 0.2, -3.0)])

@@ -184,9 +184,7 @@ def test_without_bonds_a_small_bead_is_made_whole_and_a_large_one_refused():
     assert apart(beads.positions(torn, of_frames(TRICLINIC, 8)), whole[:, 3:8].mean(1, keepdims=True), TRICLINIC) < 1e-6
     wide = whole.copy()
     wide[5, 6, 0] += 0.9
-    with pytest.raises(
-        ValueError, match=r"bead 0 \(PO4\) holds atoms .* over a quarter of the box \(0.53 nm\).*CONECT"
-    ):
+    with pytest.raises(ValueError, match=r"bead 0 \(PO4\) holds atoms .* over 0.4 of the box \(0.84 nm\).*CONECT"):
         beads.positions(wide[:, beads.atoms], of_frames(TRICLINIC, 8))
 
 

@@ -401,7 +401,7 @@ def test_the_lattice_of_sgdml_has_its_vectors_as_columns(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"r_unit": "parsec"}, "length unit in .*a.npz is 'parsec', which is not known here: give Ang"),
+        ({"r_unit": "parsec", "e_unit": "eV"}, "length unit in .*a.npz is 'parsec', which is not known here: give Ang"),
         ({"e_unit": "eV/atom"}, "energy unit in .*a.npz is 'eV/atom'"),
         ({"units": "atomic"}, "holds units, which is not understood: name units as r_unit and e_unit"),
         # Data sets that are known to be in kcal/mol, and say nothing.
@@ -426,6 +426,19 @@ def test_revised_md17(tmp_path):
         load(tmp_path, **arrays)
     np.testing.assert_allclose(load(tmp_path, **arrays, e_unit="kcal/mol").forces, F, rtol=1e-5)
     assert load(tmp_path, **(arrays | {"forces": None})).forces is None, "positions alone need no unit of energy"
+
+
+def test_units_of_lengths_alone_leave_those_of_energies_open(tmp_path):
+    with pytest.raises(ValueError, match=r"forces \(F\) and does not say their unit; data sets with r_unit"):
+        load(tmp_path, R=X, z=NUMBERS, F=F, r_unit="nm")
+
+
+@pytest.mark.parametrize("prefix", ["arrays/", "arrays.", "arrays_", "_"])
+def test_arrays_with_a_prefix(tmp_path, prefix):
+    arrays = {"positions": 10 * X, "numbers": NUMBERS, "REF_forces": LABELS, "cell": 10 * EDGE * np.eye(3)}
+    frames = load(tmp_path, **{prefix + key: value for key, value in arrays.items()})
+    np.testing.assert_allclose(frames.positions, X, rtol=1e-6)
+    np.testing.assert_allclose(frames.forces, F, rtol=1e-5)
 
 
 def test_symbols_in_place_of_numbers(tmp_path):

@@ -98,6 +98,28 @@ def test_gro_without_a_box_and_broken_ones(tmp_path):
         list(read_chunks(tmp_path / "mixed.gro", chunk=1))
 
 
+def test_gro_with_blank_titles_and_blank_lines(tmp_path):
+    write_gro(tmp_path / "a.gro", ATOMS, grid(12, 2.0, 2), [[2.0] * 3] * 2)
+    text = (tmp_path / "a.gro").read_text()
+    (tmp_path / "b.gro").write_text(text.replace("made by hand, t= 0.0", ""))
+    (tmp_path / "c.gro").write_text(text.replace("made by hand", "\n\nmade by hand").lstrip() + "\n\n")
+    for name in ("b.gro", "c.gro"):
+        assert len(Frames.from_trajectory(tmp_path / name, temperature=300)) == 2
+
+
+def test_two_chains_that_a_gro_file_does_not_part(tmp_path):
+    """mdtraj bonds C of the last residue of a chain to N of the next one, here 1.5 nm away."""
+    atoms = [(1, "ALA", "N"), (1, "ALA", "CA"), (1, "ALA", "C"), (2, "GLY", "N"), (2, "GLY", "CA"), (2, "GLY", "C")]
+    x = np.array([[0.0, 0, 0], [0.147, 0, 0], [0.2, 0.14, 0], [1.7, 0.14, 0], [1.847, 0.14, 0], [1.9, 0.28, 0]]) + 0.1
+    with open(tmp_path / "a.gro", "w") as file:
+        file.write("two\n6\n")
+        for i, ((number, residue, name), place) in enumerate(zip(atoms, x)):
+            file.write(f"{number:5d}{residue:<5s}{name:>5s}{i + 1:5d}" + "".join(f"{v:8.3f}" for v in place) + "\n")
+        file.write("   4.0 4.0 4.0\n")
+    frames = Frames.from_trajectory(tmp_path / "a.gro", temperature=300)
+    assert frames.bonds.tolist() == [[0, 1], [1, 2], [3, 4], [4, 5]]
+
+
 # ---- PDB
 
 
@@ -182,6 +204,18 @@ def test_lammps_units(tmp_path, style, length):
     np.testing.assert_allclose(frames.box, 2.0 * np.eye(3), rtol=1e-7, atol=1e-12)
 
 
+def test_lammps_masses_and_elements_that_nobody_told(tmp_path, caplog):
+    x = grid(12, 2.0, 2)
+    path = write_dump(tmp_path / "a.lammpstrj", x, "x y z", mass=["6.941"] * 6 + ["35.453"] * 6)
+    assert Frames.from_trajectory(path, temperature=300).symbols == ["Li"] * 6 + ["Cl"] * 6
+    path = write_dump(tmp_path / "b.lammpstrj", x, "x y z", element=["C"] * 12)
+    with pytest.raises(ValueError, match="no element: 12 of 12"):
+        Frames.from_trajectory(path, temperature=300)
+    assert "every element is C, which LAMMPS writes" in caplog.text
+    path = write_dump(tmp_path / "c.lammpstrj", x, "x y z", mass=["1.0"] * 12)
+    assert not Frames.from_trajectory(path, temperature=300, types="name").species.any()
+
+
 def test_lammps_without_periodicity(tmp_path):
     path = write_dump(tmp_path / "a.dump", grid(12, 2.0, 2), "x y z", flags="ff ss mm")
     assert Frames.from_trajectory(path, top=TOPOLOGY, temperature=300).box is None
@@ -259,6 +293,14 @@ def test_the_argument_box(tmp_path):
         Frames.from_trajectory(run, top=TOPOLOGY, temperature=300, box=[3.0, 3.0])
 
 
+def test_a_box_that_only_the_topology_has_is_told(tmp_path, caplog):
+    x = grid(12, 2.5, 3)
+    write_pdb(tmp_path / "top.pdb", [(*atom, atom[0]) for atom in ATOMS], x[:1], [2.5])
+    run = save(TOPOLOGY, x, None, tmp_path / "free.dcd")
+    assert Frames.from_trajectory(run, top=tmp_path / "top.pdb", temperature=300).box is None
+    assert "free.dcd has no box and" in caplog.text and "pass it as box=" in caplog.text
+
+
 def test_charmms_cells_are_symmetric_and_stand_askew(tmp_path):
     """A symmetric cell in a DCD file, XX XY YY XZ YZ ZZ: the same lattice, turned with its positions."""
     shape = np.array([[2.4, 0.31, -0.22], [0.31, 2.2, 0.15], [-0.22, 0.15, 2.0]])
@@ -326,6 +368,9 @@ def test_xyz_of_beads_and_of_elements(tmp_path):
 
 
 def test_formats_that_nobody_reads(tmp_path):
+    np.savez(tmp_path / "a.npz", R=np.zeros(3))
+    with pytest.raises(ValueError, match="a.npz is an archive of arrays, not a trajectory: read it with Frames.load"):
+        Frames.from_trajectory(tmp_path / "a.npz", temperature=300)
     (tmp_path / "a.tng").write_bytes(b"x")
     with pytest.raises(ValueError, match="a.tng cannot be read by mdtraj"):
         read_topology(tmp_path / "a.tng")

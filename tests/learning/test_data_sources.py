@@ -63,6 +63,17 @@ def test_atoms_are_selected_and_named_without_a_map(directory):
     assert set(frames.types) == {"HOH:O"} and frames.positions.shape == (40, 27, 3)
 
 
+@pytest.mark.parametrize("more", [{"map": BEADS}, {"select": "name O"}])
+def test_a_box_that_the_files_lack_is_given(directory, more):
+    run = mdtraj.load(str(directory / "one.dcd"), top=str(directory / "top.pdb"))
+    run.unitcell_vectors = None
+    run.save(str(directory / "free.dcd"))
+    given = ({}, {"box": [EDGE] * 3})
+    boxes = [frames_of(settings(directory, trajectory="free.dcd", **more, **box))[0].box for box in given]
+    assert boxes[0] is None
+    np.testing.assert_allclose(boxes[1], EDGE * np.eye(3))
+
+
 def test_a_training_reads_trajectories_through_the_map(directory):
     config = {"pair": {"sigma": 0, "cutoff": 0.9}, "network": None}
     split = {"validation_fraction": 0, "test_fraction": 0.4}

@@ -11,6 +11,8 @@ from openmm import app, unit
 
 from openmm_diffusion import Denoiser, DiffusionForce, Frames, simulate, train
 from openmm_diffusion.analysis.rdf import compute_rdf
+from openmm_diffusion.evaluation.report import evaluate
+from openmm_diffusion.model.header import Header
 from openmm_diffusion.systems import create_system
 
 NAMES = {"Li": "Qa", "Cl": "Qd"}
@@ -136,3 +138,26 @@ def test_a_charged_system_is_refused_at_every_door(pair_of_models, tmp_path, doo
     with pytest.raises(ValueError, match="neutral"):
         doors[door]()
     assert not (tmp_path / "out").exists()
+
+
+def test_evaluation_knows_beads_in_the_files_of_a_run(pair_of_models, tmp_path):
+    tables = []
+    for frames, model in pair_of_models:
+        folder = tmp_path / frames.types[0]
+        path = simulate(model, folder, {**RUN, "format": "xtc"}, positions=frames.positions[0], progress=False)
+        found = evaluate(model, frames, [path], folder / "topology.pdb", discard=0.0)
+        tables.append(found.errors)
+    assert tables[1]["pair"].tolist() == ["Qa-Qa", "Qa-Qd", "Qd-Qd"]
+    numbers = [table.drop(columns="pair").to_numpy(float) for table in tables]
+    np.testing.assert_allclose(*numbers, rtol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize(("types", "elements"), [(["OW", "HX"], [8, 1]), (["W", "W"], [0, 0])])
+def test_types_that_are_not_symbols_of_their_elements_are_names(types, elements):
+    frames = Frames(np.zeros((2, 2, 3)), elements, None, 300.0, types=types, masses=[18.0, 1.0])
+    header = Header(
+        species=list(dict.fromkeys(types)), numbers=list(dict.fromkeys(elements)), particles=types, temperature=300.0,
+        box=None, number_density=None, shortest_distances=[[None] * 2] * 2, terms=[],
+    )  # fmt: skip
+    assert not header.elemental
+    assert Denoiser(header).types_of(frames.topology()) == types

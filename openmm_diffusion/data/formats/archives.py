@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -86,6 +87,7 @@ def foreign(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) -
     the file names others: ``r_unit``, ``e_unit`` (sGDML).  Forces of a data set that is known
     to be in other units, and does not name them, are refused.
     """
+    arrays = _without_prefix(arrays)
     positions_key = next((key for key in _POSITIONS if key in arrays), None)
     numbers_key = next((key for key in _NUMBERS if key in arrays), None)
     if positions_key is None or numbers_key is None:
@@ -101,11 +103,11 @@ def foreign(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) -
     if positions.ndim == 2:
         positions = positions[None]
     label = forces_name(arrays.keys() - {"bias_forces", positions_key, numbers_key}, forces_key, path)
-    if label is not None and "e_unit" not in units and arrays.keys() & _NOT_ELECTRONVOLT:
+    told = sorted(arrays.keys() & (_NOT_ELECTRONVOLT | _UNITS.keys()))
+    if label is not None and "e_unit" not in units and told:
         raise ValueError(
-            f"{path} holds forces ({label}) and does not say their unit; data sets with "
-            f"{', '.join(sorted(arrays.keys() & _NOT_ELECTRONVOLT))} are often in kcal/mol or Ha: "
-            "add arrays r_unit='Ang' and e_unit='kcal/mol' (or what it is) to the file"
+            f"{path} holds forces ({label}) and does not say their unit; data sets with {', '.join(told)} are often in "
+            "kcal/mol or Ha: add arrays r_unit='Ang' and e_unit='kcal/mol' (or what it is) to the file"
         )
     cells = [key for key in _CELLS if key in arrays]
     pbc_key = next((key for key in _PBC if key in arrays), None)
@@ -124,6 +126,12 @@ def foreign(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) -
         "r_unit": length_unit(units["r_unit"], path) if "r_unit" in units else None,
         "e_unit": energy_unit(units["e_unit"], path) if "e_unit" in units else None,
     }
+
+
+def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays under the last part of their names: arrays/forces as forces, _positions as positions."""
+    bare = {re.sub(r"^(?:(?:arrays|info|results|calc)[/._:]|_)", "", key): value for key, value in arrays.items()}
+    return bare if len(bare) == len(arrays) else arrays
 
 
 def _species(numbers: np.ndarray, key: str, path: str | os.PathLike[str]) -> np.ndarray:

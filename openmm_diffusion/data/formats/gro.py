@@ -26,10 +26,12 @@ def read_gro(path: str | os.PathLike[str]) -> Iterator[tuple[np.ndarray, np.ndar
     with open(path, encoding="utf-8", errors="replace") as lines:
         number = 0
         for title in lines:
-            if not title.strip() and not (title := next(lines, "")).strip():
+            count = next(lines, "").strip()
+            while not title.strip() and not count.isdigit() and count:  # blank lines between frames
+                title, count = count, next(lines, "").strip()
+            if not title.strip() and not count:
                 continue
             where = f"frame {number} of {path}"
-            count = next(lines, "").strip()
             if not count.isdigit() or int(count) == 0:
                 raise ValueError(f"{where} announces {count[:20]!r} atoms: a .gro frame has a title, then a number")
             rows = [next(lines, "") for _ in range(int(count))]

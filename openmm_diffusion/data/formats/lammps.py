@@ -39,7 +39,7 @@ class DumpFrame:
     vectors: np.ndarray | None
     """Box vectors as rows, shape (3, 3), nm; None without periodicity."""
     columns: dict[str, list[str]]
-    """What the other columns say: type, element, mol."""
+    """What the other columns say: id, type, element, mol, mass."""
 
 
 def read_dump(path: str | os.PathLike[str]) -> Iterator[DumpFrame]:
@@ -135,7 +135,9 @@ def _frame(
         raise ValueError(f"{where} cannot be read as a LAMMPS dump ({error}): write the dump again") from error
     if "s" in chosen[0]:
         positions = origin + positions @ cell
-    others: dict[str, list[str]] = {name: columns[name] for name in ("id", "type", "element", "mol") if name in columns}
+    others: dict[str, list[str]] = {
+        name: columns[name] for name in ("id", "type", "element", "mol", "mass") if name in columns
+    }
     return DumpFrame(positions * length, cell * length if periodic else None, others)
 
 

@@ -18,6 +18,8 @@ from mdtraj.formats.pdb.pdbstructure import PdbStructure
 
 from ...units import ANGSTROM
 from ..elements import atomic_number, mass_element
+from . import suffix
+from .gro import read_gro
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Statements:
 
 def statements(path: Path, topology: mdtraj.Topology) -> Statements:
     """What a file states of the atoms of the topology that mdtraj read from it."""
-    suffixes = "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    suffixes = suffix(path)
     silent = Statements([None] * topology.n_atoms)
     if suffixes in (".pdb", ".pdb.gz"):
         found = Statements(_pdb(path))
@@ -98,6 +100,17 @@ def pdb_cells(path: Path, n_frames: int, lengths: np.ndarray, angles: np.ndarray
     numbers = [[float(line[6 + 9 * at : 15 + 9 * at]) for at in range(3)] for line in found]
     corners = [[float(line[33 + 7 * at : 40 + 7 * at]) for at in range(3)] for line in found]
     return np.array(numbers) * ANGSTROM, np.array(corners)
+
+
+def has_cell(path: Path) -> bool:
+    """Whether a PDB or .gro file that serves as a topology has a box."""
+    if suffix(path) == ".gro":
+        return next(read_gro(path))[1] is not None
+    if suffix(path) not in (".pdb", ".pdb.gz"):
+        return False
+    with _open(path) as lines:
+        # CRYST1 with edges of 1 Angstrom stands for none.
+        return any(line.startswith("CRYST1") and float(line[6:15]) > 1.5 for line in lines)
 
 
 def _prmtop(path: Path, topology: mdtraj.Topology) -> Statements:

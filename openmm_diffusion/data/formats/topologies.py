@@ -61,6 +61,8 @@ def read_atoms(path: str | os.PathLike[str], top: "str | os.PathLike[str] | mdtr
         stated = [int(number) or mine for number, mine in zip(numbers, said)]
         _apply(topology, np.array([value or 0 for value in stated]), "the topology")
         return Atoms(topology, bonds=False)
+    if path.suffix == ".npz":
+        raise ValueError(f"{path} is an archive of arrays, not a trajectory: read it with Frames.load")
     source = path if top is None else existing(top)
     kind = suffix(source)
     if top is None and kind in XYZ:
@@ -130,11 +132,19 @@ def _element(number: int) -> "mdtraj.element.Element":
 
 def of_dump(frame: DumpFrame, source: Path) -> mdtraj.Topology:
     """The atoms of a LAMMPS dump that states their elements, or at least their types, which are then their names."""
-    kinds = frame.columns.get("element", frame.columns.get("type"))
-    if kinds is None:
+    types, symbols = frame.columns.get("type"), frame.columns.get("element")
+    if symbols is not None and set(symbols) == {"C"} and types is not None and len(set(types)) > 1:
+        log.warning("%s: every element is C, which LAMMPS writes where nobody told it: not taken", source)
+        symbols = None
+    if symbols is not None:
+        return _alone([_element(atomic_number(name)) for name in symbols], symbols)
+    if types is None:
         raise ValueError(f"{source} has no column element or type: give a topology, as in top='system.pdb'")
-    stated = "element" in frame.columns
-    return _alone([_element(atomic_number(kind) if stated else 0) for kind in kinds], kinds)
+    masses = [float(mass) for mass in frame.columns.get("mass", [])]
+    known = {mass: mass_element(mass) for mass in set(masses)}
+    if max(known.values(), default=0) <= 1:  # beads of mass 1 are no hydrogens
+        return _alone([_element(0)] * len(types), types)
+    return _alone([_element(known[mass]) for mass in masses], types)
 
 
 def _alone(elements: Sequence["mdtraj.element.Element"], names: Sequence[str]) -> mdtraj.Topology:
