@@ -290,8 +290,8 @@ def read_trajectory(
 def _near(fields: dict[str, Any], atoms: list[Any], path: Path) -> np.ndarray:
     """Bonds without those that mdtraj infers between one chain and the next, where a file does not part them."""
     pairs, x, box = fields["bonds"], fields["positions"][0], fields["box"]
-    cell = None if box is None else box.reshape(-1, 3, 3)[0]
-    vectors = nearest_image(x[pairs[:, 1]].astype(float) - x[pairs[:, 0]], cell)
+    vectors = x[pairs[:, 1]].astype(float) - x[pairs[:, 0]]
+    vectors = nearest_image(vectors[None], None if box is None else box.reshape(-1, 3, 3)[:1])[0]
     long = np.linalg.norm(vectors, axis=-1) > LONGEST_BOND
     links = np.array([{atoms[i].name, atoms[j].name} in LINKS for i, j in pairs], dtype=bool)
     if (long & links).any():

@@ -127,6 +127,16 @@ def test_dilute_ions_that_hardly_move_are_fine(seed):
     check_plausible(x, SALT, 25.0 * np.eye(3), "here")
 
 
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("spread", [0.5, 1.0, 2.0, 3.0])
+def test_unwrapped_ions_are_fine(seed, spread):
+    """Ions that have wandered for as long as it takes to spread over some boxes; a file may begin anywhere."""
+    rng = np.random.default_rng(seed)
+    n_frames = 20
+    walk = rng.normal(0, spread, (1, 48, 3)) + np.cumsum(rng.normal(0, spread / 10, (n_frames, 48, 3)), axis=0)
+    check_plausible(X[:n_frames] + EDGE * walk.round(), SALT, EDGE * np.eye(3), "here")
+
+
 def test_sane_configurations():
     box = EDGE * np.eye(3)
     check_plausible(X, SALT, box, "here")

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
-#: No two atoms come nearer (H2 has 0.074 nm, O-H 0.096 nm), nm.
-TOUCHING = 0.05
+#: No two atoms come nearer (H2 has 0.074 nm, O-H 0.096 nm), and no two of heavier ones (N2 has 0.110 nm), nm.
+TOUCHING, TOUCHING_HEAVY = 0.05, 0.08
 #: A hydrogen without another atom within this distance is not bonded to any, nm.
 BONDED = 0.3
 #: Particles per nm^3; diamond, the densest solid, has 176.
@@ -102,7 +102,7 @@ def _fills(x: np.ndarray, edges: np.ndarray, share: float = 0.8) -> bool:
     """
     low, high = x.min(axis=1), x.max(axis=1)
     spread = high - low
-    inside = (low > -0.05 * edges).all() and (high < 1.05 * edges).all() and (low < 0.3 * edges).all()
+    inside = (low > -0.07 * edges).all() and (high < 1.07 * edges).all() and (low < 0.3 * edges).all()
     around = (low > -0.52 * edges).all() and (high < 0.52 * edges).all() and (spread > 0.8 * edges).all()
     return bool(x.shape[1] >= 8 and (spread > share * edges).all() and (inside or around))
 
@@ -130,7 +130,7 @@ def _other_scale(x: np.ndarray, cells: np.ndarray | None) -> str:
             f"they fill ten times the box (edge {edges[0, 0]:.4g} nm); positions and box are probably in different "
             "units, Angstrom and nm"
         )
-    if _fills(x, edges / 10, 0.4 if nearest > BONDED / 2 and len(x) > 2 else 0.8):
+    if _fills(x, edges / 10, 0.3 if nearest > BONDED / 2 and len(x) > 2 else 0.8):
         return (
             f"they fill exactly a tenth of the box (edge {edges[0, 0]:.4g} nm) along each axis; positions and box are "
             "probably in different units, nm and Angstrom"
@@ -151,21 +151,22 @@ def _crowded(x: np.ndarray) -> str:
 
 def _touching(x: np.ndarray, species: np.ndarray) -> str:
     # A bead and a virtual site of coarse models may lie at one place; two atoms cannot.
-    atoms = np.flatnonzero(species > 0)
-    if len(atoms) < 2:
-        return ""
-    near = [cKDTree(frame[atoms]).query(frame[atoms], k=2) for frame in x]
-    shortest = np.array([found[0][:, 1].min() for found in near])
-    frame = int(shortest.argmin())
-    if shortest[frame] >= TOUCHING:
-        return ""
-    first = int(near[frame][0][:, 1].argmin())
-    pair = atoms[[first, int(near[frame][1][first, 1])]]
-    return (
-        f"particles {pair[0]} and {pair[1]} are {shortest[frame]:.2g} nm apart, and no two atoms are nearer than "
-        f"{TOUCHING} nm; "
-        "the unit of length or the columns of positions are probably others, or the box is too small"
-    )
+    for chosen, limit, kind in ((species > 0, TOUCHING, "atoms"), (species > 1, TOUCHING_HEAVY, "atoms but hydrogen")):
+        atoms = np.flatnonzero(chosen)
+        if len(atoms) < 2:
+            continue
+        near = [cKDTree(frame[atoms]).query(frame[atoms], k=2) for frame in x]
+        shortest = np.array([found[0][:, 1].min() for found in near])
+        frame = int(shortest.argmin())
+        if shortest[frame] < limit:
+            first = int(near[frame][0][:, 1].argmin())
+            pair = atoms[[first, int(near[frame][1][first, 1])]]
+            return (
+                f"particles {pair[0]} and {pair[1]} are {shortest[frame]:.2g} nm apart, and no two {kind} are nearer "
+                f"than {limit} nm; the unit of length or the columns of positions are probably others, or the box is "
+                "too small"
+            )
+    return ""
 
 
 def _dense(n: int, cells: np.ndarray | None) -> str:
