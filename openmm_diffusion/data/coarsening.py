@@ -298,7 +298,9 @@ def _coarsen_files(
         if progress is not None:
             progress(path, sum(map(len, parts)))
     frames = Frames.concatenate(parts) if len(parts) > 1 else parts[0]
-    return coarsen_frames(frames, mapping, read_topology(paths[0], top))
+    # Archives of arrays are no trajectories: a topology's file is read for itself.
+    source = top if isinstance(top, (str, os.PathLike)) else paths[0]
+    return coarsen_frames(frames, mapping, read_topology(source, top))
 
 
 def _check_atoms(frames: "Frames", topology: "mdtraj.Topology") -> None:

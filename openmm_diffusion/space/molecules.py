@@ -18,13 +18,13 @@ def nearest_image(vectors: np.ndarray, box: np.ndarray | None) -> np.ndarray:
 
     Parameters
     ----------
-    vectors : array, shape (n_frames, n, 3), nm
-    box : array, shape (n_frames, 3, 3), nm, or None
-        None leaves the vectors as they are: no periodicity.
+    vectors : array, shape (..., n, 3), nm
+    box : array, shape (3, 3) or (..., 3, 3), nm, or None
+        One for all, or one for each frame; None leaves the vectors as they are: no periodicity.
 
     Returns
     -------
-    array, shape (n_frames, n, 3), nm
+    array, shape (..., n, 3), nm
     """
     return vectors if box is None else _less_whole_vectors(vectors, box, np.rint)
 
@@ -35,9 +35,10 @@ def wrapped(positions: np.ndarray, box: np.ndarray | None) -> np.ndarray:
 
 
 def _less_whole_vectors(vectors: np.ndarray, box: np.ndarray, whole: np.ufunc) -> np.ndarray:
+    box = box[..., None, :, :]
     for axis in (2, 1, 0):
-        count = whole(vectors[..., axis] / box[:, None, axis, axis])
-        vectors = vectors - count[..., None] * box[:, None, axis]
+        count = whole(vectors[..., axis] / box[..., axis, axis])
+        vectors = vectors - count[..., None] * box[..., axis, :]
     return vectors
 
 

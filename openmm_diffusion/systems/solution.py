@@ -64,6 +64,14 @@ def build_system(config):
                 moved = config.hydrogen_mass * unit.dalton - system.getParticleMass(hydrogen.index)
                 system.setParticleMass(hydrogen.index, system.getParticleMass(hydrogen.index) + moved)
                 system.setParticleMass(heavy.index, system.getParticleMass(heavy.index) - moved)
+    for one, other in topology.bonds():
+        heavy = one if other.element == app.element.hydrogen else other
+        left = system.getParticleMass(heavy.index).value_in_unit(unit.dalton)
+        if heavy.element != app.element.hydrogen and left < config.hydrogen_mass:
+            raise ValueError(
+                f"hydrogen_mass is {config.hydrogen_mass:g} amu, which leaves {left:.2f} amu to {heavy.name} of "
+                f"{heavy.residue.name}, less than to its hydrogens: give 3 amu or less"
+            )
     if config.solute is not None and config.periodic:
         check_neutral(_charge(system, range(system.getNumParticles())), "solute and ions")
         _check_volume(config, system)

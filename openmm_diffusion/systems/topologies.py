@@ -98,9 +98,9 @@ def _grouped(header):
 
 
 def topology_like(denoiser, composition=None, *, edge=None, molarity=None):
-    """Topology in a cubic box, where what is not given is as in a model's training data.
+    """Topology in which what is not given is as in a model's training data.
 
-    Particles with bonds are those of the training data, in its box, whatever its shape, or in none.
+    A box of other particles, or of another size, is cubic.  Particles with bonds are those of the training data.
 
     Parameters
     ----------
@@ -126,6 +126,10 @@ def topology_like(denoiser, composition=None, *, edge=None, molarity=None):
         return topology
     if header.box is None and composition is None and edge is None and molarity is None:
         return topology_of(*_grouped(header))
+    if composition is None and edge is None and molarity is None:
+        box = np.array(header.box)
+        if not np.allclose(box, box[0, 0] * np.eye(3)):
+            return training_topology(denoiser)
     composition = composition or {s: names.count(s) for s in dict.fromkeys(names)}
     if edge is None and molarity is None:
         if header.box is None:

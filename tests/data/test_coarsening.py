@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mdtraj.formats import DCDTrajectoryFile
 from molecules import CUBIC, TRICLINIC, apart, bonded, broken, centres, topology, water, whole_water
-from openmm import unit
+from openmm import app, unit
 
 from openmm_diffusion.analysis.rdf import compute_rdf
 from openmm_diffusion.data import coarsening, frames
@@ -321,6 +321,9 @@ def test_files_of_frames_bring_their_forces_replicas_and_temperature(tmp_path):
     back = Frames.load(path)
     assert back.digest() == beads[:9].digest() and summary(path) == "9 frames of 4 W; 3 replicas"
     np.testing.assert_array_equal(back.forces, beads.forces[:9])
+    app.PDBFile.writeFile(water(4).to_openmm(), whole[0] * 10, str(tmp_path / "top.pdb"))
+    named = coarsen(tmp_path / "atoms.npz", tmp_path / "top.pdb", rule)
+    assert named.digest() == back.digest() and named.same_particles(back)
     with pytest.raises(ValueError, match="top is missing: .*atoms.npz does not tell residues"):
         coarsen(tmp_path / "atoms.npz", None, rule)
 

@@ -30,6 +30,8 @@ def test_images_are_those_of_tensors():
     as_tensors = torch.from_numpy(vectors), torch.from_numpy(boxes)[:, None]
     np.testing.assert_allclose(nearest_image(vectors, boxes), minimum_image(*as_tensors), atol=1e-12)
     np.testing.assert_allclose(wrapped(vectors, boxes), wrap(*as_tensors), atol=1e-12)
+    np.testing.assert_array_equal(nearest_image(vectors[1], boxes[1]), nearest_image(vectors, boxes)[1])
+    np.testing.assert_array_equal(nearest_image(vectors, boxes[1])[1], nearest_image(vectors, boxes)[1])
     assert nearest_image(vectors, None) is vectors and wrapped(vectors, None) is vectors
 
 

@@ -119,6 +119,7 @@ def test_copies_of_a_solute():
         (SULFATE, "solute and ions carry a net charge of -2 e, .* add 2 e of cations, such as Na"),
         (SULFATE | {"ions": {"Na": 3}}, r"net charge of \+1 e"),
         (SULFATE | {"forcefield": ["amber14-all.xml"], "ions": {"Na": 2}}, "does not describe solute .*No template"),
+        (ACETAMIDE | {"hydrogen_mass": 5}, "hydrogen_mass is 5 amu, which leaves 0.03 amu to CH3 of ACE"),
         (ACETAMIDE | {"forcefield": ["no.xml"]}, "forcefield is no.xml, amber14/spce.xml, which does not describe"),
         (
             ACETAMIDE | {"edge": 1.0, "cutoff": 0.4},
