@@ -75,8 +75,8 @@ def test_wrong_units_of_water(tmp_path):
 
 def test_a_box_too_small(tmp_path):
     x = np.array([[[0.1, 0.1, 0.1], [0.3, 0.1, 0.1]]])
-    with pytest.raises(ValueError, match=r"2 particles in this box are 256 per nm\^3, more than in any solid"):
-        load_native(tmp_path, x, [3, 17], (2 / 256) ** (1 / 3))
+    with pytest.raises(ValueError, match=r"2 particles in this box are 450 per nm\^3, more than in any solid"):
+        load_native(tmp_path, x, [3, 17], (2 / 450) ** (1 / 3))
 
 
 def test_two_atoms_at_one_place(tmp_path):
