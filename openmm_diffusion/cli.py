@@ -198,6 +198,7 @@ def rdf(
     r_min: Annotated[float, typer.Option(help="nm")] = 0.2,
     r_max: Annotated[float, typer.Option(help="nm")] = 1.0,
     bin_width: Annotated[float, typer.Option(help="nm")] = 0.01,
+    box: Annotated[Optional[tuple[float, float, float]], typer.Option(help="nm, edges, if a file holds none")] = None,
 ):
     """g(r) of every pair of species, with error bars: rdf.csv and rdf.png."""
     from .analysis.rdf import compute_rdf
@@ -205,7 +206,7 @@ def rdf(
     from .figures import simple_rdf_figure
 
     # The temperature of the ensemble plays no part in a g(r).
-    frames = Frames.from_trajectory(list(trajectory), top=top, select=select, temperature=300, types=types)
+    frames = Frames.from_trajectory(list(trajectory), top=top, select=select, temperature=300, types=types, box=box)
     table = compute_rdf(frames, (r_min, r_max), bin_width).table()
     output.mkdir(parents=True, exist_ok=True)
     table.round(5).to_csv(output / "rdf.csv", index=False)

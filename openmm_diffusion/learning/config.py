@@ -43,6 +43,8 @@ class DataConfig(BaseModel):
         Edges of the box, for files that hold none.
     temperature : float, K, or None
         For formats that do not hold it.
+    forces_key : str or None
+        Array or column of the files of frames that holds the forces, where more than one may.
     test_fraction : float
         Kept out of everything, as the reference of `evaluate`.
     validation_fraction : float
@@ -65,6 +67,7 @@ class DataConfig(BaseModel):
     types: str | list[str] = "element"
     box: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     temperature: PositiveFloat | None = None
+    forces_key: str | None = None
     test_fraction: float = Field(TEST_FRACTION, ge=0, lt=0.9)
     validation_fraction: float = Field(VALIDATION_FRACTION, ge=0, lt=0.9)
     limit: PositiveInt | None = None
@@ -77,6 +80,8 @@ class DataConfig(BaseModel):
         said = [key for key, default in defaults.items() if getattr(self, key) != default]
         if self.trajectory is None and said:
             raise ValueError(f"data.{said[0]} is given without data.trajectory: name the trajectories")
+        if self.trajectory is not None and self.forces_key is not None:
+            raise ValueError("data.forces_key is given with data.trajectory: it is for data.frames, files with forces")
         if self.trajectory is not None and self.frames is not None:
             raise ValueError("data.frames and data.trajectory are both given: keep one of them")
         if self.map is not None and (self.types != "element" or self.select != "all"):

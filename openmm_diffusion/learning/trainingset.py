@@ -96,7 +96,7 @@ def frames_of(data):
                 "frames"
             )
         paths = data.frames if isinstance(data.frames, list) else [data.frames]
-        return [Frames.load(path, data.temperature, box=data.box) for path in paths]
+        return [Frames.load(path, data.temperature, box=data.box, forces_key=data.forces_key) for path in paths]
     if data.map is not None:
         return [coarsen(data.trajectory, data.top, data.map, data.temperature, box=data.box)]
     chosen = {"select": data.select, "types": data.types, "box": data.box}
