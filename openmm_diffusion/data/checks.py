@@ -4,6 +4,7 @@ Each function takes what a user passed and returns the array as `frames.Frames`
 keeps it: nm, kJ/mol/nm, float32 for what there is per frame, float64 for the box.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,15 @@ def checked_positions(value: ArrayLike | unit.Quantity) -> np.ndarray:
 
 
 def checked_particles(species: ArrayLike, types: ArrayLike | None, n_particles: int) -> tuple[np.ndarray, np.ndarray]:
-    """Atomic numbers (0: no element), int64, and types, str, of all particles, each of shape (n_particles,)."""
+    """Atomic numbers (0: no element), int64, and types, str, of all particles, each of shape (n_particles,).
+
+    Types alone are elements where every one of them is a symbol; "W" throughout is water in one bead, no tungsten.
+    """
     numbers = np.asarray(species)
     if types is None and numbers.dtype.kind in "US":
         types, numbers = numbers, np.array([atomic_number(str(kind)) for kind in numbers.ravel()], dtype=np.int64)
+        if not numbers.all() or set(types.ravel()) == {"W"}:
+            numbers = np.zeros_like(numbers)
     if numbers.shape != (n_particles,):
         raise ValueError(f"species has shape {numbers.shape}: give {n_particles} atomic numbers, one for each particle")
     if numbers.dtype.kind not in "iuf" or (numbers != np.trunc(numbers)).any():
@@ -147,6 +153,13 @@ def checked_forces(
             f"first in frame {(infinite | torn).argmax()}: set all forces of a frame without labels to NaN"
         )
     return None if missing.all() else forces
+
+
+def joined(arrays: Sequence[np.ndarray | None], like: Sequence[np.ndarray], fill: float) -> np.ndarray | None:
+    """Arrays of several sets of frames as one, filled where a set of positions (`like`) has none; None if none has."""
+    if all(array is None for array in arrays):
+        return None
+    return np.concatenate([np.full_like(x, fill) if one is None else one for one, x in zip(arrays, like)])
 
 
 def checked_replica(value: ArrayLike | None, n_frames: int) -> np.ndarray:

@@ -22,8 +22,9 @@ from ..units import kelvin
 from .formats.cells import reduced_box
 from .formats.plausibility import check_plausible
 from .formats.statements import has_cell
+from .formats.topologies import complete, read_atoms
 from .mapping import Mapping
-from .trajectories import read_atoms, read_chunks, read_topology
+from .trajectories import read_chunks, read_topology
 
 if TYPE_CHECKING:
     import mdtraj
@@ -229,6 +230,7 @@ class _Stream:
         self.beads = mapping.apply(first.topology, masses=first.masses)
         elements = [atom.element.atomic_number for atom in first.topology.atoms]
         self.species = np.array(elements, dtype=np.int64)[self.beads.atoms]
+        self.whole = complete([first.topology.atom(index) for index in self.beads.atoms])
         self.counts = [0 for _ in paths]
         self.boxes: list[np.ndarray] = []
 
@@ -253,7 +255,7 @@ class _Stream:
             frame = (self.counts[number] + bad.argmax()) * self.stride
             raise ValueError(f"{path} holds NaN or Inf in frame {frame}: leave this frame out")
         if self.counts[number] == 0:
-            check_plausible(positions, self.species, vectors, path)
+            check_plausible(positions, self.species, vectors, path, whole=self.whole)
             if vectors is None and isinstance(self.top, (str, os.PathLike)) and has_cell(Path(self.top)):
                 log.warning("%s has no box and %s has one: pass it as box if the system is periodic", path, self.top)
         if sum(self.counts) and bool(self.boxes) != (vectors is not None):

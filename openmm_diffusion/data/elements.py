@@ -7,13 +7,13 @@ Three sources are asked in this order; what none of them knows has no element (0
 3. the nomenclature of amino acids, nucleotides and water, inside these residues only.
 
 The names of ions are those of GROMACS (``residuetypes.dat`` and ``ions.itp`` of its force fields, OPLS-AA among
-them), AMBER (``atomic_ions.lib``), CHARMM (``toppar_water_ions.str``), Martini (``ION``) and the chemical components
-of the Protein Data Bank; those of residues are the Protein Data Bank's (version 3), with the spellings of the force
-fields above.
+them), AMBER (``atomic_ions.lib``, ``ions94.lib``), CHARMM (``toppar_water_ions.str``), Martini (``ION``) and the
+chemical components of the Protein Data Bank; those of residues are the Protein Data Bank's (version 3), with the
+spellings of the force fields above.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from openmm import unit
@@ -31,14 +31,17 @@ _ION_NAMES = {
     **{"CLA": "Cl", "ZN2": "Zn", "CD2": "Cd"},
     # AMBER and the Protein Data Bank
     **{"IOD": "I", "FE2": "Fe", "FE3": "Fe", "CU1": "Cu", "CU2": "Cu", "MG2": "Mg", "MN3": "Mn", "EU3": "Eu"},
-    **{"GD3": "Gd", "YB2": "Yb", "YB3": "Yb"},
+    **{"GD3": "Gd", "YB2": "Yb", "YB3": "Yb", "CIO": "Cs", "CIM": "Cl", "CIP": "Na"},
 }
+#: Noble gases and metals that are one atom where residue and atom both have the symbol; never W, which is water.
+_SINGLE_ATOMS = set("HE NE AR KR XE RN Y TI ZR MO RU RH OS IR AU IN GA SB SN BI".split())
 _CHARGE = re.compile(r"[0-9]?[+-]+$|[+-][0-9]$")
 _ION_RESIDUES = {"ION", "IONS"}
 
 _AMINO_ACIDS = set(
     "ALA ARG ARGN ASN ASP ASPH ASH CYS CYS2 CYSH CYX CYM GLN GLU GLUH GLH GLY HIS HIS1 HISA HISB HISD HISE HISH HID "
-    "HIE HIP HSD HSE HSP ILE LEU LYS LYSH LYN MET MSE PHE PRO SER THR TRP TYR VAL ORN ACE NME NMA NAC NH2".split()
+    "HIE HIP HSD HSE HSP GLUP ASPP LSN ILE LEU LYS LYSH LYN MET MSE PHE PRO SER THR TRP TYR VAL ORN ACE NME NMA "
+    "NAC NH2".split()
 )
 _AMINO_ACIDS |= {end + name for name in _AMINO_ACIDS if len(name) == 3 for end in "NC"}
 _AMINO_ATOMS = {
@@ -58,6 +61,10 @@ _WATERS = set(
 _WATER_OXYGENS = {"O", "OW", "OW1", "OH2"}
 _HYDROGEN = re.compile(r"[0-9]*H[A-Z0-9'*]*$")
 
+#: Amber's, TIP4P's and PyMOL's names of sites that have no element beside atoms that have one.
+_SITES = {"M", "MW", "EP", "EPW", "LP", "X", "XX", "DUM"}
+#: Mass of deuterium, amu, which has the atomic number of hydrogen.
+DEUTERIUM = Element.getBySymbol("D").mass.value_in_unit(unit.dalton)
 #: Elements that no mass tells alone: hydrogens and carbons with moved mass look like them (4.0, 9.0 amu).
 _UNTOLD_BY_MASS = {"He", "Be"}
 
@@ -70,6 +77,51 @@ def atomic_number(symbol: str) -> int:
         return 0
 
 
+def doubt(names: Collection[str]) -> str:
+    """Why names that are symbols in some case may be those of beads; empty where they are elements to everyone.
+
+    Examples
+    --------
+    >>> doubt(["Li", "CL"]), doubt(["CA"])
+    ('', 'CA is a C-alpha or calcium')
+    """
+    names = set(names)
+    if "CA" in names and (names == {"CA"} or "C" in names):
+        return "CA is a C-alpha or calcium"
+    if "W" in names and any(len(name) == 2 and name.isupper() for name in names):
+        return "W beside names in capitals is a bead of water or tungsten"
+    return ""
+
+
+def column_elements(names: Sequence[str]) -> tuple[np.ndarray, bool]:
+    """Atomic numbers that a column of names states: of all of them, virtual sites apart, or of none.
+
+    Returns
+    -------
+    numbers : array, shape (n_atoms,), dtype int64
+        0 throughout where a name is no symbol, or all are "W" (see `doubt` too).
+    loose : bool
+        Whether some are symbols in another case only, as "CL" is.
+
+    Examples
+    --------
+    >>> column_elements(["O", "M", "CL"])[0].tolist(), column_elements(["W", "P4"])[0].tolist()
+    ([8, 0, 17], [0, 0])
+    """
+    kinds = {name: atomic_number(name) for name in names}
+    plain = kinds.keys() - _SITES
+    if not plain or plain == {"W"} or doubt(plain) or not all(kinds[name] for name in plain):
+        return np.zeros(len(names), dtype=np.int64), False
+    loose = any(name != name.capitalize() for name in plain)
+    return np.array([kinds[name] * (name in plain) for name in names], dtype=np.int64), loose
+
+
+def heavy_hydrogens(symbols: Sequence[str]) -> np.ndarray | None:
+    """Masses of the atoms that are "D", deuterium, amu, and NaN for all others; None where there is none."""
+    found = np.array([symbol == "D" for symbol in symbols])
+    return np.where(found, DEUTERIUM, np.nan) if found.any() else None
+
+
 def ion_element(residue: str, atom: str) -> int:
     """Atomic number of the monatomic ion that residue and atom both name, or an atom in a residue ION; else 0.
 
@@ -79,6 +131,8 @@ def ion_element(residue: str, atom: str) -> int:
     (11, 17, 0, 20)
     """
     ion = _ion(atom)
+    if not ion and residue.upper() == atom.upper() and atom.upper() in _SINGLE_ATOMS:
+        return atomic_number(atom)
     return ion if ion and (residue.upper() in _ION_RESIDUES or _ion(residue) == ion) else 0
 
 
@@ -145,6 +199,8 @@ def mass_element(mass: float, residue: str = "", atom: str = "") -> int:
     if named:
         return named if _holds(mass, named) else 0
     nearest = Element.getByMass(mass * unit.dalton)
+    if nearest is None:  # lighter than half a hydrogen: Drude particles, units of Lennard-Jones
+        return 0
     apart = abs(nearest.mass.value_in_unit(unit.dalton) - mass)
     if apart > 0.02 + 2e-4 * mass:
         return 0
@@ -180,7 +236,8 @@ def settled(
     -------
     numbers : array, shape (n_atoms,), dtype int64
     contradictions : list of str
-        One sentence for each kind of atom where statement and ion name disagree; the statement holds.
+        One sentence for each kind of atom where statement and ion name disagree.  The statement holds, unless it is
+        what a program guesses from the first letters of the name (N for NA, C for CLA).
     """
     numbers = np.zeros(len(names), dtype=np.int64)
     contradictions: dict[tuple[str, str, int], str] = {}
@@ -191,9 +248,11 @@ def settled(
             continue
         numbers[index] = said
         if ion and said and said != ion:
+            guessed = atom.strip().upper().startswith(_symbol(said).upper())
+            numbers[index] = ion if guessed else said
             contradictions[residue, atom, said] = (
                 f"atom {atom} of residue {residue} has the name of {_symbol(ion)} and is stated to be {_symbol(said)}, "
-                "which is kept"
+                + (f"a guess from its first letters: {_symbol(ion)} is taken" if guessed else "which is kept")
             )
     return numbers, list(contradictions.values())
 

@@ -7,6 +7,7 @@ comment line knows fewer spellings of ``pbc`` and ``Lattice`` (``pbc=FFF`` would
 Columns are taken by the names that they have in the file, forces as they are written, and all frames are there.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -14,13 +15,18 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from openmm.app.element import Element
 
-from .formats.cells import flags
+from .elements import atomic_number, doubt, heavy_hydrogens
+from .formats.cells import flags, ipi_cell, numeric, written_vectors
 from .formats.labels import energy_unit, forces_name, length_unit, name_unread
 
+log = logging.getLogger(__name__)
+
 #: Words of a comment line, in which quotes and brackets hold blanks, and the = between key and value.
-_WORDS = re.compile(r"""=|(?:\\.|"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|\{[^}]*\}?|\[[^\]]*\]?|[^\s="'{\[\\])+""")
+_WORDS = re.compile(
+    r"""=|(?:\\.|"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|\{[^}]*\}?|"""
+    r"""\[(?:[^\[\]]|\[[^\]]*\])*\]?|[^\s="'{\[\\])+"""
+)
 _DELIMITERS = re.compile(r"\\(.)|[\"'{}\[\]]")
 #: Our name of what other names stand for as well.
 _COLUMNS = {
@@ -34,10 +40,11 @@ _KEYS = {
     **dict.fromkeys(("length_unit", "length_units", "r_unit"), "r_unit"),
     **dict.fromkeys(("energy_unit", "energy_units", "e_unit"), "e_unit"),
 }
+_AS_WRITTEN = {"species": "species_as_written"}
 _READ = {"lattice", "cell", "pbc", "properties", "temperature", "replica", "r_unit", "e_unit"}
 
 
-def read_extxyz(path: str | os.PathLike[str], forces_key: str | None = None) -> dict[str, Any]:
+def read_extxyz(path: str | os.PathLike[str], forces_key: str | None = None, elements: bool = True) -> dict[str, Any]:
     """All frames of an extended XYZ file.
 
     The comment line of each frame names its columns (``Properties=species:S:1:pos:R:3:forces:R:3``,
@@ -45,19 +52,24 @@ def read_extxyz(path: str | os.PathLike[str], forces_key: str | None = None) -> 
     vectors one after the other; ``cell=`` and lower case are understood as well), with ``pbc`` in any spelling that
     ASE or libAtoms accept.  Forces may have any of the names that `formats.labels.forces_name` knows.
     Two keys of ours are read as well: ``replica`` and ``temperature``.  Plain XYZ is the
-    special case without keys.
+    special case without keys; cell and units of i-PI's comment lines are understood.
 
     Parameters
     ----------
     path : path-like
     forces_key : str, optional
         Column that holds the forces, where more than one may.
+    elements : bool
+        Whether the names of the atoms must be element symbols.
 
     Returns
     -------
     dict
         positions : array, shape (n_frames, n_particles, 3), Angstrom;
-        species : array, shape (n_particles,), atomic numbers;
+        species : array, shape (n_particles,), atomic numbers, or with `elements` False None;
+        names : list of str, what the column of species, or of atomic numbers, says;
+        numbered : bool, whether it is of atomic numbers;
+        masses : array, shape (n_particles,), amu, NaN but for deuterium, or None;
         cell : array, shape (n_frames, 3, 3), Angstrom, or None;
         pbc : array, shape (n_frames, 3), dtype bool, or None;
         forces : array like positions, eV/Angstrom, NaN in frames without, or None;
@@ -70,15 +82,14 @@ def read_extxyz(path: str | os.PathLike[str], forces_key: str | None = None) -> 
     ValueError
         If a frame is incomplete or not XYZ, the frames differ in their atoms, or two columns may be the forces.
     """
-    frames = _through_ase(path, forces_key)
+    frames = _through_ase(path, forces_key, elements)
     if frames is None:
-        frames = list(iterate_extxyz(path, forces_key))
+        frames = list(iterate_extxyz(path, forces_key, elements))
     for number, frame in enumerate(frames):
-        if not np.array_equal(frame["species"], frames[0]["species"]):
-            raise ValueError(
-                f"frame {number} of {path} has other atoms than frame 0, or the same in another order: "
-                "give one system per file, its atoms always in the same order"
-            )
+        check_same(frames[0], frame, f"frame {number} of {path}")
+    first = frames[0]
+    if elements:
+        _warn_of_names(first["names"], path)
     names = {name for frame in frames for name in frame["columns"]}
     chosen = forces_name(names, forces_key, path) if names or forces_key else None
     if chosen is not None:
@@ -92,7 +103,24 @@ def read_extxyz(path: str | os.PathLike[str], forces_key: str | None = None) -> 
         if units is not None and (units != units[0]).any():
             raise ValueError(f"{path} names more than one {key}: give one unit for all frames")
         columns[key] = None if units is None else units[0]
-    return columns | {"species": frames[0]["species"]}
+    return columns | {key: first.get(key) for key in ("species", "names", "numbered", "masses")}
+
+
+def check_same(first: dict[str, Any], frame: dict[str, Any], where: str) -> None:
+    """Refuse a frame whose atoms are others than those of the first."""
+    if any(key in frame and not np.array_equal(first[key], frame[key]) for key in ("names", "species")):
+        raise ValueError(
+            f"{where} has other atoms than frame 0, or the same in another order: "
+            "give one system per file, its atoms always in the same order"
+        )
+
+
+def _warn_of_names(names: list[str], path: str | os.PathLike[str]) -> None:
+    """Say what was read of names that may be a bead's."""
+    for name, element, other in (("CA", "calcium", "a C-alpha"), ("W", "tungsten", "one-bead water")):
+        if name in names and (name == "CA" or set(names) == {"W"}):
+            log.warning("%s: %s is taken for %s; if it is %s, read it with Frames.from_trajectory(types='name')",
+                        path, name, element, other)  # fmt: skip
 
 
 def iterate_extxyz(
@@ -100,7 +128,7 @@ def iterate_extxyz(
 ) -> Iterator[dict[str, Any]]:
     """The frames of an extended XYZ file, one at a time, by our own reader; at least one, or an error.
 
-    Without `elements` the names in the column of species may be any, and stand under ``names``.
+    Without `elements` the names in the column of species may be any.  They stand under ``names``.
     """
     number = 0
     with open(path, encoding="utf-8", errors="replace") as lines:
@@ -156,21 +184,20 @@ def _meaning(comment: str) -> tuple[dict[str, Any], set[str]]:
             raise ValueError(f"it says {key}={value}, which is not understood: name units as r_unit=Ang e_unit=eV")
         else:
             unread.add(key)
-    told: dict[str, Any] = {}
-    lattice = said.get("lattice")
-    if lattice is not None:
-        told["cell"] = _floats(lattice).reshape(3, 3)
-    if "cell" in said:
-        cell = _floats(said["cell"])
-        cell = np.diag(cell) if cell.shape == (3,) else cell.reshape(3, 3)
-        if not np.array_equal(told.setdefault("cell", cell), cell):
-            raise ValueError("it gives two cells that differ, Lattice and cell")
+    told: dict[str, Any] = ipi_cell(comment)
+    for key, name in (("lattice", "Lattice"), ("cell", "cell")):
+        if key in said:
+            cell = written_vectors(said[key], name)
+            if not np.array_equal(told.setdefault("cell", cell), cell):
+                raise ValueError("it gives two cells that differ, Lattice and cell")
+    if not said and not unread and len(comment.split()) in (3, 6, 9) and numeric(comment):
+        unread.add("bare numbers in the comment line (a box is given as box=, or as Lattice there)")
     if "pbc" in said:
         told["pbc"] = flags(said["pbc"], "its comment line")
     if "temperature" in said:
-        told["temperature"] = float(said["temperature"])
+        told["temperature"] = _number(said["temperature"], "temperature", "a number in K")
     if "replica" in said:
-        told["replica"] = int(said["replica"])
+        told["replica"] = int(_number(said["replica"], "replica", "a whole number"))
     if "r_unit" in said:
         told["r_unit"] = length_unit(said["r_unit"], "its comment line")
     if "e_unit" in said:
@@ -179,8 +206,10 @@ def _meaning(comment: str) -> tuple[dict[str, Any], set[str]]:
     return told, unread
 
 
-def _floats(text: str) -> np.ndarray:
-    return np.array(re.findall(r"[^\s,\[\]{}()]+", text), dtype=float)
+def _number(text: str, key: str, wanted: str) -> float:
+    if not numeric(text):
+        raise ValueError(f"{key} in its comment line is {text!r}: give {wanted}")
+    return float(text)
 
 
 def _properties(text: str) -> dict[str, tuple[str, int]]:
@@ -195,8 +224,16 @@ def _properties(text: str) -> dict[str, tuple[str, int]]:
     return found
 
 
-def _is_vector(name: str, kind: str, width: int) -> bool:
-    return kind == "R" and width == 3 and name != "pos"
+def _is_vector(name: str, kind: str, width: int, forces_key: str | None) -> bool:
+    return kind == "R" and width == 3 and name != "pos" or (name == forces_key and _three(name, width))
+
+
+def _three(name: str, width: int) -> bool:
+    if name in ("pos", "species", "Z"):
+        return False
+    if width != 3:
+        raise ValueError(f"its column {name} has a width of {width}: forces_key must name three numbers for each atom")
+    return True
 
 
 def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, elements: bool, where: str) -> dict[str, Any]:
@@ -205,21 +242,21 @@ def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, elemen
         raise ValueError(f"{where} starts with {count[:40]!r}: an XYZ frame starts with its number of atoms")
     comment = next(lines, "")
     rows = [line.split() for line in islice(lines, int(count))]
+    frame, unread = _told(comment, where)
     try:
-        frame, unread = _meaning(comment)
         properties = frame.pop("properties")
         ends = np.cumsum([width for _, width in properties.values()])
         complete = sum(len(row) >= ends[-1] for row in rows)
         if complete < int(count):
             raise ValueError(f"has {complete} complete rows of {ends[-1]} columns where {count} are announced")
+        unread |= _further(len(rows[0]), properties)
         places = {name: slice(end - width, end) for (name, (_, width)), end in zip(properties.items(), ends)}
         frame["columns"] = {}
         for name, (kind, width) in properties.items():
-            if _is_vector(name, kind, width) or name == forces_key:
+            if _is_vector(name, kind, width, forces_key):
                 frame["columns"][name] = _vectors(rows, places[name])
         element = places["Z" if "Z" in properties else "species"]
-        names = [row[element][0] for row in rows]
-        frame |= {"species": _numbers(names, comment)} if elements else {"names": names}
+        frame |= _atoms([row[element][0] for row in rows], "Z" in properties, elements)
         frame["positions"] = _vectors(rows, places["pos"])
         frame["unread"] = unread | (set(properties) - set(frame["columns"]) - {"species", "Z", "pos"})
     except ValueError as error:
@@ -229,43 +266,76 @@ def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, elemen
     return frame
 
 
+def _told(comment: str, where: str) -> tuple[dict[str, Any], set[str]]:
+    """What `_meaning` finds in a comment line, or an error that says where the line is."""
+    try:
+        return _meaning(comment)
+    except ValueError as error:
+        raise ValueError(
+            f"{where} cannot be read as extended XYZ ({error}): correct its comment line, {comment.strip()[:60]!r}"
+        ) from error
+
+
+def _further(width: int, properties: dict[str, tuple[str, int]]) -> set[str]:
+    """What rows hold beyond the columns that a comment line declares."""
+    more = width - sum(columns for _, columns in properties.values())
+    return (
+        {f"{more} further columns of the rows (name them in Properties, as in ...:forces:R:3)"} if more > 0 else set()
+    )
+
+
 def _vectors(rows: list[list[str]], columns: slice) -> np.ndarray:
     return np.array([row[columns] for row in rows], dtype=float).reshape(len(rows), 3)
 
 
-def _numbers(names: list[str], comment: str) -> np.ndarray:
-    known: dict[str, int] = {}
-    for name in dict.fromkeys(names):
-        if name.isdigit():
-            # LAMMPS writes the types of its atoms where the symbols of elements belong.
-            if "timestep" in comment.lower():
-                raise ValueError(f"the first column holds types of LAMMPS such as {name!r}, not elements")
-            known[name] = int(name)
-            continue
-        try:
-            known[name] = Element.getBySymbol(name).atomic_number
-        except KeyError:
-            raise ValueError(f"{name!r} is no element symbol") from None
-    return np.array([known[name] for name in names])
+def _atoms(names: list[str], numbered: bool, elements: bool) -> dict[str, Any]:
+    """Names, and with `elements` atomic numbers and the masses of deuterium, of the atoms of a frame."""
+    if numbered:  # a column of atomic numbers
+        numbers = np.array(names, dtype=np.int64)
+        return {"names": names, "numbered": True} | ({"species": numbers} if elements else {})
+    if not elements:
+        return {"names": names, "numbered": False}
+    kinds = {name: atomic_number(name) for name in dict.fromkeys(names)}
+    digits = [name for name in kinds if name.isdigit()]
+    if digits and set(digits) == {str(number + 1) for number in range(len(digits))}:
+        # LAMMPS and OVITO write the types of atoms where the symbols of elements belong.
+        raise ValueError(
+            f"the column of elements holds {', '.join(sorted(digits))}, which are types of LAMMPS such as '1', "
+            "not elements: give symbols, or atomic numbers in a column Z"
+        )
+    kinds |= {name: int(name) for name in digits}
+    unknown = [name for name, number in kinds.items() if not number]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no element symbol")
+    why = doubt(kinds.keys())
+    if why:
+        raise ValueError(f"{why}: write elements as Ca and Na, or read names with Frames.from_trajectory(types='name')")
+    species = np.array([kinds[name] for name in names])
+    return {"names": names, "numbered": False, "species": species, "masses": heavy_hydrogens(names)}
 
 
-def _through_ase(path: str | os.PathLike[str], forces_key: str | None) -> list[dict[str, Any]] | None:
+def _through_ase(
+    path: str | os.PathLike[str], forces_key: str | None, elements: bool = True
+) -> list[dict[str, Any]] | None:
     """All frames as ASE's reader has their rows; None where there is no ASE or it finds a fault, which we then name."""
     try:
         from ase.io import iread
     except ImportError:
         return None
-    count = _count(path)
-    if count < 1:
+    widths = _widths(path)
+    if not widths:
         return None
     told: list[tuple[dict[str, Any], set[str]]] = []
 
     def parse(comment: str) -> dict[str, Any]:
         told.append(_meaning(comment))
         kinds = told[-1][0]["properties"].items()
-        return {"Properties": ":".join(f"{name}:{kind}:{width}" for name, (kind, width) in kinds)}
+        # Under a name that ASE does not know, it keeps symbols as they are written.
+        return {
+            "Properties": ":".join(f"{_AS_WRITTEN.get(name, name)}:{kind}:{width}" for name, (kind, width) in kinds)
+        }
 
-    frames = []
+    frames: list[dict[str, Any]] = []
     try:
         for atoms in iread(os.fspath(path), index=":", format="extxyz", properties_parser=parse):
             frame, unread = told[-1]
@@ -274,31 +344,34 @@ def _through_ase(path: str | os.PathLike[str], forces_key: str | None) -> list[d
             frame["columns"] = {
                 name: np.asarray(columns[name], dtype=float).reshape(len(atoms), 3)
                 for name, (kind, width) in properties.items()
-                if _is_vector(name, kind, width) or name == forces_key
+                if _is_vector(name, kind, width, forces_key)
             }
-            frame["species"], frame["positions"] = atoms.numbers.astype(np.int64), atoms.positions.copy()
+            numbered = "Z" in properties
+            names = atoms.numbers if numbered else columns[_AS_WRITTEN["species"]]
+            frame |= _atoms([str(name) for name in names], numbered, elements)
+            frame["positions"] = atoms.positions.copy()
             frame["unread"] = unread | (set(properties) - set(frame["columns"]) - {"species", "Z", "pos"})
-            if not atoms.numbers.all():
-                return None
+            frame["unread"] |= _further(widths[len(frames)], properties)
             frames.append(frame)
     except Exception:  # noqa: BLE001  whatever ASE cannot read, our own reader reads or refuses with a reason
         return None
     # ASE stops without a word at a blank line between frames.
-    return frames if len(frames) == len(told) == count else None
+    return frames if len(frames) == len(told) == len(widths) else None
 
 
-def _count(path: str | os.PathLike[str]) -> int:
-    """Frames of a file by its lines that announce a number of atoms; -1 where one does not, or too many of them."""
-    number = 0
+def _widths(path: str | os.PathLike[str]) -> list[int]:
+    """Columns of the first row of each frame, by the lines that announce atoms; empty where one does not."""
+    found = []
     with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.strip():
-                if not line.strip().isdigit():
-                    return -1
-                if sum(1 for _ in islice(lines, int(line) + 1)) <= int(line):
-                    return -1
-                number += 1
-    return number
+                if not line.strip().isdigit() or int(line) == 0:
+                    return []
+                next(lines, "")
+                found.append(len(next(lines, "").split()))
+                if sum(1 for _ in islice(lines, int(line) - 1)) < int(line) - 1:
+                    return []
+    return found
 
 
 def _stack(frames: list[dict[str, Any]], key: str, path: str | os.PathLike[str]) -> np.ndarray | None:

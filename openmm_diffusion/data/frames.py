@@ -23,6 +23,7 @@ from .checks import (
     checked_particles,
     checked_positions,
     checked_replica,
+    joined,
 )  # fmt: skip
 from .readers import load_frames
 from .trajectories import read_trajectory
@@ -40,8 +41,8 @@ class Frames:
     positions : array or Quantity, shape (n_frames, n_particles, 3), nm
         Wrapped into the box or not.  Kept as float32.
     species : array, shape (n_particles,), dtype int or str
-        Atomic numbers, 0 for a particle that has no element; or the types themselves, the
-        element of each being that whose symbol it is.  Kept as int64, atomic numbers.
+        Atomic numbers, 0 for a particle that has no element; or the types themselves, which are
+        elements if all are symbols and not all "W" (water).  Kept as int64, atomic numbers.
     box : array or Quantity, shape (3, 3) or (n_frames, 3, 3), nm, or None
         Box vectors as rows, in OpenMM's reduced form; None: no periodicity.  Kept as float64.
     temperature : float or Quantity, K
@@ -170,7 +171,7 @@ class Frames:
         ----------
         trajectory : path-like or list of path-like
             Each file of a list is an independent run, with a replica number of its own.
-        top : path-like or mdtraj Topology, optional
+        top : path-like, or Topology of mdtraj or OpenMM, optional
             What the atoms are; needed by formats that do not say.
         select : str
             Atoms to keep, in mdtraj's selection language: "name LI or name CL".
@@ -192,15 +193,19 @@ class Frames:
         paths = [trajectory] if isinstance(trajectory, (str, os.PathLike)) else list(trajectory)
         if not paths:
             raise ValueError("trajectory is an empty list: give at least one file")
-        fields = (read_trajectory(path, top, select, stride, types, box) for path in paths)
+        fields = (read_trajectory(path, top, select, stride, types, box, temperature) for path in paths)
         runs = [cls(temperature=temperature, **each) for each in fields]
-        frames = cls.concatenate(runs) if len(runs) > 1 else runs[0]
+        frames = cls.concatenate(runs, paths) if len(runs) > 1 else runs[0]
         return replace(frames, replica=frames.replica + replica)
 
     @classmethod
-    def concatenate(cls, parts: Iterable["Frames"]) -> "Frames":
-        """The frames of several sets of one system, their replicas renumbered from 0 so that they stay distinct."""
+    def concatenate(cls, parts: Iterable["Frames"], names: Sequence[Any] | None = None) -> "Frames":
+        """The frames of several sets of one system, their replicas renumbered from 0 so that they stay distinct.
+
+        What the parts are called in errors are their `names`, parts[0] and so on if not given.
+        """
         parts = list(parts)
+        names = [f"parts[{number}]" for number in range(len(parts))] if names is None else names
         if not parts:
             raise ValueError("parts is an empty list: give at least one set of frames")
         first, offset = parts[0], 0
@@ -208,35 +213,29 @@ class Frames:
         for number, part in enumerate(parts):
             if not part.same_particles(first):
                 raise ValueError(
-                    f"parts[{number}] has other types, elements or bonds than parts[0]: join frames of one system only"
+                    f"{names[number]} has other types, elements or bonds than {names[0]}: join frames of one system"
                 )
             if abs(part.temperature - first.temperature) > 1e-4 * first.temperature:
                 raise ValueError(
-                    f"parts[{number}] is at {part.temperature:g} K, parts[0] at {first.temperature:g} K: "
+                    f"{names[number]} is at {part.temperature:g} K, {names[0]} at {first.temperature:g} K: "
                     "join frames of one ensemble only"
                 )
             if (part.box is None) != (first.box is None):
-                raise ValueError(f"only one of parts[0] and parts[{number}] is periodic: give both a box, or neither")
+                raise ValueError(f"only one of {names[0]} and {names[number]} is periodic: give both a box, or neither")
             values, inverse = np.unique(part.replica, return_inverse=True)
             replicas.append(inverse + offset)
             offset += len(values)
         box: Any = first.box
-        forces = None
         boxes: list[Any] = [part.box for part in parts]
         if any(not np.array_equal(other, box) for other in boxes) or np.ndim(box) == 3:
             box = np.concatenate([part.boxes for part in parts])
-        if any(part.forces is not None for part in parts):
-            forces = np.concatenate(
-                [np.full_like(part.positions, np.nan) if part.forces is None else part.forces for part in parts]
-            )
-        bias = None
-        if any(part.bias_forces is not None for part in parts):
-            bias = np.concatenate(
-                [np.zeros_like(part.positions) if part.bias_forces is None else part.bias_forces for part in parts]
-            )
-        positions = np.concatenate([part.positions for part in parts])
-        joined = {"box": box, "forces": forces, "replica": np.concatenate(replicas), "bias_forces": bias}
-        return replace(first, positions=positions, **joined)
+        positions = [part.positions for part in parts]
+        more: dict[str, Any] = {
+            "forces": joined([part.forces for part in parts], positions, np.nan),
+            "bias_forces": joined([part.bias_forces for part in parts], positions, 0.0),
+            "replica": np.concatenate(replicas),
+        }
+        return replace(first, positions=np.concatenate(positions), box=box, **more)
 
     def same_particles(self, other: "Frames") -> bool:
         """Whether another set of frames is of the same particles: types, elements and bonds, in this order."""

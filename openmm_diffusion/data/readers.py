@@ -16,7 +16,8 @@ from ..units import ANGSTROM, ELECTRONVOLT, kelvin
 from .extxyz import read_extxyz
 from .formats import existing
 from .formats.archives import foreign, is_native, native, read_npz
-from .formats.cells import chosen_box, one_if_constant, periodic_cell, reduced_box
+from .formats.cells import chosen_box, one_if_constant, periodic_cell, turned
+from .formats.labels import name_zeros
 from .formats.plausibility import check_plausible
 
 
@@ -27,15 +28,16 @@ def load_frames(
     forces_key: str | None = None,
 ) -> dict[str, Any]:
     """Fields of Frames from a file, with what the file lacks from the arguments; see `frames.Frames.load`."""
-    fields = read_frames(path, forces_key)
+    fields = read_frames(path, forces_key, box is not None)
     fields["temperature"] = chosen_temperature(temperature, fields["temperature"], path)
     fields["box"] = chosen_box(box, fields["box"], path)
+    name_zeros(fields["forces"], path)
     length = fields.pop("length", 1.0)
     check_plausible(fields["positions"], fields["species"], fields["box"], path, length, fields.get("bonds"))
     return fields
 
 
-def read_frames(path: str | os.PathLike[str], forces_key: str | None = None) -> dict[str, Any]:
+def read_frames(path: str | os.PathLike[str], forces_key: str | None = None, boxed: bool = False) -> dict[str, Any]:
     """Positions, species, box, temperature, forces and more of a file, told apart by name and content.
 
     Parameters
@@ -47,6 +49,8 @@ def read_frames(path: str | os.PathLike[str], forces_key: str | None = None) -> 
         r_unit, e_unit, lattice): Angstrom and eV/Angstrom, unless it names its units.
     forces_key : str, optional
         Name of the array or column of forces, where more than one may be it.
+    boxed : bool
+        Whether the user gives the box of a file that says it is periodic and holds none.
 
     Returns
     -------
@@ -65,10 +69,15 @@ def read_frames(path: str | os.PathLike[str], forces_key: str | None = None) -> 
     if extension == ".npz":
         arrays = read_npz(path)
         if is_native(arrays):
-            return native(arrays, forces_key, path) | {"length": 1.0}
-        return _in_house_units(foreign(arrays, forces_key, path), path)
+            fields = native(arrays, forces_key, path)
+            vectors = {key: fields[key] for key in ("positions", "forces", "bias_forces")}
+            fields["box"], vectors = turned(fields["box"], vectors, path)
+            return fields | vectors | {"length": 1.0}
+        return in_house_units(foreign(arrays, forces_key, path), path, boxed)
     if extension in (".xyz", ".extxyz"):
-        return _in_house_units(read_extxyz(path, forces_key), path)
+        return in_house_units(read_extxyz(path, forces_key), path, boxed)
+    if extension == ".traj":
+        raise ValueError(f"{path} is a trajectory of ASE: write it as XYZ, ase convert {path.name} {path.stem}.xyz")
     raise ValueError(
         f"{path} has the extension {extension or '(none)'}: Frames.load reads .npz, .xyz and .extxyz; "
         "read trajectories with Frames.from_trajectory"
@@ -97,17 +106,16 @@ def chosen_temperature(
     return float(kelvin(given))
 
 
-def _in_house_units(raw: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Arrays in the units of a file (Angstrom, eV unless it names them), with cell and pbc, as fields in our units."""
-    length = ANGSTROM if raw["r_unit"] is None else raw.pop("r_unit")
-    energy = ELECTRONVOLT if raw["e_unit"] is None else raw.pop("e_unit")
-    cell = periodic_cell(raw["cell"], raw["pbc"], path)
-    return {
-        "positions": raw["positions"] * length,
-        "species": raw["species"],
-        "box": None if cell is None else reduced_box(one_if_constant(cell) * length, path),
-        "forces": None if raw["forces"] is None else raw["forces"] * (energy / length),
-        "temperature": raw["temperature"],
-        "replica": raw["replica"],
-        "length": length,
-    }
+def in_house_units(raw: dict[str, Any], path: Path, boxed: bool) -> dict[str, Any]:
+    """Arrays in the units of a file (Angstrom, eV unless it names them), with cell and pbc, as fields in our units.
+
+    A cell in another orientation than ours is turned, and positions and forces with it.
+    """
+    length = ANGSTROM if raw["r_unit"] is None else raw["r_unit"]
+    energy = ELECTRONVOLT if raw["e_unit"] is None else raw["e_unit"]
+    cell = periodic_cell(raw["cell"], raw["pbc"], path, boxed)
+    forces = None if raw["forces"] is None else raw["forces"] * (energy / length)
+    vectors = {"positions": raw["positions"] * length, "forces": forces}
+    box, vectors = turned(None if cell is None else one_if_constant(cell) * length, vectors, path)
+    kept = {key: raw[key] for key in ("species", "temperature", "replica", "masses") if key in raw}
+    return kept | vectors | {"box": box, "length": length}

@@ -11,18 +11,30 @@ import numpy as np
 from numpy.typing import ArrayLike
 from openmm import unit
 
-from .. import particles
+from ..particles import as_types
 from ..space.molecules import nearest_image
 from ..units import ANGSTROM
-from .extxyz import iterate_extxyz
+from .elements import DEUTERIUM
+from .extxyz import check_same, iterate_extxyz, read_extxyz
 from .formats import FAULTS, existing, lacking, suffix, unreadable
 from .formats.cells import chosen_box, given_box, one_if_constant, periodic_cell, reduced_box, upright
 from .formats.gro import read_gro
 from .formats.gsd import read_gsd
+from .formats.labels import name_unread, name_zeros
 from .formats.lammps import read_dump
-from .formats.plausibility import check_plausible
-from .formats.statements import has_cell, pdb_cells
-from .formats.topologies import DUMPS, XYZ, read_atoms
+from .formats.plausibility import check_apart, check_plausible
+from .formats.statements import has_cell, has_forces, pdb_cells
+from .formats.topologies import (
+    DUMPS,
+    XYZ,
+    bonds_of,
+    check_order,
+    check_symbols,
+    complete,
+    particles_of,
+    read_atoms,
+)  # fmt: skip
+from .readers import chosen_temperature, in_house_units
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +107,7 @@ def read_chunks(
     path = existing(path)
     topology = top if isinstance(top, mdtraj.Topology) else read_topology(path, top)
     indices = np.arange(topology.n_atoms) if atoms is None else np.asarray(atoms, dtype=int)
-    pieces = _own_pieces(path, topology, indices, stride, chunk)
+    pieces = _own_pieces(path, topology, indices, stride, chunk, box is not None)
     if pieces is None:
         pieces = _mdtrajs_pieces(path, topology, indices, stride, chunk)
     periodic: bool | None = None
@@ -116,14 +128,14 @@ def read_chunks(
 
 
 def _own_pieces(
-    path: Path, topology: mdtraj.Topology, atoms: np.ndarray, stride: int, chunk: int
+    path: Path, topology: mdtraj.Topology, atoms: np.ndarray, stride: int, chunk: int, boxed: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]] | None:
     """Pieces of the formats that we read ourselves; None for the others."""
     kind = suffix(path)
     if kind in DUMPS:
         frames = _of_dump(path, topology)
     elif kind in XYZ:
-        frames = _of_xyz(path)
+        frames = _of_xyz(path, topology, boxed)
     elif kind == ".gro":
         frames = read_gro(path)
     elif kind == ".gsd":
@@ -140,29 +152,23 @@ def _own_pieces(
 def _of_dump(path: Path, topology: mdtraj.Topology) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     for number, frame in enumerate(read_dump(path)):
         if number == 0 and len(frame.positions) == topology.n_atoms:
-            _check_order(frame.columns, topology, path)
+            check_order(frame.columns, topology, path)
+            symbols = frame.columns.get("element", [])
+            if set(symbols) != {"C"}:  # which LAMMPS writes where nobody told it
+                check_symbols(symbols, topology, path)
         yield frame.positions, frame.vectors
 
 
-def _check_order(columns: dict[str, list[str]], topology: mdtraj.Topology, path: Path) -> None:
-    """Refuse a topology in which one type of a dump is two elements: its atoms are in another order."""
-    symbols = [particles.symbol(atom) for atom in topology.atoms]
-    for name in ("element", "type"):
-        seen: dict[str, str] = {}
-        if len(set(columns.get(name, []))) < len(set(symbols)):
-            continue  # some programs write one type for all
-        for kind, symbol in zip(columns.get(name, []), symbols):
-            if symbol and seen.setdefault(kind, symbol) != symbol:
-                raise ValueError(
-                    f"{name} {kind} of {path} is {seen[kind]} and {symbol} in the topology: "
-                    "give a topology whose atoms are in the order of the ids"
-                )
-
-
-def _of_xyz(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    for frame in iterate_extxyz(path, elements=False):
+def _of_xyz(path: Path, topology: mdtraj.Topology, boxed: bool) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    first: dict[str, Any] = {}
+    for number, frame in enumerate(iterate_extxyz(path, elements=False)):
+        if number == 0:
+            first = frame
+            check_symbols(frame["names"], topology, path)
+            name_unread(frame["unread"] | set(frame["columns"]), path)
+        check_same(first, frame, f"frame {number} of {path}")
         length = frame.get("r_unit", ANGSTROM)
-        cell = periodic_cell(frame.get("cell"), frame.get("pbc"), path)
+        cell = periodic_cell(frame.get("cell"), frame.get("pbc"), path, boxed)
         yield frame["positions"] * length, None if cell is None else cell * length
 
 
@@ -256,8 +262,12 @@ def read_trajectory(
     stride: int = 1,
     types: str | Sequence[str] = "element",
     box: ArrayLike | unit.Quantity | None = None,
+    temperature: float | unit.Quantity | None = None,
 ) -> dict[str, Any]:
-    """Fields of Frames of the selected atoms of a trajectory; arguments as in `frames.Frames.from_trajectory`."""
+    """Fields of Frames of the selected atoms of a trajectory; arguments as in `frames.Frames.from_trajectory`.
+
+    Extended XYZ brings its forces and replicas; a temperature in it must agree with the one given.
+    """
     path = existing(path)
     described = read_atoms(path, top)
     topology = described.topology
@@ -269,22 +279,86 @@ def read_trajectory(
         names = ", ".join(sorted({atom.name for atom in topology.atoms})[:12])
         raise ValueError(f"select is {select!r}, which matches no atom of {path}: its atom names are {names}")
     chosen = [topology.atom(index) for index in atoms]
-    fields = _particles(chosen, types, path)
+    fields = particles_of(chosen, types, path, described.loose)
     if described.masses is not None:
         masses = described.masses[atoms]
-        fields["masses"] = np.where((fields["species"] == 0) & (masses > 0), masses, np.nan)
-    fields["bonds"] = _bonds(topology, atoms, described.bonds)
-    # Reading the selection only keeps a solvent out of memory.
-    pieces = list(read_chunks(path, topology, atoms, stride, 100, box))
-    fields["positions"] = np.concatenate([positions for positions, _ in pieces])
-    cells = [vectors for _, vectors in pieces if vectors is not None]
-    fields["box"] = reduced_box(one_if_constant(np.concatenate(cells)), path) if cells else None
+        told = (fields["species"] == 0) | (np.abs(masses - DEUTERIUM) < 1e-3)
+        fields["masses"] = np.where(told & (masses > 0), masses, np.nan)
+    fields["bonds"] = bonds_of(topology, atoms, described.bonds)
+    if suffix(path) in XYZ:
+        fields |= _labelled(path, topology, atoms, stride, box, temperature)
+    else:
+        fields |= _streamed(path, topology, atoms, stride, box)
     if fields["bonds"] is not None and not described.bonds:
         fields["bonds"] = _near(fields, chosen, path)
     if fields["box"] is None and isinstance(top, (str, os.PathLike)) and has_cell(Path(top)):
-        log.warning("%s has no box and %s has one: pass it as box= if the system is periodic", path, top)
-    check_plausible(fields["positions"], fields["species"], fields["box"], path, bonds=fields["bonds"])
+        log.warning(
+            "%s has no box and %s has one: pass it as box= (--box, data.box) if the system is periodic", path, top
+        )
+    hint = _hint(path, types, fields["species"])
+    check_plausible(
+        fields["positions"], fields["species"], fields["box"], path,
+        bonds=fields["bonds"], whole=complete(chosen), hint=hint,
+    )  # fmt: skip
+    everything = list(topology.atoms)
+    if len(atoms) < len(everything) and complete(everything):
+        # What tells a wrong unit is often left out: water of dilute ions, neighbours of a hydrogen.
+        positions, vectors = next(read_chunks(path, topology, None, 1, 3, box))
+        species = np.array([atom.element.atomic_number for atom in everything])
+        cells = None if vectors is None else reduced_box(vectors[:3], path)
+        check_apart(positions[:3], species, cells, path, hint)
     return fields
+
+
+def _labelled(
+    path: Path,
+    topology: mdtraj.Topology,
+    atoms: np.ndarray,
+    stride: int,
+    box: ArrayLike | unit.Quantity | None,
+    temperature: float | unit.Quantity | None,
+) -> dict[str, Any]:
+    """Positions, box, forces and replicas of an extended XYZ file."""
+    raw = read_extxyz(path, elements=False)
+    if raw["positions"].shape[1] != topology.n_atoms:
+        raise ValueError(
+            f"frame 0 of {path} has {raw['positions'].shape[1]} atoms, its topology {topology.n_atoms}: "
+            "give the topology of what the trajectory holds"
+        )
+    check_symbols(as_types(map(int, raw["names"])) if raw["numbered"] else raw["names"], topology, path)
+    run = in_house_units(raw, path, box is not None)
+    if temperature is not None:
+        chosen_temperature(temperature, run["temperature"], path)
+    kept = slice(None, None, stride)
+    found = {key: None if run[key] is None else run[key][kept] for key in ("positions", "forces", "replica")}
+    for key in ("positions", "forces"):
+        found[key] = None if run[key] is None else run[key][kept][:, atoms]
+    name_zeros(found["forces"], path)
+    cells = run["box"] if run["box"] is None or run["box"].ndim == 2 else run["box"][kept]
+    return found | {"box": chosen_box(box, cells, path)}
+
+
+def _streamed(
+    path: Path, topology: mdtraj.Topology, atoms: np.ndarray, stride: int, box: ArrayLike | unit.Quantity | None
+) -> dict[str, Any]:
+    """Positions and box of a trajectory of any other form; reading the selection keeps a solvent out of memory."""
+    if has_forces(path):
+        log.warning("%s: its forces are not read: write them as extended XYZ or npz if they are labels", path)
+    pieces = list(read_chunks(path, topology, atoms, stride, 100, box))
+    cells = [vectors for _, vectors in pieces if vectors is not None]
+    return {
+        "positions": np.concatenate([positions for positions, _ in pieces]),
+        "box": reduced_box(one_if_constant(np.concatenate(cells)), path) if cells else None,
+    }
+
+
+def _hint(path: Path, types: str | Sequence[str], species: np.ndarray) -> str:
+    """What else may be wrong with positions that cannot be right."""
+    if suffix(path) in DUMPS:
+        return "a dump without ITEM: UNITS is taken to be in Angstrom, and one in units lj has no lengths in nm"
+    if not isinstance(types, str) and species.all():
+        return "types that are all element symbols are taken for elements, which beads are not"
+    return ""
 
 
 def _near(fields: dict[str, Any], atoms: list[Any], path: Path) -> np.ndarray:
@@ -297,42 +371,3 @@ def _near(fields: dict[str, Any], atoms: list[Any], path: Path) -> np.ndarray:
     if (long & links).any():
         log.info("%s: %d inferred bonds from chain to chain are left out", path, (long & links).sum())
     return pairs[~(long & links)]
-
-
-def _particles(atoms: list[Any], types: str | Sequence[str], path: Path) -> dict[str, Any]:
-    """Species and types of atoms; those of elements need one, those of beads do not."""
-    numbers = np.array([atom.element.atomic_number for atom in atoms], dtype=np.int64)
-    bare = [atom for atom, number in zip(atoms, numbers) if number == 0]
-    if isinstance(types, str) and types == "element":
-        if bare:
-            first = bare[0]
-            raise ValueError(
-                f"atom {first} (number {first.index}) of {path} has no element: {len(bare)} of {len(atoms)} selected "
-                f"atoms have none that a file states, or that their names tell without doubt (atom {first.name!r} of "
-                f"residue {first.residue.name!r}): say what they are with types='name', types='residue:name' or a list "
-                "of types, give a topology that states elements, or leave them out with select"
-            )
-        return {"species": numbers}
-    names = particles.atom_types(atoms, types if isinstance(types, str) else list(types))
-    if not isinstance(types, str):
-        # Types that are element symbols say what the atoms are.
-        numbers = np.array([particles.atomic_number(kind) or number for kind, number in zip(names, numbers.tolist())])
-    return {"species": numbers, "types": np.array(names)}
-
-
-def _bonds(topology: mdtraj.Topology, atoms: np.ndarray, listed: bool) -> np.ndarray | None:
-    """Bonds among the selected atoms as pairs of their places; None where nothing is said of them."""
-    place = {int(atom): number for number, atom in enumerate(atoms)}
-    ends = [(place.get(bond[0].index), place.get(bond[1].index)) for bond in topology.bonds]
-    pairs = np.array([pair for pair in ends if None not in pair], dtype=np.int64).reshape(-1, 2)
-    if listed:
-        return pairs
-    if topology.n_bonds == 0:
-        return None
-    # Inferred bonds are those of residues that mdtraj knows: of another with several atoms nothing is known.
-    bonded = {int(place) for place in pairs.ravel()}
-    residues: dict[int, list[int]] = {}
-    for number, index in enumerate(atoms):
-        residues.setdefault(topology.atom(index).residue.index, []).append(number)
-    known = all(len(members) == 1 or bonded & set(members) for members in residues.values())
-    return pairs if known else None

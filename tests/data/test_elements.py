@@ -57,13 +57,20 @@ def test_one_line_of_the_log_for_each_kind_that_mdtraj_took_for_another(tmp_path
     assert len(said) == 2 and "SOD of residue SOD is Na; mdtraj took it for S" in said[0] and "Cl" in said[1]
 
 
-def test_a_statement_holds_against_a_name_and_is_told(tmp_path, caplog):
-    # Many programs write their guess into the columns of the element.
-    write_pdb(tmp_path / "a.pdb", [("CL", "CL", "C")] * 4 + [("NA", "NA", "NA")] * 4, grid(8, 2.0), [2.0])
+@pytest.mark.parametrize(
+    ("column", "taken", "message"),
+    [
+        # Many programs write their guess into the columns of the element: CL is C, by its first letter.
+        ("C", "Cl", "name of Cl and is stated to be C, a guess from its first letters: Cl is taken"),
+        ("BR", "Br", "name of Cl and is stated to be Br, which is kept"),
+    ],
+)
+def test_a_statement_holds_against_a_name_unless_it_is_a_guess(tmp_path, caplog, column, taken, message):
+    write_pdb(tmp_path / "a.pdb", [("CL", "CL", column)] * 4 + [("NA", "NA", "NA")] * 4, grid(8, 2.0), [2.0])
     with caplog.at_level(logging.WARNING, "openmm_diffusion"):
         topology = read_topology(tmp_path / "a.pdb")
-    assert [atom.element.symbol for atom in topology.atoms] == ["C"] * 4 + ["Na"] * 4
-    assert ["name of Cl and is stated to be C" in record.getMessage() for record in caplog.records] == [True]
+    assert [atom.element.symbol for atom in topology.atoms] == [taken] * 4 + ["Na"] * 4
+    assert sum(message in record.getMessage() for record in caplog.records) == 1
 
 
 def test_a_carbon_alpha_is_no_calcium_and_beads_are_no_atoms():

@@ -29,9 +29,15 @@ def test_ions_are_their_element_symbols():
 
 
 def test_types_alone_say_which_are_elements():
-    frames = Frames(np.zeros((1, 3, 3)), ["CA", "Ca", "P4"], None, 300.0)
-    assert frames.species.tolist() == [0, 20, 0]  # a C-alpha is no calcium
-    assert frames.types.tolist() == ["CA", "Ca", "P4"] and frames.symbols == ["", "Ca", ""]
+    for types, numbers in (
+        (["Ca", "Cl", "Cl"], [20, 17, 17]),
+        (["CA", "Cl", "Cl"], [0, 0, 0]),  # a C-alpha is no calcium, so Cl may be anything
+        (["Na", "P4", "C1"], [0, 0, 0]),  # beads of Martini, all of them
+        (["W", "W", "W"], [0, 0, 0]),  # water to all but metallurgists
+        (["W", "O", "O"], [74, 8, 8]),
+    ):
+        frames = Frames(np.zeros((1, 3, 3)), types, None, 300.0)
+        assert frames.species.tolist() == numbers and frames.types.tolist() == types
 
 
 def test_a_bead_may_be_named_as_an_element():

@@ -5,6 +5,10 @@ from pathlib import Path
 
 #: The package that a format needs beside our own requirements.
 _PACKAGES = {".h5": "tables", ".hdf5": "tables", ".lh5": "tables", ".gsd": "gsd"}
+#: Formats of positions without names.
+_BARE = set(".xtc .trr .dcd .nc .netcdf .ncdf .mdcrd .crd .rst7 .restrt .inpcrd .ncrst .binpos .dtr .stk".split())
+#: Extensions under which LAMMPS dumps are written too.
+_NAMELESS = {".lammps", ".txt", ".custom", ".atom", ".dat", ""}
 #: Errors by which mdtraj says that it cannot read a file.
 FAULTS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, AssertionError, StopIteration)
 
@@ -26,6 +30,24 @@ def lacking(path: Path) -> ImportError:
     """The error for a file whose format needs a package that is not installed."""
     package = _PACKAGES.get(suffix(path), "that the message above names")
     return ImportError(f"{path} needs the package {package}, which is not installed: pip install {package}")
+
+
+def untold(path: Path) -> ValueError | None:
+    """The error for a trajectory that never says what its atoms are, or whose name says nothing; None for others."""
+    kind = suffix(path)
+    if kind == ".traj":
+        return ValueError(f"{path} is a trajectory of ASE: write it as XYZ, ase convert {path.name} {path.stem}.xyz")
+    if kind in _NAMELESS:
+        return ValueError(
+            f"{path} has the extension {kind or '(none)'}, which says nothing of its form: name a LAMMPS dump "
+            ".lammpstrj or .dump, extended XYZ .xyz"
+        )
+    if kind in _BARE:
+        return ValueError(
+            f"{path} does not say what its atoms are: give a topology, as in top='system.pdb' (PDB, mmCIF, .gro, "
+            "prmtop, PSF, mol2 or LAMMPS data)"
+        )
+    return None
 
 
 def unreadable(path: Path, error: Exception, top: bool = False) -> ValueError:

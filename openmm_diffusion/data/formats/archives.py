@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..elements import atomic_number
-from .cells import flags, reduced_box, vectors
+from .cells import flags, vectors
 from .labels import energy_unit, forces_name, length_unit, name_unread
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,10 @@ def native(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) ->
     Other names of forces are understood; they are in kJ/mol/nm, as all of such a file.
     A cell under another name than box is refused, for its writer may have meant Angstrom.
     """
-    number = int(arrays.get("format", 1))
+    said = np.asarray(arrays.get("format", 1))
+    if said.size != 1 or said.dtype.kind not in "iu":
+        raise ValueError(f"{path} has format {said.tolist()!r}: it is a whole number, 1 to {NEWEST}, or left out")
+    number = int(said.item())
     if number > NEWEST:
         raise ValueError(f"{path} has format {number}, this version reads up to {NEWEST}: update openmm_diffusion")
     foreign = sorted(arrays.keys() & set(_CELLS + _PBC) - {"box"})
@@ -66,16 +69,15 @@ def native(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) ->
             f"{path} holds positions and atomic_numbers, our own keys in nm, beside {' and '.join(foreign)}: rename "
             "the cell to box if all is in nm and kJ/mol/nm, or name the units in arrays r_unit and e_unit"
         )
-    label = forces_name(arrays.keys() - {"bias_forces"}, forces_key, path)
+    label = forces_name(arrays.keys() - (_NATIVE - {"forces"}), forces_key, path)
     if label not in (None, "forces"):
         log.warning("%s: forces are those of %s, taken to be in kJ/mol/nm as all of the native form", path, label)
     name_unread(arrays.keys() - _NATIVE - {label}, path)
-    box = arrays.get("box")
     kept = ("temperature", "replica", "types", "bonds", "masses", "bias_forces")
     return {key: arrays.get(key) for key in kept} | {
         "positions": arrays["positions"],
         "species": arrays["atomic_numbers"],
-        "box": None if box is None else reduced_box(box, path),
+        "box": arrays.get("box"),
         "forces": None if label is None else arrays[label],
     }
 
@@ -102,7 +104,9 @@ def foreign(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) -
     positions = _numbers(arrays, positions_key, path)
     if positions.ndim == 2:
         positions = positions[None]
-    label = forces_name(arrays.keys() - {"bias_forces", positions_key, numbers_key}, forces_key, path)
+    # What a later version of a data set left behind (rMD17) is passed over, unless it is asked for.
+    old = {key for key in arrays if key.startswith("old_") and key != forces_key}
+    label = forces_name(arrays.keys() - {"bias_forces", positions_key, numbers_key} - old, forces_key, path)
     told = sorted(arrays.keys() & (_NOT_ELECTRONVOLT | _UNITS.keys()))
     if label is not None and "e_unit" not in units and told:
         raise ValueError(
@@ -117,7 +121,7 @@ def foreign(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) -
     name_unread(arrays.keys() - read, path)
     return {
         "positions": positions,
-        "species": _species(arrays[numbers_key], numbers_key, path),
+        "species": _species(arrays[numbers_key], positions.shape[1], numbers_key, path),
         "cell": _cell(arrays, cells[0], len(positions), path) if cells else None,
         "pbc": None if pbc_key is None else _pbc(arrays[pbc_key], path),
         "forces": None if label is None else _like(_numbers(arrays, label, path), positions, label, path),
@@ -149,7 +153,9 @@ def _like(forces: np.ndarray, positions: np.ndarray, key: str, path: Path) -> np
     return forces.reshape(positions.shape)
 
 
-def _species(numbers: np.ndarray, key: str, path: str | os.PathLike[str]) -> np.ndarray:
+def _species(numbers: np.ndarray, n: int, key: str, path: str | os.PathLike[str]) -> np.ndarray:
+    if numbers.shape == (n, 1):
+        numbers = numbers[:, 0]
     if numbers.ndim == 2:
         if (numbers != numbers[0]).any():
             raise ValueError(f"{path} has other atomic numbers {key} in some frames: give one system per file")

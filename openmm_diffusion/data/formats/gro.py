@@ -22,10 +22,10 @@ def read_gro(path: str | os.PathLike[str]) -> Iterator[tuple[np.ndarray, np.ndar
     Raises
     ------
     ValueError
-        If a frame is incomplete or no .gro frame.
+        If a frame is incomplete, no .gro frame, or of other atoms than the first.
     """
     with open(path, encoding="utf-8", errors="replace") as lines:
-        number = 0
+        number, first = 0, None
         for title in lines:
             count = next(lines, "").strip()
             while not title.strip() and not count.isdigit() and count:  # blank lines between frames
@@ -39,6 +39,10 @@ def read_gro(path: str | os.PathLike[str]) -> Iterator[tuple[np.ndarray, np.ndar
             try:
                 if len(rows) < int(count):
                     raise ValueError(f"it has {len(rows)} of {count} atoms")
+                names = "".join(row[5:15] for row in rows)  # of residue and atom
+                first = names if first is None else first
+                if names != first:
+                    raise ValueError("its names say other atoms than frame 0, or the same in another order")
                 yield _positions(rows), _vectors(next(lines, ""))
             except ValueError as error:
                 raise ValueError(

@@ -5,12 +5,18 @@ import os
 import re
 from collections.abc import Iterable
 
+import numpy as np
+
 from ...units import ANGSTROM, BOHR, ELECTRONVOLT, HARTREE, KILOCALORIE
 
 log = logging.getLogger(__name__)
 
 #: Names of forces: forces, force, F, and with an author or a method before or behind them (MACE's REF_forces).
-_FORCES = re.compile(r"(?:.*_)?forces?(?:_.*)?|[a-z0-9]+forces|f|frc", re.IGNORECASE)
+_FORCES = re.compile(
+    r"(?:.*_)?forces?(?:_.*)?|[a-z0-9]+forces|f|frc|"
+    r"forces(?:dft|qm|ref)|f_(?:dft|qm|ref)|(?:dft|qm|ref)_f",
+    re.IGNORECASE,
+)
 #: What has "forces" in its name and is none.
 _NO_LABEL = re.compile(
     r"(?:^|_)(?:bias|std|stdev|var|variance|err|error|unc|uncertainty|weights?|mask|units?|min|max|mean|rms|norm|scale|"
@@ -27,7 +33,7 @@ _PASSED_OVER = re.compile(
 _LENGTHS = {
     **dict.fromkeys(("a", "å", "ang", "angs", "angstrom", "angstroms", "ångström"), ANGSTROM),
     **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre"), 1.0),
-    **dict.fromkeys(("bohr", "bohrs", "a0", "au", "a.u."), BOHR),
+    **dict.fromkeys(("bohr", "bohrs", "a0", "au", "a.u.", "atomic_unit"), BOHR),
     **dict.fromkeys(("pm", "picometer"), 1e-3),
 }
 _ENERGIES = {
@@ -71,7 +77,8 @@ def forces_name(names: Iterable[str], forces_key: str | None, source: str | os.P
     if len(found) > 1:
         raise ValueError(
             f"{source} holds forces under {len(found)} names, {' and '.join(found)}: "
-            f"say which are the labels, as in forces_key={found[0]!r}"
+            f"say which are the labels, as in Frames.load(path, forces_key={found[0]!r}) or, in the configuration of a "
+            f"training, data.forces_key: {found[0]}"
         )
     return found[0] if found else None
 
@@ -80,10 +87,22 @@ def name_unread(names: Iterable[str], source: str | os.PathLike[str]) -> None:
     """Say in one line of the log what of a file was not used: as a warning where we do not know what it is."""
     names = sorted(set(names))
     unknown = [name for name in names if not _PASSED_OVER.fullmatch(name)]
+    if len(unknown) < len(names):
+        log.info("%s: not used: %s", source, ", ".join(name for name in names if name not in unknown))
     if unknown:
         log.warning("%s: not understood and left out: %s", source, ", ".join(unknown))
-    elif names:
-        log.info("%s: not used: %s", source, ", ".join(names))
+
+
+def name_zeros(forces: np.ndarray | None, source: str | os.PathLike[str]) -> None:
+    """Warn of frames whose forces are exactly zero throughout: some programs write that where there are none."""
+    if forces is None or forces.ndim != 3:
+        return
+    zero = np.all(forces == 0, axis=(1, 2), keepdims=True).ravel()
+    if zero.any():
+        log.warning(
+            "%s: the forces are exactly 0 in %d of %d frames: leave them out if they stand for absent labels",
+            source, zero.sum(), len(zero),
+        )  # fmt: skip
 
 
 def length_unit(name: object, source: str | os.PathLike[str]) -> float:

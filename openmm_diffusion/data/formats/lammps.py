@@ -127,8 +127,15 @@ def _frame(
     columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
     if warn:
         unknown = [name for name in names if name not in _UNDERSTOOD]
-        if unknown:
-            log.info("%s: columns not read: %s", where, " ".join(unknown))
+        forces = [name for name in unknown if name in ("fx", "fy", "fz")]
+        if forces:
+            log.warning(
+                "%s: forces in columns %s are not read: write them as extended XYZ if they are labels",
+                where,
+                " ".join(forces),
+            )
+        if len(unknown) > len(forces):
+            log.info("%s: columns not read: %s", where, " ".join(name for name in unknown if name not in forces))
         if "id" not in names:
             log.warning("%s has no column id: its atoms are taken in the order of the rows", where)
     try:

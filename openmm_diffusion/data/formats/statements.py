@@ -6,7 +6,9 @@ Here a file is asked itself; None means that it states nothing.
 """
 
 import gzip
+import logging
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +16,18 @@ from typing import IO
 
 import mdtraj
 import numpy as np
+import scipy.io
 from mdtraj.formats.pdb.pdbstructure import PdbStructure
 
 from ...units import ANGSTROM
-from ..elements import atomic_number, mass_element
+from ..elements import atomic_number, heavy_hydrogens, mass_element, residue_element
 from . import suffix
 from .gro import read_gro
+
+log = logging.getLogger(__name__)
+
+#: Names of lipids' beads that no atom has (Martini, ``martini_v2.0_lipids.itp``).
+_LIPID_BEADS = {"GL0", "GL1", "GL2"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ def statements(path: Path, topology: mdtraj.Topology) -> Statements:
     suffixes = suffix(path)
     silent = Statements([None] * topology.n_atoms)
     if suffixes in (".pdb", ".pdb.gz"):
-        found = Statements(_pdb(path))
+        found = Statements(*_pdb(path))
     elif suffixes.removesuffix(".gz") in (".cif", ".mmcif", ".pdbx"):
         found = Statements(_mdtrajs(topology))
     elif suffixes in (".h5", ".hdf5"):
@@ -71,12 +79,44 @@ def _open(path: Path) -> IO[str]:
     return gzip.open(path, "rt") if path.suffix == ".gz" else open(path, encoding="utf-8", errors="replace")
 
 
-def _pdb(path: Path) -> list[int | None]:
+def _pdb(path: Path) -> tuple[list[int | None], np.ndarray | None]:
+    """Elements of the column of a PDB file, and the masses of deuterium; none where it holds guesses from beads."""
     # mdtraj's own reader of records, so that atoms and alternate locations come in the same order.
     with _open(path) as file:
         structure = PdbStructure(file, load_all_models=False)
     atoms = [atom for chain in structure.iter_chains() for residue in chain.iter_residues() for atom in residue.atoms]
-    return [atomic_number(atom.element_symbol) or None for atom in atoms]
+    symbols = [str(atom.element_symbol).strip().capitalize() for atom in atoms]
+    numbers: list[int | None] = [atomic_number(symbol) or None for symbol in symbols]
+    for atom, number in zip(atoms, numbers):
+        if number and _is_bead(atom.residue_name.strip().upper(), atom.name.strip().upper()):
+            log.warning(
+                "%s: the element column says %s for the bead %s of %s, a guess from its name: it is not taken",
+                path, atom.element_symbol, atom.name.strip(), atom.residue_name.strip(),
+            )  # fmt: skip
+            return [None] * len(atoms), None
+    return numbers, heavy_hydrogens(symbols)
+
+
+def _is_bead(residue: str, atom: str) -> bool:
+    """Whether names are those of a bead of Martini: water, the backbone of an amino acid, the glycerol of a lipid."""
+    backbone = atom == "BB" and residue_element(residue, "CA") == 6
+    return (residue, atom) == ("W", "W") or backbone or atom in _LIPID_BEADS
+
+
+def has_forces(path: Path) -> bool:
+    """Whether a trajectory holds forces that mdtraj does not read: GROMACS' TRR and AMBER's NetCDF."""
+    try:
+        if suffix(path) == ".trr":
+            with open(path, "rb") as file:
+                head = file.read(64)
+            # The last of the sizes in the header of the first frame (GROMACS, ``trrio.cpp``) is that of the forces.
+            return len(head) == 64 and struct.unpack(">i", head[60:])[0] > 0
+        if suffix(path) in (".nc", ".netcdf", ".ncdf"):
+            with scipy.io.netcdf_file(path, "r", mmap=False) as file:
+                return "forces" in file.variables
+    except (OSError, TypeError, ValueError, struct.error):
+        pass  # whatever reads the positions says what is wrong
+    return False
 
 
 def pdb_cells(path: Path, n_frames: int, lengths: np.ndarray, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

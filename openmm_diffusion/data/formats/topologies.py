@@ -2,18 +2,29 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mdtraj
 import numpy as np
 from mdtraj.formats import GroTrajectoryFile
+from openmm import app
 
 from ... import particles
-from ..elements import atomic_number, mass_element, settled
+from ..elements import (
+    atomic_number,
+    column_elements,
+    heavy_hydrogens,
+    ion_element,
+    mass_element,
+    named_element,
+    settled,
+)
 from ..extxyz import iterate_extxyz
-from . import existing, lacking, suffix, unreadable
+from . import existing, lacking, suffix, unreadable, untold
 from .lammps import DumpFrame, read_dump
 from .statements import statements
 
@@ -46,6 +57,8 @@ class Atoms:
     """Masses that a file states, amu, or None."""
     bonds: bool = False
     """Whether a file lists all bonds; otherwise those of standard residues are inferred."""
+    loose: bool = False
+    """Whether elements are names in another case than that of symbols, as "CL" is: of beads, it is none."""
 
 
 def read_atoms(path: str | os.PathLike[str], top: "str | os.PathLike[str] | mdtraj.Topology | None" = None) -> Atoms:
@@ -53,9 +66,11 @@ def read_atoms(path: str | os.PathLike[str], top: "str | os.PathLike[str] | mdtr
     path = existing(path)
     if isinstance(top, mdtraj.Trajectory):
         top = top.topology
+    if isinstance(top, app.Topology):
+        top = mdtraj.Topology.from_openmm(top)
     if isinstance(top, mdtraj.Topology):
         topology = top.copy()
-        said = [atom.element.atomic_number or None if atom.element is not None else None for atom in topology.atoms]
+        said = [None if _is_guess(atom) else atom.element.atomic_number or None for atom in topology.atoms]
         # An element that mdtraj guessed for a topology is no statement against the name of an ion.
         numbers, _ = _settled(topology, [None] * topology.n_atoms)
         stated = [int(number) or mine for number, mine in zip(numbers, said)]
@@ -63,12 +78,17 @@ def read_atoms(path: str | os.PathLike[str], top: "str | os.PathLike[str] | mdtr
         return Atoms(topology, bonds=False)
     if path.suffix == ".npz":
         raise ValueError(f"{path} is an archive of arrays, not a trajectory: read it with Frames.load")
+    if top is not None and not isinstance(top, (str, os.PathLike)):
+        raise ValueError(
+            f"top is a {type(top).__module__.partition('.')[0]} {type(top).__name__}: give the path of a topology "
+            "(PDB, mmCIF, .gro, prmtop, PSF, LAMMPS data), or a Topology of mdtraj or OpenMM"
+        )
     source = path if top is None else existing(top)
     kind = suffix(source)
     if top is None and kind in XYZ:
-        return Atoms(of_names(next(iterate_extxyz(source, elements=False))["names"]))
+        return of_names(next(iterate_extxyz(source, elements=False)), source)
     if top is None and kind in DUMPS:
-        return Atoms(of_dump(next(read_dump(source)), source))
+        return of_dump(next(read_dump(source)), source)
     if is_lammps_data(source):
         topology, masses = of_data(source)
         return Atoms(topology, masses, bonds=True)
@@ -116,38 +136,49 @@ def _mdtraj_topology(source: Path, path: Path) -> mdtraj.Topology:
     except ImportError as error:
         raise lacking(source) from error
     except Exception as error:  # mdtraj raises Exception itself
-        raise unreadable(source, error, top=source != path) from error
+        raise (untold(source) if source == path else None) or unreadable(source, error, source != path) from error
 
 
-def of_names(names: Sequence[str]) -> mdtraj.Topology:
-    """Atoms of these names, each a residue of its own; they state elements where all are symbols, in any case."""
-    numbers = {name: atomic_number(name) for name in names}
-    stated = all(numbers.values())
-    return _alone(
-        [_element(numbers[name] if stated else 0) for name in names],
-        [name.upper() if stated else name for name in names],
-    )
+def _is_guess(atom: Any) -> bool:
+    """Whether an atom of a topology has no element, or one that mdtraj guesses from the first letter of its name."""
+    symbol = particles.symbol(atom)
+    halogen = atom.name[:2].upper() in ("CL", "BR") and symbol in ("C", "B")
+    return not symbol or (halogen and not named_element(atom.residue.name, atom.name))
+
+
+def of_names(frame: dict[str, Any], source: Path) -> Atoms:
+    """Atoms by the names in the first frame of an XYZ file, or its atomic numbers, each a residue of its own."""
+    names = frame["names"]
+    if frame["numbered"]:
+        names = [_element(int(number)).symbol for number in names]
+        return Atoms(_alone([mdtraj.element.Element.getBySymbol(name) for name in names], [n.upper() for n in names]))
+    numbers, loose = column_elements(names)
+    if "CA" in names and numbers.any():
+        log.warning("%s: CA is taken for calcium: write Ca; C-alphas and beads are read with types='name'", source)
+    shown = [name.upper() if number else name for name, number in zip(names, numbers)]
+    return Atoms(_alone(list(map(_element, numbers.tolist())), shown), heavy_hydrogens(names), loose=loose)
 
 
 def _element(number: int) -> "mdtraj.element.Element":
     return mdtraj.element.Element.getByAtomicNumber(number) if number else mdtraj.element.virtual
 
 
-def of_dump(frame: DumpFrame, source: Path) -> mdtraj.Topology:
+def of_dump(frame: DumpFrame, source: Path) -> Atoms:
     """The atoms of a LAMMPS dump that states their elements, or at least their types, which are then their names."""
     types, symbols = frame.columns.get("type"), frame.columns.get("element")
     if symbols is not None and set(symbols) == {"C"} and types is not None and len(set(types)) > 1:
         log.warning("%s: every element is C, which LAMMPS writes where nobody told it: not taken", source)
         symbols = None
     if symbols is not None:
-        return _alone([_element(atomic_number(name)) for name in symbols], symbols)
+        numbers, loose = column_elements(symbols)
+        return Atoms(_alone(list(map(_element, numbers.tolist())), symbols), heavy_hydrogens(symbols), loose=loose)
     if types is None:
         raise ValueError(f"{source} has no column element or type: give a topology, as in top='system.pdb'")
     masses = [float(mass) for mass in frame.columns.get("mass", [])]
     known = {mass: mass_element(mass) for mass in set(masses)}
     if max(known.values(), default=0) <= 1:  # beads of mass 1 are no hydrogens
-        return _alone([_element(0)] * len(types), types)
-    return _alone([_element(known[mass]) for mass in masses], types)
+        return Atoms(_alone([_element(0)] * len(types), types))
+    return Atoms(_alone([_element(known[mass]) for mass in masses], types))
 
 
 def _alone(elements: Sequence["mdtraj.element.Element"], names: Sequence[str]) -> mdtraj.Topology:
@@ -183,7 +214,7 @@ def of_data(path: str | os.PathLike[str]) -> tuple[mdtraj.Topology, np.ndarray]:
     sections, styles = _sections(Path(path))
     try:
         mass = {row[0]: float(row[1]) for row in sections["Masses"]}
-        kind_at, molecule_at = _STYLES[styles.get("Atoms") or _guessed_style(sections)]
+        kind_at, molecule_at = _STYLES.get(styles.get("Atoms", "")) or _STYLES[_guessed_style(sections)]
         rows = sorted(sections["Atoms"], key=lambda row: int(row[0]))
         masses = np.array([mass[row[kind_at]] for row in rows])
     except (KeyError, IndexError, ValueError) as error:
@@ -238,3 +269,105 @@ def _lines(path: Path) -> Iterator[tuple[list[str], str]]:
             text, _, comment = line.partition("#")
             if text.split():
                 yield text.split(), comment.strip()
+
+
+def check_order(columns: dict[str, list[str]], topology: mdtraj.Topology, path: Path) -> None:
+    """Refuse a topology in which one type of a dump is two elements: its atoms are in another order."""
+    symbols = [particles.symbol(atom) for atom in topology.atoms]
+    for name in ("element", "type"):
+        seen: dict[str, str] = {}
+        if len(set(columns.get(name, []))) < len(set(symbols)):
+            continue  # some programs write one type for all
+        for kind, symbol in zip(columns.get(name, []), symbols):
+            if symbol and seen.setdefault(kind, symbol) != symbol:
+                raise ValueError(
+                    f"{name} {kind} of {path} is {seen[kind]} and {symbol} in the topology: "
+                    "give a topology whose atoms are in the order of the ids"
+                )
+
+
+def check_symbols(names: Sequence[str], topology: mdtraj.Topology, path: Path) -> None:
+    """Refuse a topology in which an atom is another element than the symbol, as it is spelt, that a file has for it."""
+    if len(names) != topology.n_atoms or not all(particles.atomic_number(name) or name == "D" for name in names):
+        return
+    for atom, name in zip(topology.atoms, names):
+        symbol = particles.symbol(atom)
+        if symbol and atomic_number(name) != atomic_number(symbol):
+            raise ValueError(
+                f"atom {atom.index} of {path} is {name}, and {symbol} in the topology: "
+                "give a topology whose atoms are in the order of the file"
+            )
+
+
+def complete(atoms: Sequence[Any]) -> bool:
+    """Whether atoms are all of what they belong to: a C-alpha or an iron without the rest of its residue is not."""
+    chosen = Counter(atom.residue.index for atom in atoms)
+    return all(chosen[atom.residue.index] == atom.residue.n_atoms for atom in atoms) and all(
+        atom.residue.n_atoms > 1
+        or ion_element(atom.residue.name, atom.name)
+        or atom.residue.name in ("MOL", atom.name)  # LAMMPS data, dumps, XYZ
+        for atom in atoms
+    )
+
+
+def particles_of(atoms: list[Any], types: str | Sequence[str], path: Path, loose: bool = False) -> dict[str, Any]:
+    """Species and types of atoms; those of elements need one, those of beads do not.
+
+    Elements that are names in capitals (`loose`) are none where particles are called by their names.
+    """
+    if types is None or not isinstance(types, (str, Sequence, np.ndarray)):
+        raise ValueError(f"types is {types!r}: give 'element', 'name', 'residue:name' or a list, one for each atom")
+    numbers = np.array([atom.element.atomic_number for atom in atoms], dtype=np.int64)
+    bare = [atom for atom, number in zip(atoms, numbers) if number == 0]
+    if isinstance(types, str) and types == "element":
+        if bare:
+            first = bare[0]
+            raise ValueError(
+                f"atom {first} (number {first.index}) of {path} has no element: {len(bare)} of {len(atoms)} selected "
+                f"atoms have none that a file states, or that their names tell without doubt (atom {first.name!r} of "
+                f"residue {first.residue.name!r}): say what they are with types='name', types='residue:name' or a list "
+                "of types, give a topology that states elements, or leave them out with select"
+            )
+        return {"species": numbers}
+    names = particles.atom_types(atoms, types if isinstance(types, str) else list(types))
+    if isinstance(types, str):
+        if loose:
+            numbers = np.zeros_like(numbers)
+        if numbers.any():
+            kinds = ", ".join(sorted({particles.symbol(atom) for atom in atoms if particles.symbol(atom)}))
+            log.info("%s: elements of the topology are kept beside the names: %s", path, kinds)
+        return {"species": numbers, "types": np.array(names)}
+    symbols = np.array([particles.atomic_number(kind) for kind in names])
+    # A bead of water is not made tungsten by a list that has ions too.
+    water = np.array([kind == "W" for kind in names]) & (numbers == 0)
+    if symbols.all() and not water.all():
+        against = np.flatnonzero((numbers != 0) & (symbols != numbers))
+        if len(against):
+            at = int(against[0])
+            raise ValueError(
+                f"types[{at}] is {names[at]!r}, and atom {atoms[at]} of {path} is {particles.symbol(atoms[at])}: types "
+                "that are all element symbols say what the atoms are; call beads by names that are no symbols"
+            )
+        log.info("%s: all types are element symbols and taken for elements: %s", path, ", ".join(sorted(set(names))))
+        numbers = np.where(water, 0, symbols)
+    else:  # beads; one that is called as another element than its atom is has none
+        numbers = np.where((symbols != 0) & (symbols != numbers), 0, numbers)
+    return {"species": numbers, "types": np.array(names)}
+
+
+def bonds_of(topology: mdtraj.Topology, atoms: np.ndarray, listed: bool) -> np.ndarray | None:
+    """Bonds among the selected atoms as pairs of their places; None where nothing is said of them."""
+    place = {int(atom): number for number, atom in enumerate(atoms)}
+    ends = [(place.get(bond[0].index), place.get(bond[1].index)) for bond in topology.bonds]
+    pairs = np.array([pair for pair in ends if None not in pair], dtype=np.int64).reshape(-1, 2)
+    if listed:
+        return pairs
+    if topology.n_bonds == 0:
+        return None
+    # Inferred bonds are those of residues that mdtraj knows: of another with several atoms nothing is known.
+    bonded = {int(place) for place in pairs.ravel()}
+    residues: dict[int, list[int]] = {}
+    for number, index in enumerate(atoms):
+        residues.setdefault(topology.atom(index).residue.index, []).append(number)
+    known = all(len(members) == 1 or bonded & set(members) for members in residues.values())
+    return pairs if known else None
