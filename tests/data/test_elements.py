@@ -242,3 +242,99 @@ def test_names_of_atoms_keep_their_elements(tmp_path):
         file.write("   2.0 2.0 2.0\n")
     frames = Frames.from_trajectory(tmp_path / "w.gro", temperature=300, types="name")
     assert frames.species.tolist() == [8, 1, 1] and frames.bonds.tolist() == [[0, 1], [0, 2]]
+
+
+# ---- names of beads, guesses, and what is told nowhere else
+
+
+def test_names_of_the_same_element_and_of_rarer_residues(tmp_path):
+    for residue, atom, number in (("KR", "KR", 36), ("Ti", "TI", 22), ("CIM", "Cl-", 17), ("CIP", "Na+", 11)):
+        assert ion_element(residue, atom) == number
+    # One bead of water, and beads of one letter, are none.
+    assert [ion_element(name, name) for name in ("W", "C", "N", "P", "V", "B")] == [0] * 6
+    assert [residue_element(residue, "CG") for residue in ("GLUP", "ASPP", "LSN")] == [6, 6, 6]
+
+
+@pytest.mark.parametrize("mass", [0.1, 0.3, 0.49])
+def test_masses_below_all_elements_are_of_none(mass):
+    assert mass_element(mass, "SWM4", "DOH2") == 0
+
+
+BEADS = [("ION", "NA+"), ("ION", "CL-"), ("W", "W")]
+
+
+@pytest.mark.parametrize(
+    ("types", "species"),
+    [
+        (["Na", "Cl", "W"], [11, 17, 0]),  # a list of symbols that the file's names do not contradict
+        (["TQ5", "TQ1", "P4"], [11, 17, 0]),  # as the names of residue and atom say
+        (["TQ5", "Cl", "W"], [11, 17, 0]),
+        (["K", "Br", "P4"], [0, 0, 0]),  # names of beads: no potassium where there is sodium
+    ],
+)
+def test_lists_of_types_say_elements_where_all_are_symbols(tmp_path, types, species):
+    atoms, x = [kind for kind in BEADS for _ in range(4)], grid(12, 3.0, 2, apart=0.4)
+    write_gro(tmp_path / "a.gro", atoms, x, [[3.0] * 3] * 2)
+    frames = Frames.from_trajectory(
+        tmp_path / "a.gro", temperature=300, types=[kind for kind in types for _ in range(4)]
+    )
+    assert frames.species[::4].tolist() == species and frames.types[::4].tolist() == types
+
+
+def test_a_list_of_symbols_against_known_elements_is_refused(tmp_path):
+    write_gro(tmp_path / "a.gro", [("GLY", "CA")] * 4, grid(4, 3.0, 2), [[3.0] * 3] * 2)
+    with pytest.raises(ValueError, match=r"types\[1\] is 'H', and atom GLY.*-CA of .*a.gro is C: .* no symbols"):
+        Frames.from_trajectory(tmp_path / "a.gro", temperature=300, types=["C", "H", "C", "H"])
+    for types in (None, 7):
+        with pytest.raises(ValueError, match=f"types is {types}: give 'element', 'name', 'residue:name' or a list"):
+            Frames.from_trajectory(tmp_path / "a.gro", temperature=300, types=types)
+
+
+@pytest.mark.parametrize("residue", ["POPE", "CHOL"])
+def test_the_element_column_of_a_coarse_pdb_holds_guesses(tmp_path, caplog, residue):
+    # C of C1A and P of PO4, as MDAnalysis and mdtraj fill columns 77-78.
+    atoms = [(residue, "PO4", "P"), (residue, "GL1", ""), (residue, "C1A", "C")] * 4
+    write_pdb(tmp_path / "a.pdb", atoms, grid(12, 3.0, 1, apart=0.4), [3.0])
+    with pytest.raises(ValueError, match="has no element"):
+        Frames.from_trajectory(tmp_path / "a.pdb", temperature=300)
+    # Nothing marks these as beads; what is read of them is named.
+    write_pdb(tmp_path / "b.pdb", [row for row in atoms if row[2]], grid(8, 3.0, 1, apart=0.4), [3.0])
+    with caplog.at_level(logging.INFO, "openmm_diffusion"):
+        Frames.from_trajectory(tmp_path / "b.pdb", temperature=300, types="name")
+    assert "elements of the topology are kept beside the names: C, P" in caplog.text
+
+
+def test_a_guess_for_a_bead_of_a_coarse_pdb_is_not_taken(tmp_path, caplog):
+    atoms = [("LEU", "BB", "B"), ("LEU", "SC1", "S"), ("W", "W", "W"), ("ION", "CL-", "C")] * 3
+    write_pdb(tmp_path / "a.pdb", atoms, grid(12, 3.0, 1, apart=0.4), [3.0])
+    frames = Frames.from_trajectory(tmp_path / "a.pdb", temperature=300, types="name")
+    assert frames.species.tolist() == [0, 0, 0, 17] * 3 and "B for the bead BB of LEU" in caplog.text
+    # In another residue W is tungsten where the column says so.
+    write_pdb(tmp_path / "b.pdb", [("WO3", "W", "W"), ("WO3", "O1", "O")] * 4, grid(8, 3.0, 1), [3.0])
+    assert Frames.from_trajectory(tmp_path / "b.pdb", temperature=300).symbols == ["W", "O"] * 4
+
+
+def test_deuterium_of_a_pdb_has_its_mass(tmp_path):
+    x = np.array([[[0.1, 0.1, 0.1], [0.2, 0.1, 0.1], [0.07, 0.19, 0.1]]])
+    write_pdb(tmp_path / "a.pdb", [("DOD", "O", "O"), ("DOD", "D1", "D"), ("DOD", "D2", "D")], x, [2.0])
+    frames = Frames.from_trajectory(tmp_path / "a.pdb", temperature=300)
+    assert frames.symbols == ["O", "H", "H"]
+    np.testing.assert_allclose(frames.masses[1:], 2.0141, atol=1e-3)  # IUPAC 2007
+
+
+def test_halogens_that_mdtraj_guesses_from_a_first_letter_are_not_taken(tmp_path):
+    carbon, boron = mdtraj.element.carbon, mdtraj.element.boron
+    top = topology_of([("DRG", "C7"), ("DRG", "BR1"), ("DRG", "Cl2")], [carbon, boron, carbon])
+    run = save(top, grid(3, 1.0, 2), 1.0, tmp_path / "a.xtc")
+    with pytest.raises(ValueError, match=r"atom DRG\d+-BR1 .* has no element: 2 of 3 selected"):
+        Frames.from_trajectory(run, top=top, temperature=300)
+    right = topology_of([("DRG", "C7"), ("DRG", "BR1")], [carbon, mdtraj.element.bromine])
+    assert [atom.element.symbol for atom in read_topology(run, right).atoms] == ["C", "Br"]
+
+
+def test_topologies_of_openmm_and_of_others(tmp_path):
+    top = topology_of([("LI", "LI")] * 3, [mdtraj.element.lithium] * 3)
+    run = save(top, grid(3, 1.0, 2), 1.0, tmp_path / "a.xtc")
+    assert Frames.from_trajectory(run, top=top.to_openmm(), temperature=300).symbols == ["Li"] * 3
+    with pytest.raises(ValueError, match="top is a builtins dict: give the path of a topology .* mdtraj or OpenMM"):
+        Frames.from_trajectory(run, top={"Li": 3}, temperature=300)

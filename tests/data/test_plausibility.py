@@ -165,3 +165,112 @@ def test_cheap_for_large_systems():
     start = time.perf_counter()
     check_plausible(np.repeat(x, 20, axis=0), np.full(60_000, 8), 20.0 * np.eye(3), "here")
     assert time.perf_counter() - start < 20
+
+
+# ---- sane, and refused once
+
+
+def cluster(places, edge, n_frames=3, seed=4):
+    x = np.asarray(places, float) + np.random.default_rng(seed).normal(0, 0.003, (n_frames, len(places), 3))
+    return x, None if edge is None else edge * np.eye(3)
+
+
+CUBE8 = np.array([(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)], float)
+CUBE125 = np.array([(a, b, c) for a in range(5) for b in range(5) for c in range(5)], float)
+METHANE = 0.063 * np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+
+
+@pytest.mark.parametrize(
+    "cell", [1.5 * np.eye(3), np.array([[1.5, 0, 0], [0.5, 1.4, 0], [-0.6, 0.3, 1.2]]), 9 * np.eye(3)]
+)
+def test_a_molecule_across_the_boundary_is_fine(cell):
+    check_plausible(METHANE[None], np.array([6, 1, 1, 1, 1]), cell, "methane at the origin")
+    check_plausible(METHANE[None, 1:3] / 2.4, np.array([1, 1]), cell, "hydrogen at the origin")
+
+
+def test_a_molecule_and_a_crystal_in_a_corner_are_fine():
+    x, box = cluster(0.154 * CUBE8, 1.6)
+    check_plausible(x, np.full(8, 6), box, "cubane's carbons fill a tenth of the box")
+    x, box = cluster(0.231 * CUBE125, 3.0)
+    check_plausible(x, np.array([9, 11] * 62 + [9]), box, "sodium fluoride fills 0 to 1")
+    # Eight molecules that fill a tenth of a box are eight, and the box is wrong.
+    x, box = cluster(0.35 * CUBE8.repeat(2, 0) + np.array([[0, 0, 0], [0.064] * 3] * 8), 4.5)
+    with pytest.raises(ValueError, match="fill exactly a tenth of the box"):
+        check_plausible(x, np.full(16, 7), box, "nitrogen")
+
+
+@pytest.mark.parametrize(("symbol", "limit"), [(1, 700), (5, 400)])
+def test_dense_solids_are_fine_to_a_limit(symbol, limit):
+    for density, fine in ((0.95 * limit, True), (1.1 * limit, False)):
+        edge = (64 / density) ** (1 / 3)
+        x = grid(64, edge, 2, apart=0.9 * edge / 4)
+        if fine:
+            check_plausible(x, np.full(64, symbol), edge * np.eye(3), "a solid")
+        else:
+            with pytest.raises(ValueError, match="more than in any solid"):
+                check_plausible(x, np.full(64, symbol), edge * np.eye(3), "a solid")
+
+
+def test_bonds_of_beads_may_be_long():
+    x, bonds = np.arange(6)[None, :, None] * [[0.7, 0.0, 0.0]], [[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]]
+    check_plausible(x, np.full(6, 16), None, "sulphurs", bonds=bonds)
+    with pytest.raises(ValueError, match="bonded atoms are 0.7 nm apart"):
+        check_plausible(x[:, :5], np.array([16, 1, 16, 1, 16]), None, "with hydrogens", bonds=bonds[:4], whole=False)
+
+
+def test_virtual_sites_on_beads_are_fine_and_atoms_listed_twice_are_not():
+    x = np.concatenate([X, X[:, :30]], axis=1)
+    check_plausible(x, np.zeros(78, int), EDGE * np.eye(3), "beads")
+    with pytest.raises(ValueError, match=r"particles 0 and 48 are at the same place \(60 of 78 .* listed twice"):
+        check_plausible(x, np.concatenate([SALT, SALT[:30]]), EDGE * np.eye(3), "atoms")
+    # Drude particles of all atoms.
+    x = np.concatenate([X, X + 0.004], axis=1)
+    check_plausible(x, np.concatenate([SALT, 0 * SALT]), EDGE * np.eye(3), "polarised")
+
+
+def select_of(tmp_path, atoms, x, edge, select):
+    elements = [mdtraj.element.get_by_symbol(row[2]) for row in atoms]
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    residues: dict = {}
+    for (residue, name, _), element in zip(atoms, elements):
+        if residue not in residues or name in residues[residue][1]:
+            residues[residue] = topology.add_residue(residue, chain), set()
+        residues[residue][1].add(name)
+        topology.add_atom(name, element, residues[residue][0])
+    run = save(topology, x, edge, tmp_path / "a.xtc")
+    return Frames.from_trajectory(run, top=topology, select=select, temperature=300)
+
+
+def test_selected_atoms_may_be_far_apart_and_all_atoms_tell_the_unit(tmp_path):
+    x, species, edge = water(27, 1.25)
+    atoms = [("HOH", name, name[0]) for _ in range(27) for name in ("O", "H1", "H2")]
+    assert len(select_of(tmp_path, atoms, x, edge, "name H1").species) == 27
+    with pytest.raises(ValueError, match="no hydrogen has another atom within .* Angstrom and read as nm"):
+        select_of(tmp_path, atoms, 10 * x, 10 * edge, "name O")
+    # A file that holds one zinc of each of eight proteins, none near another.
+    x = 2.6 * CUBE8 + np.random.default_rng(1).uniform(0, 0.4, (40, 8, 3)) + np.linspace(0, 20, 40)[:, None, None]
+    assert len(select_of(tmp_path, [("ZNF", "ZN", "Zn")] * 8, x, 5.4, "all")) == 40
+    with pytest.raises(ValueError, match="no two of 8 atoms"):
+        select_of(tmp_path, [("ZN", "ZN", "Zn")] * 8, x, 5.4, "all")
+
+
+# ---- not sane, and read once
+
+
+def test_bohr_read_as_angstrom():
+    ammonia = np.array([[0, 0, 0.0], [0.0, 0.0937, -0.0381], [0.0812, -0.0469, -0.0381], [-0.0812, -0.0469, -0.0381]])
+    check_plausible(ammonia[None], np.array([7, 1, 1, 1]), None, "ammonia")
+    for box in (None, 3.0 * np.eye(3)):
+        with pytest.raises(ValueError, match=r"no hydrogen is nearer than 0.19 nm .*bohr read as Angstrom"):
+            check_plausible(ammonia[None] / 0.529, np.array([7, 1, 1, 1]), box, "ammonia")
+    # Hydrogens of silane are farther from silicon, and never near nitrogen.
+    silane = np.concatenate([METHANE * 1.356, METHANE[:2] + 1.0])
+    check_plausible(silane[None], np.array([14, 1, 1, 1, 1, 7, 7]), None, "silane and nitrogen")
+
+
+def test_angstrom_read_as_nm_without_a_box(caplog):
+    with pytest.raises(ValueError, match="no two of 2 atoms come within 1.1 nm; .* Frames.* is not checked"):
+        check_plausible(np.array([[[0, 0, 0], [1.1, 0, 0]]]), np.array([7, 7]), None, "nitrogen")
+    check_plausible(np.array([[[0, 0, 0], [0.9, 0, 0]]]), np.array([19, 35]), None, "two ions")
+    assert "no two of 2 atoms come within 0.9 nm: are the positions in Angstrom" in caplog.text

@@ -482,3 +482,244 @@ def test_native_files_of_the_future_and_of_two_minds(tmp_path, caplog):
         frames = load(tmp_path, **native, REF_forces=F, colour="red")
     np.testing.assert_allclose(frames.forces, F, rtol=1e-6)
     assert "REF_forces, taken to be in kJ/mol/nm" in caplog.text and "left out: colour" in caplog.text
+
+
+# ---- what was read wrong without a word, or refused without a reason
+
+
+def rows_of(path, comment, rows, x=X, scale=10.0):
+    """Frames with this comment line; rows are (symbol, what follows the position)."""
+    with open(path, "w") as file:
+        for frame in x * scale:
+            file.write(f"{len(rows)}\n{comment}\n")
+            for (name, more), place in zip(rows, frame):
+                file.write(f"{name} " + " ".join(f"{value:.7f}" for value in place) + f" {more}\n")
+    return path
+
+
+SALT = [(name, "") for name in SYMBOLS]
+
+
+@pytest.mark.parametrize(("length", "unit"), [(1.0, "nanometer"), (0.1, "angstrom"), (BOHR, "atomic_unit")])
+def test_cells_and_units_of_ipi(tmp_path, reader, length, unit):
+    # Edges in bohr whatever the positions are in; angles in degrees.
+    edges = " ".join(f"{edge / BOHR:.7f}" for edge in (1.2, 1.3, 1.4))
+    comment = f"# CELL(abcABC): {edges} 90.0 80.0 90.0 Step: 0 Bead: 0 positions{{{unit}}} cell{{atomic_unit}}"
+    frames = Frames.load(rows_of(tmp_path / "a.xyz", comment, SALT, scale=1 / length), 300)
+    np.testing.assert_allclose(frames.positions, X, atol=1e-6)
+    lengths = np.linalg.norm(frames.box, axis=1)
+    np.testing.assert_allclose(lengths, [1.2, 1.3, 1.4], rtol=1e-6)
+    assert frames.box[0] @ frames.box[2] / lengths[0] / lengths[2] == pytest.approx(np.cos(np.radians(80.0)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("comment", "message"),
+    [
+        (
+            "# CELL(abcABC): 22 22 22 90 90 90 Step: 0 Bead: 0 velocities{angstrom} cell{angstrom}",
+            "units of velocities",
+        ),
+        ("# CELL(abcABC): 22 22 22 90 90 90 Step: 0 Bead: 0", "units of nothing"),
+        ("# CELL(H): 9 0 0 0 9 0 0 0 9 positions{angstrom} cell{angstrom}", r"CELL\(H\): write CELL\(abcABC\)"),
+        ('cell="12 12 12 60 60 60"', "6 numbers, perhaps lengths and angles: give three vectors"),
+        ('Lattice="12 0 0"', "one vector or has an edge of 0"),
+        ('temperature="25 C"', "temperature in its comment line is '25 C': give a number in K"),
+        ("replica=first", "replica in its comment line is 'first': give a whole number"),
+    ],
+)
+def test_comment_lines_that_are_refused_say_which(tmp_path, reader, comment, message):
+    path = rows_of(tmp_path / "a.xyz", comment, SALT)
+    with pytest.raises(ValueError, match=f"frame 0 of .*{message}.*: correct its comment line, "):
+        Frames.load(path, 300)
+
+
+@pytest.mark.parametrize(
+    "spelling", ['Lattice="12 12 12"', "Lattice=[[12, 0, 0], [0, 12, 0], [0, 0, 12]]", 'cell="12 12 12"']
+)
+def test_edges_and_nested_brackets(tmp_path, reader, spelling):
+    frames = Frames.load(rows_of(tmp_path / "a.xyz", spelling, SALT), 300)
+    np.testing.assert_allclose(frames.box, EDGE * np.eye(3))
+
+
+@pytest.mark.parametrize("comment", ["", 'Lattice="12 0 0 0 12 0 0 0 12"', "Properties=species:S:1:pos:R:3"])
+def test_columns_that_nobody_declared_are_named(tmp_path, reader, caplog, comment):
+    Frames.load(rows_of(tmp_path / "a.xyz", comment, [(name, "0.5 -0.5") for name in SYMBOLS]), 300)
+    assert "left out: 2 further columns of the rows" in caplog.text
+
+
+def test_bare_numbers_of_a_comment_line_are_named(tmp_path, reader, caplog):
+    Frames.load(rows_of(tmp_path / "a.xyz", "12.0 0 0 0 12.0 0 0 0 12.0", SALT), 300)
+    assert "bare numbers in the comment line (a box is given as box=" in caplog.text
+
+
+def test_known_keys_are_named_beside_unknown_ones(tmp_path, reader, caplog):
+    with caplog.at_level(logging.INFO, "openmm_diffusion"):
+        Frames.load(write_xyz(tmp_path / "a.xyz", "spin=1 dft_stress=0"), 300)
+    said = [(record.levelname, record.getMessage().rpartition(": ")[2]) for record in caplog.records]
+    assert said == [("INFO", "dft_stress"), ("WARNING", "spin")]
+
+
+@pytest.mark.parametrize("kinds", [["1"], ["1", "2", "3"]])
+def test_types_of_simulation_programs_are_no_elements(tmp_path, reader, kinds):
+    rows = [(kinds[i % len(kinds)], "") for i in range(8)]
+    with pytest.raises(ValueError, match="types of LAMMPS such as '1', not elements: give symbols, or .* column Z"):
+        Frames.load(rows_of(tmp_path / "a.xyz", "made by OVITO", rows), 300)
+    path = rows_of(tmp_path / "a.xyz", "Properties=Z:I:1:pos:R:3", [("2", "")] * 8)
+    assert Frames.load(path, 300).symbols == ["He"] * 8
+    assert Frames.load(rows_of(tmp_path / "a.xyz", "", [("11", "")] * 8), 300).symbols == ["Na"] * 8
+
+
+def test_deuterium_has_its_mass(tmp_path, reader):
+    frames = Frames.load(rows_of(tmp_path / "a.xyz", "", [("N", ""), ("D", ""), ("H", "")], _ammonia()), 300)
+    assert frames.symbols == ["N", "H", "H"]
+    np.testing.assert_allclose(frames.masses, [14.0067, 2.0141, 1.0079], atol=1e-3)  # IUPAC 2007
+    frames = Frames.from_trajectory(tmp_path / "a.xyz", temperature=300)
+    np.testing.assert_allclose(frames.masses, [14.0067, 2.0141, 1.0079], atol=1e-3)
+
+
+def _ammonia():
+    return np.array([[[0.0, 0, 0], [0.101, 0, 0], [-0.03, 0.096, 0]]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["CA"], "CA is a C-alpha or calcium: write elements as Ca"),
+        (["N", "CA", "C", "O"], "CA is a C-alpha or calcium"),
+        (["W", "CL"], "W beside names in capitals is a bead of water or tungsten: .*types='name'"),
+    ],
+)
+def test_names_of_beads_that_are_symbols_are_no_elements(tmp_path, reader, names, message):
+    path = rows_of(tmp_path / "a.xyz", "", [(names[i % len(names)], "") for i in range(8)])
+    with pytest.raises(ValueError, match=message):
+        Frames.load(path, 300)
+    frames = Frames.from_trajectory(path, temperature=300, types="name")
+    assert not frames.species.any() and set(frames.types) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [(["CA", "CL"], "CA is taken for calcium"), (["W"], "W is taken for tungsten")]
+)
+def test_names_that_may_be_beads_are_named(tmp_path, reader, caplog, names, said):
+    frames = Frames.load(rows_of(tmp_path / "a.xyz", "", [(names[i % len(names)], "") for i in range(8)]), 300)
+    assert set(frames.symbols) == {name.capitalize() for name in names}
+    assert said in caplog.text
+
+
+def test_forces_that_are_zero_throughout_are_named(tmp_path, reader, caplog):
+    Frames.load(write_xyz(tmp_path / "a.xyz", columns=[("forces", "R", 3, LABELS * np.arange(6)[:, None, None])]), 300)
+    assert "the forces are exactly 0 in 1 of 6 frames" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["pos", "species"])
+def test_positions_are_no_forces(tmp_path, reader, key):
+    path = write_xyz(tmp_path / "a.xyz", columns=[("velo", "R", 3, LABELS), ("mass", "R", 1, LABELS[..., 0])])
+    with pytest.raises(ValueError, match=f"forces_key is '{key}', but .*a.xyz has .*: name one of them"):
+        Frames.load(path, 300, forces_key=key)
+    with pytest.raises(ValueError, match="its column mass has a width of 1: forces_key must name three numbers"):
+        Frames.load(path, 300, forces_key="mass")
+
+
+def test_positions_of_archives_are_no_forces(tmp_path):
+    for arrays in ({"positions": X, "atomic_numbers": NUMBERS}, {"R": 10 * X, "z": NUMBERS}):
+        np.savez(tmp_path / "a.npz", **arrays, F=F)
+        for key in arrays:
+            with pytest.raises(ValueError, match=f"forces_key is '{key}', but .*a.npz has F: name one"):
+                Frames.load(tmp_path / "a.npz", 300, forces_key=key)
+
+
+CELLS = {
+    "upper": [[1.2, 0.3, -0.2], [0.0, 1.1, 0.25], [0.0, 0.0, 1.3]],
+    "permuted": [[0.0, 1.2, 0.0], [0.0, 0.0, 1.3], [1.4, 0.0, 0.0]],
+    "primitive of bcc": [[-0.7, 0.7, 0.7], [0.7, -0.7, 0.7], [0.7, 0.7, -0.7]],
+    "two negative edges": [[1.3, 0.0, 0.0], [0.0, -1.2, 0.0], [0.0, 0.0, -1.4]],
+}
+
+
+def invariants(x, cell, forces):
+    """Shortest images of all pairs, and the forces along them: the same whatever the orientation."""
+    shifts = np.array(np.meshgrid(*[(-2, -1, 0, 1, 2)] * 3)).reshape(3, -1).T @ cell
+    vectors = (x[:, None, :, None] - x[:, :, None, None]) + shifts
+    lengths = np.linalg.norm(vectors, axis=-1)
+    nearest = np.take_along_axis(vectors, lengths.argmin(-1)[..., None, None], axis=-2)[..., 0, :]
+    return lengths.min(-1), np.einsum("fijc,fic->fij", nearest, forces)
+
+
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
+@pytest.mark.parametrize("kind", ["xyz", "NequIP", "native"])
+def test_turned_cells_turn_positions_and_forces(tmp_path, cell, kind):
+    cell = np.array(cell)
+    rng = np.random.default_rng(2)
+    places = np.array([(a, b, c) for a in (0.1, 0.6) for b in (0.1, 0.6) for c in (0.1, 0.6)])
+    x = (places + rng.uniform(-0.04, 0.04, (6, 8, 3))) @ cell
+    if kind == "xyz":
+        lattice = " ".join(f"{value}" for value in 10 * cell.ravel())
+        path = write_xyz(tmp_path / "a.xyz", f'Lattice="{lattice}"', [("forces", "R", 3, LABELS)], x, lattice=False)
+    else:
+        path = tmp_path / "a.npz"
+        if kind == "native":
+            np.savez(path, positions=x, atomic_numbers=NUMBERS, box=cell, forces=F, bias_forces=2 * F)
+        else:
+            np.savez(path, R=10 * x, z=NUMBERS, cell=10 * cell, F=LABELS)
+    frames = Frames.load(path, 300)
+    assert np.linalg.det(frames.box) == pytest.approx(np.linalg.det(cell), rel=1e-6)
+    for mine, theirs in zip(invariants(frames.positions, frames.box, frames.forces), invariants(x, cell, F)):
+        np.testing.assert_allclose(mine, theirs, atol=2e-4)
+    if kind == "native":
+        np.testing.assert_allclose(frames.bias_forces, 2 * frames.forces, rtol=1e-5)
+    if kind == "xyz":
+        other = Frames.from_trajectory(path, temperature=300)
+        np.testing.assert_allclose(other.positions, frames.positions, rtol=1e-6)
+        np.testing.assert_allclose(other.forces, frames.forces, rtol=1e-6)
+
+
+def test_a_box_for_a_file_that_only_says_it_has_one(tmp_path, reader):
+    path = rows_of(tmp_path / "a.xyz", 'pbc="1 1 1"', SALT)
+    for frames in (
+        Frames.load(path, 300, box=[EDGE] * 3),
+        Frames.from_trajectory(path, temperature=300, box=[EDGE] * 3),
+    ):
+        np.testing.assert_allclose(frames.box, EDGE * np.eye(3))
+    with pytest.raises(ValueError, match="says it is periodic .* or edges in nm as box="):
+        Frames.from_trajectory(path, temperature=300)
+
+
+def test_archives_as_people_shape_them(tmp_path):
+    np.savez(tmp_path / "a.npz", R=10 * X, z=NUMBERS[:, None])
+    assert Frames.load(tmp_path / "a.npz", 300).symbols == SYMBOLS
+    # Of the revised MD17, forces of the older calculation are passed over.
+    units = {"r_unit": "Ang", "e_unit": "kcal/mol"}
+    np.savez(tmp_path / "a.npz", coords=10 * X, nuclear_charges=NUMBERS, forces=F, old_forces=2 * F, **units)
+    np.testing.assert_allclose(Frames.load(tmp_path / "a.npz", 300).forces, F * 41.84, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ("2 2 2", "box is '2 2 2': give three edges in nm"),
+        ([2.0, -2.0, 2.0], "box has a negative edge, -2 nm: give three positive edges"),
+        ([1.0, 1.0, 1.0], "but the box of .*a.npz varies from frame to frame: leave the argument out"),
+    ],
+)
+def test_boxes_that_are_refused_say_why(tmp_path, box, message):
+    boxes = np.linspace(1.2, 1.3, 6)[:, None, None] * np.eye(3)
+    np.savez(tmp_path / "a.npz", positions=X, atomic_numbers=NUMBERS, box=boxes)
+    with pytest.raises(ValueError, match=message):
+        Frames.load(tmp_path / "a.npz", 300, box=box)
+
+
+def test_other_refusals_say_what_to_do(tmp_path):
+    np.savez(tmp_path / "a.npz", positions=X, atomic_numbers=NUMBERS, format="two")
+    with pytest.raises(ValueError, match="a.npz has format 'two': it is a whole number, 1 to 2"):
+        Frames.load(tmp_path / "a.npz", 300)
+    (tmp_path / "md.traj").write_bytes(b"- of Ulm")
+    for read in (Frames.load, Frames.from_trajectory):
+        with pytest.raises(
+            ValueError, match="md.traj is a trajectory of ASE: write it as XYZ, ase convert md.traj md.xyz"
+        ):
+            read(tmp_path / "md.traj", temperature=300)
+
+
+@pytest.mark.parametrize("name", ["f_dft", "F_qm", "ref_F", "forcesRef"])
+def test_more_names_of_forces(name):
+    assert forces_name([name, "f_max", "velocities"], None, "here") == name

@@ -260,13 +260,14 @@ def test_lammps_without_ids(tmp_path, caplog):
     assert "no column id" in caplog.text
 
 
-def test_lammps_data_file_as_topology(tmp_path):
+@pytest.mark.parametrize("style", ["full", "written by a script"])
+def test_lammps_data_file_as_topology(tmp_path, style):
     x = grid(12, 2.0, 2)
     x[:, 1] = x[:, 0] + [0.15, 0, 0]
     rows = [f"{i + 1} {1 + i // 2} {1 + i // 6} 0.0 0.0 0.0 0.0" for i in np.random.default_rng(0).permutation(12)]
     (tmp_path / "sys.data").write_text(
         "made by hand\n\n12 atoms\n1 bonds\n2 atom types\n\n0 20 xlo xhi\n0 20 ylo yhi\n0 20 zlo zhi\n\nMasses\n\n"
-        "1 12.011 # CT\n2 15.9994\n\nAtoms # full\n\n" + "\n".join(rows) + "\n\nBonds\n\n1 1 1 2\n"
+        f"1 12.011 # CT\n2 15.9994\n\nAtoms # {style}\n\n" + "\n".join(rows) + "\n\nBonds\n\n1 1 1 2\n"
     )
     path = write_dump(tmp_path / "a.lammpstrj", x, "x y z")
     frames = Frames.from_trajectory(path, top=tmp_path / "sys.data", temperature=300)
@@ -376,3 +377,155 @@ def test_formats_that_nobody_reads(tmp_path):
         read_topology(tmp_path / "a.tng")
     with pytest.raises(ValueError, match="a.tng cannot be read by mdtraj"):
         list(read_chunks(tmp_path / "a.tng", TOPOLOGY))
+
+
+# ---- labels, orders and units that a trajectory brings along
+
+
+def write_labelled(path, names, x, forces, comment="", columns=("mace_forces",), cell=None):
+    """Extended XYZ in Angstrom and kcal/mol."""
+    lattice = "" if cell is None else f'Lattice="{" ".join(str(value) for value in 10 * cell.ravel())}" '
+    properties = "species:S:1:pos:R:3" + "".join(f":{column}:R:3" for column in columns)
+    with open(path, "w") as file:
+        for place, force in zip(x, forces):
+            file.write(f"{len(names)}\n{lattice}Properties={properties} e_unit=kcal/mol {comment}\n")
+            for name, a, f in zip(names, 10 * place, force):
+                row = [*a, *([*f] * len(columns))]
+                file.write(f"{name} " + " ".join(f"{value:.7f}" for value in row) + "\n")
+    return path
+
+
+def test_labels_of_xyz_come_along(tmp_path, caplog):
+    x, names = grid(12, 2.0, 7), ["Qd", "P4"] * 6
+    forces = np.random.default_rng(8).normal(size=x.shape)
+    path = write_labelled(tmp_path / "a.xyz", names, x, forces, "temperature=310 replica=2 spin=1", cell=CUBE)
+    options = {"select": "name Qd", "types": "name", "stride": 3, "temperature": 310}
+    frames = Frames.from_trajectory(path, **options)
+    np.testing.assert_allclose(frames.forces, 41.84 * forces[::3, ::2], rtol=1e-5)  # 1 kcal/mol/A
+    np.testing.assert_allclose(frames.positions, x[::3, ::2], atol=1e-6)
+    assert frames.replica.tolist() == [2] * 3 and frames.types.tolist() == ["Qd"] * 6
+    assert "left out: spin" in caplog.text
+    with pytest.raises(ValueError, match="temperature is 300 K, but .*a.xyz gives 310 K"):
+        Frames.from_trajectory(path, **options | {"temperature": 300})
+    write_labelled(path, names, x, forces, columns=("mace_forces", "dft_forces"))
+    with pytest.raises(ValueError, match=r"forces under 2 names, .* Frames.load\(path, forces_key='dft_forces'\)"):
+        Frames.from_trajectory(path, **options)
+
+
+def test_labels_that_are_not_read_are_named(tmp_path, caplog):
+    write_dump(tmp_path / "a.lammpstrj", grid(12, 2.0, 2), "x y z", fx=[1.0] * 12, c_pe=[0.0] * 12)
+    with caplog.at_level(logging.INFO, "openmm_diffusion"):
+        Frames.from_trajectory(tmp_path / "a.lammpstrj", top=TOPOLOGY, temperature=300)
+    levels = {record.levelname: record.getMessage() for record in caplog.records}
+    assert "forces in columns fx are not read" in levels["WARNING"] and "c_pe" in levels["INFO"]
+    netcdf = pytest.importorskip("scipy.io").netcdf_file
+    save(TOPOLOGY, grid(12, 2.0, 2), 2.0, tmp_path / "a.nc")
+    Frames.from_trajectory(tmp_path / "a.nc", top=TOPOLOGY, temperature=300)
+    assert "its forces are not read" not in caplog.text
+    with netcdf(tmp_path / "a.nc", "a") as file:
+        file.createVariable("forces", "f", ("frame", "atom", "spatial"))[:] = np.zeros((2, 12, 3), np.float32)
+    Frames.from_trajectory(tmp_path / "a.nc", top=TOPOLOGY, temperature=300)
+    assert "a.nc: its forces are not read" in caplog.text
+
+
+def test_forces_of_trr_are_named(tmp_path, caplog):
+    pytest.importorskip("MDAnalysis")
+    from MDAnalysis import Universe
+
+    for forces in (False, True):
+        universe = Universe.empty(12, trajectory=True, forces=forces)
+        universe.atoms.positions, universe.dimensions = 10 * grid(12, 2.0)[0], [20, 20, 20, 90, 90, 90]
+        universe.atoms.write(str(tmp_path / "a.trr"))
+        caplog.clear()
+        Frames.from_trajectory(tmp_path / "a.trr", top=TOPOLOGY, temperature=300)
+        assert ("a.trr: its forces are not read" in caplog.text) == forces
+
+
+@pytest.mark.parametrize("extension", ["gro", "xyz"])
+def test_atoms_that_change_places_are_refused(tmp_path, extension):
+    x, atoms = grid(6, 2.0, 2, apart=0.4), [("LIP", "P4")] * 3 + [("LIP", "C1")] * 3
+    path = tmp_path / f"a.{extension}"
+    for k, order in enumerate((atoms, atoms[2:] + atoms[:2])):
+        if extension == "gro":
+            write_gro(tmp_path / "one", order, x[k : k + 1], [[2.0] * 3])
+        else:
+            write_labelled(tmp_path / "one", [name for _, name in order], x[k : k + 1], x)
+        with open(path, "a") as file:
+            file.write((tmp_path / "one").read_text())
+    for read in (lambda: Frames.from_trajectory(path, temperature=300, types="name"), lambda: all_of(path)):
+        with pytest.raises(ValueError, match="frame 1 of .*other atoms than frame 0, or the same in another order"):
+            read()
+
+
+@pytest.mark.parametrize("extension", ["xyz", "lammpstrj", "numbers.xyz"])
+def test_symbols_against_a_topology_are_refused(tmp_path, extension):
+    x, names = grid(12, 2.0, 2), ["Cl"] * 6 + ["Li"] * 6
+    path = tmp_path / f"a.{extension}"
+    if extension == "lammpstrj":
+        write_dump(path, x, "x y z", element=names)
+    else:
+        write_labelled(path, names, x, x)
+        if extension != "xyz":
+            text = path.read_text().replace("species:S", "Z:I").replace("\nCl", "\n17").replace("\nLi", "\n3")
+            path.write_text(text)
+    with pytest.raises(ValueError, match="atom 0 of .* is Cl, and Li in the topology: give a topology whose atoms"):
+        Frames.from_trajectory(path, top=TOPOLOGY, temperature=300)
+    other = topology_of(ATOMS[::-1], [CL] * 6 + [LI] * 6)
+    assert Frames.from_trajectory(path, top=other, temperature=300).symbols == names
+
+
+@pytest.mark.parametrize(
+    ("names", "species"),
+    [
+        (["W", "P4", "Na"], [0, 0, 0]),
+        (["O", "H", "M"], [8, 1, 0]),
+        (["W", "W", "W"], [0, 0, 0]),
+        (["N", "CA", "C"], [0, 0, 0]),
+        (["KR", "AR", "XE"], [0, 0, 0]),  # names in capitals are no elements beside types="name"
+    ],
+)
+@pytest.mark.parametrize("extension", ["xyz", "lammpstrj"])
+def test_columns_of_names_are_elements_all_or_none(tmp_path, names, species, extension):
+    x, path = grid(12, 3.0, 2, apart=0.4), tmp_path / f"a.{extension}"
+    x[:, 1::3] = x[:, 0::3] + [0.096, 0, 0] if "O" in names else x[:, 1::3]
+    if extension == "xyz":
+        write_labelled(path, names * 4, x, x)
+    else:
+        write_dump(path, x, "x y z", 3.0 * np.eye(3), element=names * 4)
+    frames = Frames.from_trajectory(path, temperature=300, types="name")
+    assert frames.species.tolist() == species * 4
+
+
+def test_tungsten_by_its_number_and_beside_another_element(tmp_path):
+    path = write_labelled(tmp_path / "a.xyz", [74] * 12, grid(12, 2.0, 2), grid(12, 2.0, 2), cell=CUBE)
+    path.write_text(path.read_text().replace("species:S", "Z:I"))
+    assert Frames.from_trajectory(path, temperature=300).symbols == ["W"] * 12
+    write_labelled(path, ["W", "S", "S"] * 4, grid(12, 2.0, 2), grid(12, 2.0, 2), cell=CUBE)
+    assert Frames.from_trajectory(path, temperature=300, types="name").species.tolist() == [74, 16, 16] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.trr", "a.trr does not say what its atoms are: give a topology, as in top='system.pdb'"),
+        ("a.custom", "a.custom has the extension .custom, .* name a LAMMPS dump .lammpstrj or .dump"),
+        ("a.atom", "name a LAMMPS dump .lammpstrj"),
+    ],
+)
+def test_trajectories_without_a_topology_say_what_to_do(tmp_path, name, message):
+    (tmp_path / name).write_text("ITEM: TIMESTEP\n0\n")
+    with pytest.raises(ValueError, match=message):
+        Frames.from_trajectory(tmp_path / name, temperature=300)
+
+
+def test_a_dump_in_units_of_lennard_jones(tmp_path):
+    path = write_dump(tmp_path / "a.lammpstrj", 0.1 * grid(64, 4.0, 2, apart=0.9), "x y z", 0.4 * np.eye(3))
+    with pytest.raises(ValueError, match="cannot be right: .* one in units lj has no lengths in nm. If they are, make"):
+        Frames.from_trajectory(path, temperature=300, types=["Na"] * 64)
+
+
+def test_files_are_named_where_runs_differ(tmp_path):
+    one = save(TOPOLOGY, grid(12, 2.0, 2), 2.0, tmp_path / "one.dcd")
+    two = save(TOPOLOGY, grid(12, 2.0, 2), None, tmp_path / "two.dcd")
+    with pytest.raises(ValueError, match="only one of .*one.dcd and .*two.dcd is periodic"):
+        Frames.from_trajectory([one, two], top=TOPOLOGY, temperature=300)

@@ -112,3 +112,34 @@ def test_what_is_missing_is_asked_for(directory):
         frames_of(settings(directory, temperature=None, map=BEADS))
     with pytest.raises(FileNotFoundError, match="three.dcd is no file"):
         frames_of(settings(directory, trajectory="three.dcd", map=BEADS))
+
+
+def test_the_column_of_forces_is_said_in_the_configuration(tmp_path):
+    x, rng = np.arange(12.0).reshape(1, 4, 3) * 2.1, np.random.default_rng(3)
+    columns = {"dft_forces": rng.normal(size=(1, 4, 3)), "old_forces": rng.normal(size=(1, 4, 3))}
+    with open(tmp_path / "a.xyz", "w") as file:
+        file.write("4\nProperties=species:S:1:pos:R:3:" + ":".join(f"{name}:R:3" for name in columns) + "\n")
+        for row in np.concatenate([x, *columns.values()], axis=-1)[0]:
+            file.write("Na " + " ".join(f"{value:.8f}" for value in row) + "\n")
+    data = {"trajectory": None, "top": None, "frames": "a.xyz"}
+    with pytest.raises(ValueError, match="in the configuration of a training, data.forces_key: dft_forces"):
+        frames_of(settings(tmp_path, **data))
+    (frames,) = frames_of(settings(tmp_path, **data, forces_key="old_forces"))
+    np.testing.assert_allclose(frames.forces / columns["old_forces"], 964.853, rtol=1e-5)  # 1 eV/A
+    with pytest.raises(ValueError, match="data.forces_key is given with data.trajectory"):
+        settings(tmp_path, forces_key="old_forces")
+
+
+def test_the_command_of_the_rdf_takes_the_box_that_a_file_lacks(directory):
+    from typer.testing import CliRunner
+
+    from openmm_diffusion.cli import app
+
+    run = mdtraj.load(str(directory / "one.dcd"), top=str(directory / "top.pdb"))
+    run.unitcell_vectors = None
+    run.save(str(directory / "free.dcd"))
+    words = ["rdf", str(directory / "free.dcd"), "--top", str(directory / "top.pdb"), "--select", "name O"]
+    words += ["--r-max", "0.9", "-o", str(directory / "out")]
+    said = CliRunner().invoke(app, [*words, "--box", str(EDGE), str(EDGE), str(EDGE)])
+    assert said.exit_code == 0, said.output
+    assert "O-O" in (directory / "out" / "rdf.csv").read_text()
