@@ -1,19 +1,19 @@
 """Many-body energies: a linear function of the power spectrum of every particle's neighbourhood.
 
-With j over the neighbours of particle i that are of species Z, channels a = (Z, n), and Y_lm normalised to
-sum_m Y_lm^2 = 1::
+With j over the neighbours of particle i that are of species Z, channels a = (Z, n), and real spherical harmonics Y_lm
+normalised to sum_m Y_lm^2 = 1::
 
-    A_i,a,lm = sum_j f_n(r_ij) Y_lm(r_ij)
+    A_i,a,lm = sum_j phi_a,lm(r_ij),   phi_a,lm(d) = f_n(|d|) Y_lm(d)
     B_i,ab,l = sum_m A_i,a,lm A_i,b,lm = sum_jk f_a(r_ij) f_b(r_ik) P_l(cos theta_jik)
     U(y) = sum_i sum_{a <= b} sum_l c_ab,l(species of i) B_i,ab,l
 
-It is the three-body part of the atomic cluster expansion, and knows the distances and the angle of every two
-neighbours at a cost that is linear in the number of pairs.  j = k is part of the sums, and is a pair energy.
+It is the three-body part of the atomic cluster expansion: distances and angle of every two neighbours, at a cost that
+is linear in the number of pairs.  The sums have j = k too, which is an energy of pairs.
 
-The radial functions are cos(k pi x) (1 - x^2)^3, k = 0, 1, ..., made orthonormal one after the other, with x from 0
-at `start` to 1 at the cutoff, finer near `start`.  They vanish at the cutoff with two derivatives, as exact score
-matching needs.  Below `start`, where no data should be, they stay as they are there, and for l > 0 the harmonics fade
-away towards r = 0, where they have no direction: energy and force of two particles on top of each other are bounded.
+The f_n are cos(k pi x) (1 - x^2)^3, k = 0, 1, ..., made orthonormal over the volume one after the other, where x goes
+from 0 at `start` to 1 at the cutoff, faster near `start`.  They vanish at the cutoff with two derivatives, as exact
+score matching needs.  Below `start`, where no data should be, they stay what they are there, and the harmonics of
+l > 0 fade towards r = 0, where they have no direction: however close two particles come, energy and force are bounded.
 
 References
 ----------
@@ -28,19 +28,40 @@ import numpy as np
 import torch
 from e3nn import o3
 from pydantic import Field, PositiveFloat, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..space.batch import Batch, within
 from .base import ModelHeader, register
 from .linear import LinearEnergy, LinearSettings, LinearTerm
 from .messagepassing import SphericalHarmonics
 
-#: x = (1 + p) t / (1 + p t) of t = (r - start) / (cutoff - start).
+#: p of x = (1 + p) t / (1 + p t), t = (r - start) / (cutoff - start): x runs (1 + p)^2 times faster at start than at
+#: the cutoff.
 FINENESS = 1.0
+
+#: Pairs that `ManyBody.design` takes at a time, which bounds its memory: about 20 kB each at six radial functions.
+PAIRS = 4096
+
+#: What the penalty is in units of, nm^4: about one is right for 2,000 frames of 2.4 M LiCl.
+ROUGHNESS = 1.0
 
 
 class ManyBodyConfig(LinearSettings):
-    """The basis and how it is fitted."""
+    """The basis and how it is fitted.
+
+    Attributes
+    ----------
+    cutoff : float, nm
+        Range of a neighbourhood.
+    start : float, nm
+        Where the radial functions begin: below it they are constant.
+    radial : int
+        Radial functions for each species of neighbour.
+    lmax : int
+        Highest degree of the spherical harmonics.
+    sigma, draws, penalties, folds
+        As in `LinearSettings`.
+    """
 
     cutoff: PositiveFloat = 0.8
     start: PositiveFloat = 0.18
@@ -50,7 +71,10 @@ class ManyBodyConfig(LinearSettings):
 
 @register
 class ManyBodyTerm(LinearTerm):
-    """Many-body energy at noise level sigma (nm, 0: clean frames); cutoff and start in nm."""
+    """Many-body energy at noise level sigma (nm, 0: clean frames); cutoff and start in nm.
+
+    `sigmas` are the levels (nm) that it was fitted at and is interpolated between; None: sigma alone.
+    """
 
     Settings: ClassVar = ManyBodyConfig
     noun: ClassVar = "many-body energy"
@@ -76,8 +100,84 @@ class ManyBodyTerm(LinearTerm):
         return ManyBody(len(header.species), self.cutoff, self.start, self.radial, self.lmax, self.sigmas)
 
 
+class RadialFunctions(nn.Module):
+    """The f_n: orthonormal over the volume between start and cutoff, each smoother than the next.
+
+    Parameters
+    ----------
+    number : int
+    cutoff, start : float, nm
+    """
+
+    def __init__(self, number: int, cutoff: float, start: float) -> None:
+        super().__init__()
+        self.start, self.width, self.fineness = start, cutoff - start, FINENESS
+        self.register_buffer("k_pi", torch.pi * torch.arange(number, dtype=torch.float64), persistent=False)
+        self.register_buffer("mixing", torch.eye(number, dtype=torch.float64), persistent=False)
+        r, weights = self.quadrature()
+        f = self(r)
+        # Gram and Schmidt: the n-th is made of the first n cosines.
+        self.mixing.copy_(torch.linalg.inv(torch.linalg.cholesky(f.T @ (weights * f))).T)
+
+    def forward(self, r: Tensor) -> Tensor:
+        """f_n at distances (n_pairs,), nm: shape (n_pairs, number), nm^-3/2."""
+        t = torch.clamp((r - self.start) / self.width, 0.0, 1.0)
+        x = ((1 + self.fineness) * t / (1 + self.fineness * t)).unsqueeze(-1)
+        q = 1 - x * x
+        return torch.matmul(torch.cos(self.k_pi.to(r.dtype) * x) * (q * q * q), self.mixing.to(r.dtype))
+
+    def fade(self, r: Tensor) -> Tensor:
+        """Factor on the harmonics of l > 0, shape (n_pairs,): one from start on, zero at r = 0."""
+        z = torch.clamp(r / self.start, 0.0, 1.0)
+        return z * z * z * (10 - 15 * z + 6 * z * z)
+
+    def derivatives(self, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """f_n, f_n' and f_n'' (by r in nm) for l = 0, and times `fade` for l > 0: shape (2, n_pairs, number) each."""
+        p, k = self.fineness, self.k_pi
+        r = r.unsqueeze(-1)
+        inside = ((r > self.start) & (r < self.start + self.width)).to(r.dtype)
+        t = torch.clamp((r - self.start) / self.width, 0.0, 1.0)
+        x = (1 + p) * t / (1 + p * t)
+        x1 = inside * (1 + p) / (1 + p * t) ** 2 / self.width
+        x2 = -2 * p * x1 / (1 + p * t) / self.width
+        q = 1 - x * x
+        q0, q1, q2 = q**3, -6 * x * q**2, 24 * x * x * q - 6 * q**2
+        cos, sin = torch.cos(k * x), torch.sin(k * x)
+        h1, h2 = cos * q1 - k * sin * q0, cos * q2 - 2 * k * sin * q1 - k * k * cos * q0
+        f, f1, f2 = (h @ self.mixing for h in (cos * q0, h1 * x1, h2 * x1**2 + h1 * x2))
+        z = torch.clamp(r / self.start, 0.0, 1.0)
+        w, w1 = self.fade(r), 30 * z**2 * (1 - z) ** 2 / self.start
+        w2 = 60 * z * (1 - z) * (1 - 2 * z) / self.start**2
+        faded = f * w, f1 * w + f * w1, f2 * w + 2 * f1 * w1 + f * w2
+        return torch.stack([f, faded[0]]), torch.stack([f1, faded[1]]), torch.stack([f2, faded[2]])
+
+    def quadrature(self) -> tuple[Tensor, Tensor]:
+        """Distances (nm) from start to cutoff and weights 4 pi r^2 dr (nm^3), shape (n,) and (n, 1)."""
+        points, weights = (torch.as_tensor(v) for v in np.polynomial.legendre.leggauss(200))
+        r = self.start + 0.5 * self.width * (1 + points)
+        return r, (2 * torch.pi * self.width * r * r * weights).unsqueeze(-1)
+
+
 class ManyBody(LinearEnergy):
-    """The energy as a torch module."""
+    """The energy as a torch module.
+
+    Parameters
+    ----------
+    n_species : int
+    cutoff, start : float, nm
+        As in `ManyBodyConfig`.
+    radial, lmax : int
+    sigmas : list of float, nm, or None
+        Noise levels of the table, evenly spaced on a logarithmic scale; None: one level only.
+
+    Attributes
+    ----------
+    coefficients : Tensor, shape (n_species, n_channels (n_channels + 1) / 2, lmax + 1), kJ/mol nm^3
+        Of the species of the centre, at the level evaluated.  There are n_species times `radial` channels, those of
+        the first species first, and their pairs come in the order (0, 0), (0, 1), ..., (1, 1), ...
+    table : Tensor, shape (n_levels, ...), kJ/mol nm^3
+        At each of `sigmas`; no levels without them.
+    """
 
     def __init__(
         self,
@@ -87,30 +187,23 @@ class ManyBody(LinearEnergy):
         radial: int,
         lmax: int,
         sigmas: Sequence[float] | None = None,
-        fineness: float = FINENESS,
     ) -> None:
         if not start < cutoff:
             raise ValueError(f"manybody.start is {start:g} nm: it must lie below manybody.cutoff = {cutoff:g} nm")
         channels = n_species * radial
-        first, second = np.triu_indices(channels)
-        super().__init__((n_species, len(first), lmax + 1), n_species, sigmas)
-        self.cutoff, self.start, self.radial, self.lmax = cutoff, start, radial, lmax
-        self.fineness = fineness
-        self.channels = channels
-        place = np.zeros((channels, channels), dtype=np.int64)
-        place[first, second] = place[second, first] = np.arange(len(first))
-        self.register_buffer("place", torch.as_tensor(place), persistent=False)
-        # c_ab counts for a, b and b, a alike.
-        self.register_buffer("share_of", torch.as_tensor(0.5 + 0.5 * np.eye(channels)), persistent=False)
-        degree = np.repeat(np.arange(lmax + 1), 2 * np.arange(lmax + 1) + 1)
-        self.register_buffer("degree", torch.as_tensor(degree), persistent=False)
-        self.register_buffer("parity", torch.as_tensor((-1.0) ** degree), persistent=False)
-        self.register_buffer("k_pi", torch.pi * torch.arange(radial, dtype=torch.float64), persistent=False)
+        rows, columns = np.triu_indices(channels)
+        super().__init__((n_species, len(rows), lmax + 1), n_species, sigmas)
+        self.cutoff, self.n_radial, self.lmax, self.channels = cutoff, radial, lmax, channels
+        self.radial = RadialFunctions(radial, cutoff, start)
         self.harmonics = SphericalHarmonics(list(range(lmax + 1)), normalize=True, normalization="norm")
-        self.register_buffer("mixing", torch.eye(radial, dtype=torch.float64), persistent=False)
-        self.mixing.copy_(self.orthonormal())
-
-    # Energy
+        place = torch.zeros(channels, channels, dtype=torch.int64)
+        place[rows, columns] = place[columns, rows] = torch.arange(len(rows))
+        degree = torch.arange(lmax + 1).repeat_interleave(2 * torch.arange(lmax + 1) + 1)
+        self.register_buffer("place", place, persistent=False)
+        self.register_buffer("degree", degree, persistent=False)
+        self.register_buffer("parity", (1 - 2 * (degree % 2)).double(), persistent=False)
+        # As a sum over all a and b, c_ab stands there twice unless a is b.
+        self.register_buffer("counts", 0.5 + 0.5 * torch.eye(channels, dtype=torch.float64), persistent=False)
 
     def forward(self, c: Batch) -> Tensor:
         """Energy of each frame, shape (n_frames,), kJ/mol."""
@@ -120,189 +213,169 @@ class ManyBody(LinearEnergy):
             return (values * self.at(sigma).flatten(1).to(values.dtype)).sum(-1)
         A = self.expansion(within(c, self.cutoff))
         n_frames, n_particles = c.positions.shape[0], c.positions.shape[1]
-        matrices = self.coefficients.transpose(1, 2)[:, :, self.place] * self.share_of
-        matrices = matrices[:, self.degree].to(A.dtype)
+        matrices = (self.coefficients.transpose(1, 2)[:, :, self.place] * self.counts)[:, self.degree].to(A.dtype)
         species = c.species.repeat(n_frames)
         energy = torch.zeros_like(A[0, :, 0])
         for s in range(self.n_species):
-            own = (torch.matmul(A, matrices[s]) * A).sum(2).sum(0)
-            energy = energy + own * (species == s).to(own.dtype)
+            of_all = (torch.matmul(A, matrices[s]) * A).sum(2).sum(0)
+            energy = energy + of_all * (species == s).to(of_all.dtype)
         return energy.view(n_frames, n_particles).sum(1)
 
     def expansion(self, near: Batch) -> Tensor:
-        """A of every particle, shape (number of l and m, n_frames n_particles, n_channels)."""
-        n_particles = near.positions.shape[1]
-        r = near.distances
-        x = torch.clamp((r - self.start) / (self.cutoff - self.start), 0.0, 1.0)
-        x = (1 + self.fineness) * x / (1 + self.fineness * x)
-        q = 1 - x * x
-        f = torch.matmul(torch.cos(self.k_pi.to(r.dtype) * x.unsqueeze(-1)) * (q * q * q).unsqueeze(-1),
-                         self.mixing.to(r.dtype))
-        Y = self.harmonics(near.vectors)
-        z = torch.clamp(r / self.start, 0.0, 1.0)
-        fade = (z * z * z * (10 - 15 * z + 6 * z * z)).unsqueeze(-1)
-        Y = torch.where(self.degree > 0, Y * fade, Y)
-        there = (f.unsqueeze(-1) * Y.unsqueeze(1)).flatten(1)
-        back = (f.unsqueeze(-1) * (Y * self.parity.to(r.dtype)).unsqueeze(1)).flatten(1)
+        """A of every particle, shape (number of lm, n_frames n_particles, n_channels), from pairs within the cutoff."""
+        r, n_particles = near.distances, near.positions.shape[1]
+        f, Y = self.radial(r).unsqueeze(2), self.harmonics(near.vectors)
+        Y = torch.where(self.degree > 0, Y * self.radial.fade(r).unsqueeze(1), Y)
+        there, back = f * Y.unsqueeze(1), f * (Y * self.parity.to(Y.dtype)).unsqueeze(1)
         centre, neighbour = torch.cat([near.first, near.second]), torch.cat([near.second, near.first])
         row = centre * self.n_species + near.species[neighbour % n_particles]
         n = near.positions.shape[0] * n_particles
-        sums = torch.zeros(n * self.n_species, there.shape[1], dtype=r.dtype, device=r.device)
-        sums = sums.index_add(0, row, torch.cat([there, back]))
-        return sums.view(n, self.channels, -1).permute(2, 0, 1)
+        sums = torch.zeros(n * self.n_species, self.n_radial * len(self.degree), dtype=f.dtype, device=f.device)
+        sums = sums.index_add(0, row, torch.cat([there, back]).flatten(1))
+        return sums.view(n, self.channels, len(self.degree)).permute(2, 0, 1)
 
     def values(self, c: Batch) -> Tensor:
-        """B of every frame, summed over the particles of each species, shape (n_frames, n_coefficients)."""
+        """B of every frame, summed over the centres of each species, shape (n_frames, n_coefficients), nm^-3."""
         n_frames, n_particles = c.positions.shape[0], c.positions.shape[1]
         A = self.expansion(within(c, self.cutoff))
         pairs = torch.triu_indices(self.channels, self.channels, device=A.device)
-        by_degree = []
+        of_degrees = []
         for degree in range(self.lmax + 1):
             part = A[degree * degree : (degree + 1) * (degree + 1)]
-            by_degree.append((part.index_select(2, pairs[0]) * part.index_select(2, pairs[1])).sum(0))
-        B = torch.stack(by_degree, -1).flatten(1)
+            of_degrees.append((part.index_select(2, pairs[0]) * part.index_select(2, pairs[1])).sum(0))
+        B = torch.stack(of_degrees, -1).flatten(1)
         frame = torch.arange(n_frames, device=A.device).repeat_interleave(n_particles)
         sums = torch.zeros(n_frames * self.n_species, B.shape[1], dtype=B.dtype, device=B.device)
         return sums.index_add(0, frame * self.n_species + c.species.repeat(n_frames), B).view(n_frames, -1)
 
-    # Closed form
-
-    @torch.no_grad()
-    def design_by_species(self, c: Batch) -> tuple[Tensor, Tensor]:
-        c = within(c, self.cutoff)
-        n_particles, S, R = c.positions.shape[1], self.n_species, self.radial
-        n, L = c.positions.shape[0] * n_particles, self.lmax + 1
-        centre, neighbour = torch.cat([c.first, c.second]), torch.cat([c.second, c.first])
-        r = torch.cat([c.distances, c.distances])
-        u = torch.cat([c.vectors, -c.vectors]) / r.unsqueeze(-1)
-        kind = c.species[neighbour % n_particles]
-        species = c.species.repeat(c.positions.shape[0])
-        Y, slope_Y = self.harmonics_and_slopes(u)
-        f, f1, f2 = self.radial_functions(r)  # (2, E, R): l = 0 and l > 0
-        row = centre * S + kind
-        pairs = torch.triu_indices(self.channels, self.channels)
-        n_pairs = pairs.shape[1]
-        size = self.coefficients.numel()
-        G = torch.zeros(n * 3 * S, n_pairs * L, dtype=torch.float64).view(n * 3 * S, n_pairs, L)
-        divergence = torch.zeros(S, S, n_pairs, L, dtype=torch.float64)  # moved, centre
-        axes = torch.arange(3)
-        groups = [torch.nonzero(kind == z).squeeze(-1) for z in range(S)]
-        columns = [self.columns(z) for z in range(S)]
-        pushes = [torch.zeros(len(g), 3, len(columns[z][0]), L, dtype=torch.float64) for z, g in enumerate(groups)]
-        for degree in range(L):
-            m = slice(degree**2, (degree + 1) ** 2)
-            k = min(degree, 1)
-            y, slope = Y[:, m], slope_Y[:, :, m]  # (E, M), (E, 3, M)
-            phi = f[k].unsqueeze(2) * y.unsqueeze(1)  # (E, R, M)
-            lap = (f2[k] + 2 * f1[k] / r.unsqueeze(1) - degree * (degree + 1) * f[k] / (r * r).unsqueeze(1))
-            lap = lap.unsqueeze(2) * y.unsqueeze(1)
-            grad = f1[k][:, None, :, None] * (u.unsqueeze(2) * y.unsqueeze(1)).unsqueeze(2) + (f[k] / r.unsqueeze(1))[
-                :, None, :, None
-            ] * slope.unsqueeze(2)  # (E, 3, R, M)
-            A, lap_A = (
-                torch.zeros(n * S, R * (2 * degree + 1), dtype=torch.float64)
-                .index_add_(0, row, part.flatten(1))
-                .view(n, self.channels, -1)
-                for part in (phi, lap)
-            )
-            grad_A = torch.zeros(n * S, grad[0].numel(), dtype=torch.float64).index_add_(0, row, grad.flatten(1))
-            grad_A = grad_A.view(n, S, 3, R, -1).transpose(2, 3).reshape(n, self.channels, -1)
-            for s in range(S):
-                own = species == s
-                A_s, lap_s, grad_s = (v[own].transpose(0, 1).flatten(1) for v in (A, lap_A, grad_A))
-                cross = lap_s @ A_s.T  # (a, b): lap A_a A_b
-                both = grad_s @ grad_s.T
-                centre_part = (cross + cross.T + 2 * both)[pairs[0], pairs[1]]
-                divergence[s, s, :, degree] -= centre_part
-                for z in range(S):
-                    of_z = torch.zeros_like(cross)
-                    block = slice(z * R, (z + 1) * R)
-                    of_z[block] = cross[block]
-                    edges = grad[(kind == z) & (species[centre] == s)].transpose(1, 2).transpose(0, 1).flatten(1)
-                    of_z[block, block] += edges @ edges.T
-                    divergence[z, s, :, degree] -= (of_z + of_z.T)[pairs[0], pairs[1]]
-            for z, g in enumerate(groups):
-                H = torch.bmm(grad[g].flatten(1, 2), A.transpose(1, 2)[centre[g]])  # (e, 3 R, channels)
-                H = H.view(len(g), 3, -1)
-                _, one, other, has_other = columns[z]
-                push = H.index_select(2, one)
-                push += H.index_select(2, other) * has_other
-                pushes[z][..., degree] = push
-        for z, g in enumerate(groups):
-            where = columns[z][0]
-            for index, sign in ((neighbour[g], -1), (centre[g], 1)):
-                rows = (index.unsqueeze(1) * 3 + axes) * S + species[centre[g]].unsqueeze(1)
-                full = torch.zeros(len(g), 3, n_pairs, L, dtype=torch.float64)
-                full[:, :, where] = sign * pushes[z]
-                G.view(n * 3 * S, -1).index_add_(0, rows.flatten(), full.view(len(g) * 3, -1))
-        return G.view(n * 3, size), divergence.view(S, size)
-
-    def columns(self, z):
-        """Pairs of channels that a neighbour of species z moves, and where their slopes stand."""
-        R = self.radial
-        a, b = np.triu_indices(self.channels)
-        in_a, in_b = a // R == z, b // R == z
-        where = np.flatnonzero(in_a | in_b)
-        a, b, in_a, in_b = a[where], b[where], in_a[where], in_b[where]
-        one = np.where(in_a, (a - z * R) * self.channels + b, (b - z * R) * self.channels + a)
-        other = np.where(in_a & in_b, (b - z * R) * self.channels + a, 0)
-        return tuple(torch.as_tensor(v) for v in (where, one, other, (in_a & in_b).astype(float)))
-
     def design(self, c: Batch) -> tuple[Tensor, Tensor]:
+        """Force of every basis function on every coordinate, and its divergence: see `LinearEnergy.design`."""
         G, divergence = self.design_by_species(c)
         return G, divergence.sum(0)
 
-    def harmonics_and_slopes(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Y_lm of unit vectors and r times its gradient, shape (E, n_lm) and (E, 3, n_lm)."""
-        Y = self.harmonics(u)
-        slopes = [torch.zeros(len(u), 3, 1, dtype=u.dtype)]
-        some = torch.tensor([0.36, 0.48, 0.8], dtype=torch.float64)
-        values = self.harmonics(some.unsqueeze(0))[0]
+    def design_by_species(self, c: Batch) -> tuple[Tensor, Tensor]:
+        """As `design`, the divergence by coordinates of each species apart: see `LinearEnergy.design_by_species`.
+
+        With sums over neighbours j and over m, the neighbours' coordinates and the centre's own make::
+
+            lap_j B_ab = A_b lap phi_a + A_a lap phi_b + 2 grad phi_a . grad phi_b
+            lap_i B_ab = A_b lap phi_a + A_a lap phi_b + 2 (sum_j grad phi_a) . (sum_j grad phi_b)
+
+        where lap phi = (f'' + 2 f'/r - l (l + 1) f/r^2) Y_lm, and a neighbour has a part in channels of its own
+        species alone.
+        """
+        c = within(c, self.cutoff)
+        n_frames, n_particles = c.positions.shape[0], c.positions.shape[1]
+        frame = c.first // n_particles
+        step = max(1, PAIRS * n_frames // max(1, len(frame)))
+        parts = []
+        for start in range(0, n_frames, step):
+            own = torch.nonzero((frame >= start) & (frame < start + step)).squeeze(-1)
+            first, second = c.first[own] - start * n_particles, c.second[own] - start * n_particles
+            vectors, distances = c.vectors[own], c.distances[own]
+            positions = c.positions[start : start + step]
+            parts.append(self._design(Batch(positions, None, c.species, first, second, vectors, distances)))
+        return torch.cat([G for G, _ in parts]), torch.stack([divergence for _, divergence in parts]).sum(0)
+
+    def _design(self, c: Batch) -> tuple[Tensor, Tensor]:
+        """`design_by_species` of a few frames."""
+        S, L, n = self.n_species, self.lmax + 1, c.positions.shape[0] * c.positions.shape[1]
+        species = c.species.repeat(c.positions.shape[0])
+        centre, neighbour = torch.cat([c.first, c.second]), torch.cat([c.second, c.first])
+        own_kind, kind = species[centre], species[neighbour]
+        r = torch.cat([c.distances, c.distances]).unsqueeze(-1)
+        u = torch.cat([c.vectors, -c.vectors]) / r
+        Y, slopes = self.slopes(u)
+        radial = self.radial.derivatives(r.squeeze(-1))
+        rows, columns = torch.triu_indices(self.channels, self.channels)
+        divergence = torch.zeros(S, S, len(rows), L, dtype=torch.float64)  # of moved and of central species
+        grads, sums = [], []
+        for degree in range(L):
+            m = slice(degree**2, (degree + 1) ** 2)
+            f, f1, f2 = (v[min(degree, 1)] for v in radial)
+            y = Y[:, None, m]
+            lap = (f2 + 2 * f1 / r - degree * (degree + 1) * f / r**2).unsqueeze(2) * y
+            # Axes after pairs: shape (n_pairs, 3, radial, m).
+            grad = f1[:, None, :, None] * (u.unsqueeze(2) * y).unsqueeze(2)
+            grad += (f / r)[:, None, :, None] * slopes[:, :, None, m]
+
+            def summed(values):
+                """Sums over neighbours, channels before all else: shape (n, n_channels, ...)."""
+                of_kinds = values.new_zeros(n * S, values.shape[1:].numel()).index_add_(0, centre * S + kind, values.flatten(1))
+                return of_kinds.view(n, self.channels, -1)
+
+            A, lap_A, grad_A = summed(f.unsqueeze(2) * y), summed(lap), summed(grad.transpose(1, 2).contiguous())
+            for s in range(S):
+                A_s, lap_s, grad_s = (v[species == s].transpose(0, 1).flatten(1) for v in (A, lap_A, grad_A))
+                product = lap_s @ A_s.T
+                of_centre = product + grad_s @ grad_s.T
+                divergence[s, s, :, degree] -= (of_centre + of_centre.T)[rows, columns]
+                for z in range(S):
+                    block, of_z = slice(z * self.n_radial, (z + 1) * self.n_radial), torch.zeros_like(product)
+                    of_z[block] = product[block]
+                    grad_z = grad[(kind == z) & (own_kind == s)].permute(2, 0, 1, 3).flatten(1)
+                    of_z[block, block] += grad_z @ grad_z.T
+                    divergence[z, s, :, degree] -= (of_z + of_z.T)[rows, columns]
+            grads.append(grad)
+            sums.append(A)
+        G = torch.zeros(n * 3 * S, len(rows) * L, dtype=torch.float64)
+        for z in range(S):
+            here = torch.nonzero(kind == z).squeeze(-1)
+            moved, one, other = self.moved_by(z)
+            slope = torch.zeros(len(here), 3, len(rows), L, dtype=torch.float64)
+            for degree, (grad, A) in enumerate(zip(grads, sums)):
+                # grad phi_a A_b for a of species z and any b; the last, zero, is for those b that do not move.
+                products = torch.matmul(grad[here], A[centre[here]].transpose(1, 2).unsqueeze(1)).flatten(2)
+                products = nn.functional.pad(products, (0, 1))
+                slope[:, :, moved, degree] = products.index_select(2, one) + products.index_select(2, other)
+            slope = slope.view(len(here) * 3, -1)
+            for end, sign in ((neighbour[here], -1), (centre[here], 1)):
+                place = (end.unsqueeze(1) * 3 + torch.arange(3)) * S + own_kind[here].unsqueeze(1)
+                G.index_add_(0, place.flatten(), slope, alpha=sign)
+        return G.view(n * 3, -1), divergence.view(S, -1)
+
+    def moved_by(self, z: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Pairs of channels with one of species z, and where in (radial, n_channels) grad phi A both slopes stand.
+
+        A slope that is none stands after the last.
+        """
+        R, n = self.n_radial, self.channels
+        a, b = np.triu_indices(n)
+        of_a, of_b = a // R == z, b // R == z
+        moved = np.flatnonzero(of_a | of_b)
+        slope_a, slope_b = np.where(of_a, a % R * n + b, R * n), np.where(of_b, b % R * n + a, R * n)
+        return torch.as_tensor(moved), torch.as_tensor(slope_a[moved]), torch.as_tensor(slope_b[moved])
+
+    def slopes(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Y_lm of unit vectors (n, 3), and r times their gradients: shape (n, number of lm) and (n, 3, number of lm).
+
+        r^l Y_lm is a polynomial: that of l - 1 coupled with the vector.  Its gradient is l times the same coupling,
+        without the vector.
+        """
+        probe = u.new_tensor([[0.36, 0.48, 0.8]])
+        Y, at_probe = self.harmonics(u), self.harmonics(probe)[0]
+        slopes = [u.new_zeros(len(u), 3, 1)]
         for degree in range(1, self.lmax + 1):
             below, m = slice((degree - 1) ** 2, degree**2), slice(degree**2, (degree + 1) ** 2)
-            # r^l Y_lm is a product of r^(l-1) Y_(l-1)m' and the vector, and its gradient l times what the vector meets.
-            coupling = o3.wigner_3j(degree - 1, 1, degree, dtype=torch.float64)
-            product = torch.einsum("pkm,p,k->m", coupling, values[below], some)
-            scale = values[m] @ product / (product @ product)
-            solid = degree * scale * torch.einsum("pkm,ep->ekm", coupling, Y[:, below])
-            slopes.append(solid - degree * u.unsqueeze(2) * Y[:, m].unsqueeze(1))
+            coupling = o3.wigner_3j(degree - 1, 1, degree, dtype=u.dtype)
+            product = torch.einsum("pkm,p,k->m", coupling, at_probe[below], probe[0])
+            coupling = coupling * (at_probe[m] @ product) / (product @ product)
+            gradient = degree * torch.einsum("pkm,np->nkm", coupling, Y[:, below])
+            slopes.append(gradient - degree * u.unsqueeze(2) * Y[:, m].unsqueeze(1))
         return Y, torch.cat(slopes, 2)
 
-    def radial_functions(self, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """f, f', f'' for l = 0 and for l > 0: shape (2, E, radial) each."""
-        width, p = self.cutoff - self.start, self.fineness
-        inside = ((r > self.start) & (r < self.cutoff)).to(r.dtype)
-        t = torch.clamp((r - self.start) / width, 0.0, 1.0)
-        x = (1 + p) * t / (1 + p * t)
-        x1 = inside * (1 + p) / (1 + p * t) ** 2 / width
-        x2 = inside * -2 * p * (1 + p) / (1 + p * t) ** 3 / width**2
-        x, x1, x2, k = x.unsqueeze(1), x1.unsqueeze(1), x2.unsqueeze(1), self.k_pi
-        q = 1 - x * x
-        e, e1, e2 = q**3, -6 * x * q**2, 24 * x * x * q - 6 * q**2
-        cos, sin = torch.cos(k * x), torch.sin(k * x)
-        h, h1, h2 = cos * e, cos * e1 - k * sin * e, cos * e2 - 2 * k * sin * e1 - k * k * cos * e
-        f, f1, f2 = h @ self.mixing, (h1 * x1) @ self.mixing, (h2 * x1**2 + h1 * x2) @ self.mixing
-        z = torch.clamp(r / self.start, 0.0, 1.0).unsqueeze(1)
-        w, w1, w2 = z**3 * (10 - 15 * z + 6 * z * z), 30 * z**2 * (1 - z) ** 2, 60 * z * (1 - z) * (1 - 2 * z)
-        w1, w2 = w1 / self.start, w2 / self.start**2
-        return (
-            torch.stack([f, f * w]),
-            torch.stack([f1, f1 * w + f * w1]),
-            torch.stack([f2, f2 * w + 2 * f1 * w1 + f * w2]),
-        )
-
-    def quadrature(self) -> tuple[Tensor, Tensor]:
-        """Distances (nm) and weights 4 pi r^2 dr between start and cutoff."""
-        points, weights = np.polynomial.legendre.leggauss(200)
-        width = self.cutoff - self.start
-        r = torch.as_tensor(self.start + 0.5 * width * (1 + points))
-        return r, 4 * torch.pi * r * r * torch.as_tensor(0.5 * width * weights)
-
-    def orthonormal(self) -> Tensor:
-        """Mixing of the radial functions that makes them orthonormal over the volume, one after the other."""
-        r, weights = self.quadrature()
-        f = self.radial_functions(r)[0][0]
-        return torch.linalg.inv(torch.linalg.cholesky(f.T @ (weights.unsqueeze(1) * f))).T
-
     def roughness(self) -> Tensor:
-        return torch.eye(self.coefficients.numel(), dtype=torch.float64)
+        """Quadratic form of the smoothness penalty, shape (n_coefficients, n_coefficients): a diagonal.
+
+        A centre's energy is a sum of one function over all ordered pairs of neighbours,
+        K(d, d') = sum c_ab phi_a(d) phi_b(d'), made symmetric.  The penalty is the mean square of its mixed slopes,
+        int int |grad grad' K|^2 over the volume between start and cutoff: that of a product of two basis functions is
+        the product of g_n,l = int |grad phi|^2, the l of which come with 1 / (2 l + 1).
+        """
+        r, weights = self.radial.quadrature()
+        f, f1, _ = (v[0] for v in self.radial.derivatives(r))
+        l = torch.arange(self.lmax + 1)  # noqa: E741 - its name in every equation
+        g = (weights * f1**2).sum(0).unsqueeze(1) + l * (l + 1) * (weights * (f / r.unsqueeze(1)) ** 2).sum(0)[:, None]
+        a, b = torch.triu_indices(self.channels, self.channels)
+        one = self.counts[a, b].unsqueeze(1) * g[a % self.n_radial] * g[b % self.n_radial] / (2 * l + 1)
+        return ROUGHNESS * torch.diag(one.repeat(self.n_species, 1, 1).flatten())
