@@ -10,10 +10,10 @@ normalised to sum_m Y_lm^2 = 1::
 It is the three-body part of the atomic cluster expansion: distances and angle of every two neighbours, at a cost that
 is linear in the number of pairs.  The sums have j = k too, which is an energy of pairs.
 
-The f_n are cos(k pi x) (1 - x^2)^3, k = 0, 1, ..., made orthonormal over the volume one after the other, where x goes
-from 0 at `start` to 1 at the cutoff, faster near `start`.  They vanish at the cutoff with two derivatives, as exact
-score matching needs.  Below `start`, where no data should be, they stay what they are there, and the harmonics of
-l > 0 fade towards r = 0, where they have no direction: however close two particles come, energy and force are bounded.
+The f_n are cos(k pi x) (1 - x^2)^3, k = 0, 1, ..., made orthonormal over the volume one after the other, with
+x = (r - start) / (cutoff - start).  They vanish at the cutoff with two derivatives, as exact score matching needs.
+Below `start`, where no data should be, they stay what they are there, and the harmonics of l > 0 fade towards r = 0,
+where they have no direction: however close two particles come, energy and force are bounded.
 
 References
 ----------
@@ -35,15 +35,8 @@ from .base import ModelHeader, register
 from .linear import LinearEnergy, LinearSettings, LinearTerm
 from .messagepassing import SphericalHarmonics
 
-#: p of x = (1 + p) t / (1 + p t), t = (r - start) / (cutoff - start): x runs (1 + p)^2 times faster at start than at
-#: the cutoff.
-FINENESS = 1.0
-
 #: Pairs that `ManyBody.design` takes at a time, which bounds its memory: about 20 kB each at six radial functions.
 PAIRS = 4096
-
-#: What the penalty is in units of, nm^4: about one is right for 2,000 frames of 2.4 M LiCl.
-ROUGHNESS = 1.0
 
 
 class ManyBodyConfig(LinearSettings):
@@ -67,6 +60,7 @@ class ManyBodyConfig(LinearSettings):
     start: PositiveFloat = 0.18
     radial: PositiveInt = 6
     lmax: int = Field(2, ge=0, le=6)
+    penalties: list[PositiveFloat] = [float(10.0**e) for e in range(-4, 4)]
 
 
 @register
@@ -111,7 +105,7 @@ class RadialFunctions(nn.Module):
 
     def __init__(self, number: int, cutoff: float, start: float) -> None:
         super().__init__()
-        self.start, self.width, self.fineness = start, cutoff - start, FINENESS
+        self.start, self.width = start, cutoff - start
         self.register_buffer("k_pi", torch.pi * torch.arange(number, dtype=torch.float64), persistent=False)
         self.register_buffer("mixing", torch.eye(number, dtype=torch.float64), persistent=False)
         r, weights = self.quadrature()
@@ -121,8 +115,7 @@ class RadialFunctions(nn.Module):
 
     def forward(self, r: Tensor) -> Tensor:
         """f_n at distances (n_pairs,), nm: shape (n_pairs, number), nm^-3/2."""
-        t = torch.clamp((r - self.start) / self.width, 0.0, 1.0)
-        x = ((1 + self.fineness) * t / (1 + self.fineness * t)).unsqueeze(-1)
+        x = torch.clamp((r - self.start) / self.width, 0.0, 1.0).unsqueeze(-1)
         q = 1 - x * x
         return torch.matmul(torch.cos(self.k_pi.to(r.dtype) * x) * (q * q * q), self.mixing.to(r.dtype))
 
@@ -133,18 +126,14 @@ class RadialFunctions(nn.Module):
 
     def derivatives(self, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """f_n, f_n' and f_n'' (by r in nm) for l = 0, and times `fade` for l > 0: shape (2, n_pairs, number) each."""
-        p, k = self.fineness, self.k_pi
-        r = r.unsqueeze(-1)
-        inside = ((r > self.start) & (r < self.start + self.width)).to(r.dtype)
-        t = torch.clamp((r - self.start) / self.width, 0.0, 1.0)
-        x = (1 + p) * t / (1 + p * t)
-        x1 = inside * (1 + p) / (1 + p * t) ** 2 / self.width
-        x2 = -2 * p * x1 / (1 + p * t) / self.width
+        r, k = r.unsqueeze(-1), self.k_pi
+        x = torch.clamp((r - self.start) / self.width, 0.0, 1.0)
+        slope = ((x > 0) & (x < 1)).to(r.dtype) / self.width
         q = 1 - x * x
         q0, q1, q2 = q**3, -6 * x * q**2, 24 * x * x * q - 6 * q**2
         cos, sin = torch.cos(k * x), torch.sin(k * x)
         h1, h2 = cos * q1 - k * sin * q0, cos * q2 - 2 * k * sin * q1 - k * k * cos * q0
-        f, f1, f2 = (h @ self.mixing for h in (cos * q0, h1 * x1, h2 * x1**2 + h1 * x2))
+        f, f1, f2 = (h @ self.mixing for h in (cos * q0, h1 * slope, h2 * slope**2))
         z = torch.clamp(r / self.start, 0.0, 1.0)
         w, w1 = self.fade(r), 30 * z**2 * (1 - z) ** 2 / self.start
         w2 = 60 * z * (1 - z) * (1 - 2 * z) / self.start**2
@@ -301,7 +290,9 @@ class ManyBody(LinearEnergy):
 
             def summed(values):
                 """Sums over neighbours, channels before all else: shape (n, n_channels, ...)."""
-                of_kinds = values.new_zeros(n * S, values.shape[1:].numel()).index_add_(0, centre * S + kind, values.flatten(1))
+                of_kinds = values.new_zeros(n * S, values.shape[1:].numel()).index_add_(
+                    0, centre * S + kind, values.flatten(1)
+                )
                 return of_kinds.view(n, self.channels, -1)
 
             A, lap_A, grad_A = summed(f.unsqueeze(2) * y), summed(lap), summed(grad.transpose(1, 2).contiguous())
@@ -328,7 +319,7 @@ class ManyBody(LinearEnergy):
                 products = torch.matmul(grad[here], A[centre[here]].transpose(1, 2).unsqueeze(1)).flatten(2)
                 products = nn.functional.pad(products, (0, 1))
                 slope[:, :, moved, degree] = products.index_select(2, one) + products.index_select(2, other)
-            slope = slope.view(len(here) * 3, -1)
+            slope = slope.view(len(here) * 3, len(rows) * L)
             for end, sign in ((neighbour[here], -1), (centre[here], 1)):
                 place = (end.unsqueeze(1) * 3 + torch.arange(3)) * S + own_kind[here].unsqueeze(1)
                 G.index_add_(0, place.flatten(), slope, alpha=sign)
@@ -365,17 +356,27 @@ class ManyBody(LinearEnergy):
         return Y, torch.cat(slopes, 2)
 
     def roughness(self) -> Tensor:
-        """Quadratic form of the smoothness penalty, shape (n_coefficients, n_coefficients): a diagonal.
+        """Quadratic form of the smoothness penalty, shape (n_coefficients, n_coefficients), nm^-8.
 
-        A centre's energy is a sum of one function over all ordered pairs of neighbours,
-        K(d, d') = sum c_ab phi_a(d) phi_b(d'), made symmetric.  The penalty is the mean square of its mixed slopes,
-        int int |grad grad' K|^2 over the volume between start and cutoff: that of a product of two basis functions is
-        the product of g_n,l = int |grad phi|^2, the l of which come with 1 / (2 l + 1).
+        The energy of a centre is a sum of one function over all ordered pairs of its neighbours, made symmetric,
+        K(d, d') = sum c_ab phi_a,lm(d) phi_b,lm(d').  The penalty is the square of its mixed slopes,
+        int int |grad grad' K|^2 over the volume between start and cutoff, which is
+        sum_l tr(C_l g_l C_l g_l) / (2 l + 1), with C_l the symmetric matrix of the c_ab and
+        g_l = int grad phi_a . grad phi_b the matrix of two radial functions, summed over m.
         """
         r, weights = self.radial.quadrature()
         f, f1, _ = (v[0] for v in self.radial.derivatives(r))
-        l = torch.arange(self.lmax + 1)  # noqa: E741 - its name in every equation
-        g = (weights * f1**2).sum(0).unsqueeze(1) + l * (l + 1) * (weights * (f / r.unsqueeze(1)) ** 2).sum(0)[:, None]
-        a, b = torch.triu_indices(self.channels, self.channels)
-        one = self.counts[a, b].unsqueeze(1) * g[a % self.n_radial] * g[b % self.n_radial] / (2 * l + 1)
-        return ROUGHNESS * torch.diag(one.repeat(self.n_species, 1, 1).flatten())
+        size = self.coefficients.shape
+        roughness = torch.zeros(*size, *size, dtype=torch.float64)
+        pairs = torch.triu_indices(self.channels, self.channels)
+        # Of every pair of channels the symmetric matrix that its coefficient stands for.
+        matrices = torch.zeros(size[1], self.channels, self.channels, dtype=torch.float64)
+        for a, b in (pairs, pairs.flip(0)):
+            matrices[torch.arange(size[1]), a, b] = self.counts[a, b]
+        for degree in range(self.lmax + 1):
+            slopes = f1.T @ (weights * f1) + degree * (degree + 1) * f.T @ (weights * f / r.unsqueeze(1) ** 2)
+            both = torch.block_diag(*[slopes] * self.n_species)
+            form = torch.einsum("pab,qab->pq", both @ matrices @ both, matrices) / (2 * degree + 1)
+            for s in range(self.n_species):
+                roughness[s, :, degree, s, :, degree] = form
+        return roughness.view(self.coefficients.numel(), -1)
