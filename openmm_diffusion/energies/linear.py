@@ -122,6 +122,14 @@ class LinearEnergy(nn.Module):
         """
         raise NotImplementedError
 
+    def design_by_species(self, c: Batch) -> tuple[Tensor, Tensor]:
+        """As `design`, with the divergence by coordinates of each species apart: shape (n_species, n_coefficients).
+
+        An energy overrides it where those are no fixed shares.
+        """
+        G, divergence = self.design(c)
+        return G, self.share() * divergence
+
     def share(self) -> Tensor:
         """Part of div G that is by coordinates of each species, shape (n_species, n_coefficients)."""
         raise NotImplementedError
