@@ -193,9 +193,10 @@ class LinearSum:
         parts = [energy.design(within(c, float(energy.cutoff))) for energy in self.energies]
         return torch.cat([G for G, _ in parts], dim=1), torch.cat([divergence for _, divergence in parts], dim=-1)
 
-    def share(self) -> Tensor:
-        """As `LinearEnergy.share`, of all."""
-        return torch.cat([energy.share() for energy in self.energies], dim=1)
+    def design_by_species(self, c: Batch) -> tuple[Tensor, Tensor]:
+        """As `LinearEnergy.design_by_species`, of all."""
+        parts = [energy.design_by_species(within(c, float(energy.cutoff))) for energy in self.energies]
+        return torch.cat([G for G, _ in parts], dim=1), torch.cat([divergence for _, divergence in parts], dim=1)
 
     def free(self) -> Tensor:
         """As `LinearEnergy.free`, of all."""
