@@ -60,7 +60,7 @@ class ManyBodyConfig(LinearSettings):
     start: PositiveFloat = 0.18
     radial: PositiveInt = 6
     lmax: int = Field(2, ge=0, le=6)
-    penalties: list[PositiveFloat] = [float(10.0**e) for e in range(-4, 4)]
+    penalties: list[PositiveFloat] = [float(10.0**e) for e in range(-2, 5)]
 
 
 @register
@@ -288,8 +288,8 @@ class ManyBody(LinearEnergy):
             grad = f1[:, None, :, None] * (u.unsqueeze(2) * y).unsqueeze(2)
             grad += (f / r)[:, None, :, None] * slopes[:, :, None, m]
 
-            def summed(values):
-                """Sums over neighbours, channels before all else: shape (n, n_channels, ...)."""
+            def summed(values: Tensor) -> Tensor:
+                """Sums over neighbours, shape (n, n_channels, ...), of values (n_pairs, radial, ...)."""
                 of_kinds = values.new_zeros(n * S, values.shape[1:].numel()).index_add_(
                     0, centre * S + kind, values.flatten(1)
                 )
