@@ -10,6 +10,7 @@ Columns are taken by the names that they have in the file, forces as they are wr
 import os
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -203,14 +204,14 @@ def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, elemen
     if not count.isdigit() or int(count) == 0:
         raise ValueError(f"{where} starts with {count[:40]!r}: an XYZ frame starts with its number of atoms")
     comment = next(lines, "")
-    rows = [next(lines, "").split() for _ in range(int(count))]
+    rows = [line.split() for line in islice(lines, int(count))]
     try:
         frame, unread = _meaning(comment)
         properties = frame.pop("properties")
         ends = np.cumsum([width for _, width in properties.values()])
         complete = sum(len(row) >= ends[-1] for row in rows)
-        if complete < len(rows):
-            raise ValueError(f"has {complete} complete rows of {ends[-1]} columns where {len(rows)} are announced")
+        if complete < int(count):
+            raise ValueError(f"has {complete} complete rows of {ends[-1]} columns where {count} are announced")
         places = {name: slice(end - width, end) for (name, (_, width)), end in zip(properties.items(), ends)}
         frame["columns"] = {}
         for name, (kind, width) in properties.items():
@@ -254,6 +255,9 @@ def _through_ase(path: str | os.PathLike[str], forces_key: str | None) -> list[d
         from ase.io import iread
     except ImportError:
         return None
+    count = _count(path)
+    if count < 1:
+        return None
     told: list[tuple[dict[str, Any], set[str]]] = []
 
     def parse(comment: str) -> dict[str, Any]:
@@ -280,19 +284,19 @@ def _through_ase(path: str | os.PathLike[str], forces_key: str | None) -> list[d
     except Exception:  # noqa: BLE001  whatever ASE cannot read, our own reader reads or refuses with a reason
         return None
     # ASE stops without a word at a blank line between frames.
-    return frames if frames and len(frames) == len(told) == _count(path) else None
+    return frames if len(frames) == len(told) == count else None
 
 
 def _count(path: str | os.PathLike[str]) -> int:
-    """Frames of a file by its lines that announce a number of atoms; -1 where one does not."""
+    """Frames of a file by its lines that announce a number of atoms; -1 where one does not, or too many of them."""
     number = 0
     with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.strip():
                 if not line.strip().isdigit():
                     return -1
-                for _ in range(int(line) + 1):
-                    next(lines, "")
+                if sum(1 for _ in islice(lines, int(line) + 1)) <= int(line):
+                    return -1
                 number += 1
     return number
 

@@ -99,7 +99,7 @@ def foreign(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) -
     odd = sorted(key for key in arrays if "unit" in key.lower() and key not in _UNITS and "cell" not in key)
     if odd:
         raise ValueError(f"{path} holds {', '.join(odd)}, which is not understood: name units as r_unit and e_unit")
-    positions = np.asarray(arrays[positions_key])
+    positions = _numbers(arrays, positions_key, path)
     if positions.ndim == 2:
         positions = positions[None]
     label = forces_name(arrays.keys() - {"bias_forces", positions_key, numbers_key}, forces_key, path)
@@ -120,7 +120,7 @@ def foreign(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) -
         "species": _species(arrays[numbers_key], numbers_key, path),
         "cell": _cell(arrays, cells[0], len(positions), path) if cells else None,
         "pbc": None if pbc_key is None else _pbc(arrays[pbc_key], path),
-        "forces": None if label is None else np.asarray(arrays[label]).reshape(positions.shape),
+        "forces": None if label is None else _like(_numbers(arrays, label, path), positions, label, path),
         "temperature": arrays.get("temperature"),
         "replica": arrays.get("replica"),
         "r_unit": length_unit(units["r_unit"], path) if "r_unit" in units else None,
@@ -132,6 +132,21 @@ def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays under the last part of their names: arrays/forces as forces, _positions as positions."""
     bare = {re.sub(r"^(?:(?:arrays|info|results|calc)[/._:]|_)", "", key): value for key, value in arrays.items()}
     return bare if len(bare) == len(arrays) else arrays
+
+
+def _numbers(arrays: dict[str, np.ndarray], key: str, path: Path) -> np.ndarray:
+    if arrays[key].dtype.kind not in "iuf":
+        raise ValueError(f"{path} holds no numbers in {key}: give an array (n_frames, n_particles, 3)")
+    return arrays[key]
+
+
+def _like(forces: np.ndarray, positions: np.ndarray, key: str, path: Path) -> np.ndarray:
+    if forces.size != positions.size:
+        raise ValueError(
+            f"{path} holds {key} of shape {forces.shape} beside positions of shape {positions.shape}: "
+            "give one force for each position, or say with forces_key which array holds them"
+        )
+    return forces.reshape(positions.shape)
 
 
 def _species(numbers: np.ndarray, key: str, path: str | os.PathLike[str]) -> np.ndarray:
@@ -149,7 +164,7 @@ def _species(numbers: np.ndarray, key: str, path: str | os.PathLike[str]) -> np.
 
 
 def _cell(arrays: dict[str, np.ndarray], key: str, n_frames: int, path: Path) -> np.ndarray:
-    cell = vectors(arrays[key], n_frames, str(path))
+    cell = vectors(_numbers(arrays, key, path), n_frames, str(path))
     # sGDML stores the vectors of its lattice as columns.
     columns = key == "lattice" and (arrays.keys() & {"theory", "r_unit", "e_unit"})
     return np.swapaxes(cell, -1, -2) if columns else cell

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -34,8 +35,10 @@ def read_gro(path: str | os.PathLike[str]) -> Iterator[tuple[np.ndarray, np.ndar
             where = f"frame {number} of {path}"
             if not count.isdigit() or int(count) == 0:
                 raise ValueError(f"{where} announces {count[:20]!r} atoms: a .gro frame has a title, then a number")
-            rows = [next(lines, "") for _ in range(int(count))]
+            rows = list(islice(lines, int(count)))
             try:
+                if len(rows) < int(count):
+                    raise ValueError(f"it has {len(rows)} of {count} atoms")
                 yield _positions(rows), _vectors(next(lines, ""))
             except ValueError as error:
                 raise ValueError(

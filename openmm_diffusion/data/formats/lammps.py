@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from openmm import unit
@@ -108,11 +109,13 @@ def _frame(
 ) -> DumpFrame:
     if set(items) != {"atoms", "box"}:
         raise ValueError(f"{where} lacks ITEM: NUMBER OF ATOMS or ITEM: BOX BOUNDS: write the dump again")
-    rows = [next(lines, "").split() for _ in range(int(items["atoms"][0]))]
+    count = items["atoms"][0].strip()
+    announced = int(count) if count.isdigit() else 0
+    rows = [line.split() for line in islice(lines, max(announced, 0))]
     complete = sum(len(row) == len(names) for row in rows)
-    if complete < len(rows) or not rows:
+    if complete < announced or not rows:
         raise ValueError(
-            f"{where} has {complete} complete rows of {len(names)} columns where {len(rows)} are announced: "
+            f"{where} has {complete} complete rows of {len(names)} columns where {count} are announced: "
             "write the dump again or cut it there"
         )
     chosen = next((columns for columns in _COORDINATES if set(columns) <= set(names)), None)

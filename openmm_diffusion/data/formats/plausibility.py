@@ -54,12 +54,16 @@ def check_plausible(
     positions, species = np.asarray(positions), np.asarray(species)
     if positions.ndim != 3 or positions.shape[2] != 3 or positions.shape[1] < 2 or not len(positions):
         return  # `checks` says what is wrong with the shape; one particle can be anywhere
+    bad = ~np.isfinite(positions).all(axis=(1, 2))
+    if bad.any():
+        raise ValueError(
+            f"positions in {source} are NaN or Inf in {bad.sum()} of {len(bad)} frames, first in frame {bad.argmax()}: "
+            "leave these frames out"
+        )
     n_frames, n = positions.shape[:2]
     count = min(n_frames, FRAMES, max(3, ATOMS // n))
     chosen = np.unique(np.linspace(0, n_frames - 1, count).round().astype(int))
     x = positions[chosen].astype(np.float64)
-    if not np.isfinite(x).all():
-        return
     cells = None
     if box is not None:
         cells = np.broadcast_to(box, (n_frames, 3, 3))[chosen]
