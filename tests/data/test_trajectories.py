@@ -361,7 +361,7 @@ def test_xyz_of_beads_and_of_elements(tmp_path):
     path = tmp_path / "a.xyz"
     path.write_text("2\nbeads\nP4 0 0 0\nQa 5 0 0\n2\nbeads\nP4 0 0 1\nQa 5 0 0\n")
     frames = Frames.from_trajectory(path, temperature=300, types="name")
-    assert frames.types.tolist() == ["P4", "QA"] and len(frames) == 2
+    assert frames.types.tolist() == ["P4", "Qa"] and len(frames) == 2
     path.write_text('2\nLattice="20 0 0 0 20 0 0 0 20"\nna 0 0 0\nCL 5 0 0\n')
     frames = Frames.from_trajectory(path, temperature=300)
     assert frames.symbols == ["Na", "Cl"] and frames.box[0, 0] == 2.0

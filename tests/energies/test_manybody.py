@@ -230,7 +230,7 @@ def test_more_radial_functions_leave_the_first_ones_and_their_penalty_alone():
     np.testing.assert_allclose(first, second[same][:, same], rtol=1e-9)
 
 
-def test_roughness_is_the_integral_of_the_mixed_slopes():
+def test_roughness_is_the_integral_of_the_mixed_slopes_by_log_distance():
     """Of the function of two neighbours that the energy of a centre is a sum of, over both volumes."""
     energy = ManyBody(1, CUTOFF, START, 2, 2)
     energy.coefficients.copy_(random_energy(radial=2, lmax=2).coefficients[:1, :3])
@@ -254,7 +254,7 @@ def test_roughness_is_the_integral_of_the_mixed_slopes():
     )  # fmt: skip
     (slope,) = torch.autograd.grad(energy(c).sum(), d, create_graph=True)
     mixed = [torch.autograd.grad(slope[:, axis].sum(), e, retain_graph=True)[0] / 2 for axis in range(3)]
-    expected = sum(float((volume * (m * m).sum(-1)).sum()) for m in mixed)
+    expected = sum(float((volume * (first * second) ** 2 * (m * m).sum(-1)).sum()) for m in mixed)
     coefficients = energy.coefficients.flatten()
     assert float(coefficients @ energy.roughness() @ coefficients) == pytest.approx(expected, rel=1e-6)
 

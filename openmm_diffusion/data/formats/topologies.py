@@ -123,7 +123,10 @@ def of_names(names: Sequence[str]) -> mdtraj.Topology:
     """Atoms of these names, each a residue of its own; they state elements where all are symbols, in any case."""
     numbers = {name: atomic_number(name) for name in names}
     stated = all(numbers.values())
-    return _alone([_element(numbers[name] if stated else 0) for name in names], [name.upper() for name in names])
+    return _alone(
+        [_element(numbers[name] if stated else 0) for name in names],
+        [name.upper() if stated else name for name in names],
+    )
 
 
 def _element(number: int) -> "mdtraj.element.Element":
