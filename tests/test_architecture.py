@@ -26,7 +26,7 @@ ALLOWED = {
     "workflows": f"{WORKFLOWS} {BELOW}",
     "cli": f"workflows {WORKFLOWS} {BELOW}",
 }
-KINDS = ("coulomb", "wall", "pair", "network")
+KINDS = ("coulomb", "wall", "pair", "manybody", "network")
 #: Parts of one package that never import each other.
 APART = [("learning.linear", "learning.network")]
 #: Files at the root that nobody inside imports: the face, its command, and signposts at former paths.

@@ -3,7 +3,7 @@
 The order here is that in which a training sets them up.
 """
 
-from . import coulomb, wall, pair, network  # noqa: F401, I001 - each registers its term
+from . import coulomb, wall, pair, manybody, network  # noqa: F401, I001 - each registers its term
 from .base import REGISTRY, register
 
 __all__ = ["REGISTRY", "register"]

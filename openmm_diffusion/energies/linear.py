@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from ..noise import log_place
-from ..space.batch import Batch
+from ..space.batch import Batch, within
 from .base import LearntTerm, Settings
 
 #: Noise levels that a range is fitted at, evenly on a logarithmic scale: each is 1.6 times the last over
@@ -122,6 +122,14 @@ class LinearEnergy(nn.Module):
         """
         raise NotImplementedError
 
+    def design_by_species(self, c: Batch) -> tuple[Tensor, Tensor]:
+        """As `design`, with the divergence by coordinates of each species apart: shape (n_species, n_coefficients).
+
+        An energy overrides it where those are no fixed shares.
+        """
+        G, divergence = self.design(c)
+        return G, self.share() * divergence
+
     def share(self) -> Tensor:
         """Part of div G that is by coordinates of each species, shape (n_species, n_coefficients)."""
         raise NotImplementedError
@@ -134,6 +142,14 @@ class LinearEnergy(nn.Module):
         """Which coefficients are fitted, shape (n_coefficients,), dtype bool; others stay zero."""
         return torch.ones(self.coefficients.numel(), dtype=torch.bool)
 
+    def penalty(self, strength: float) -> Tensor:
+        """Quadratic form of the penalty of a strength, shape (n_coefficients, n_coefficients)."""
+        return strength * self.roughness()
+
+    def assign(self, coefficients: Tensor) -> None:
+        """Take these coefficients, of any shape, in place of its own."""
+        self.coefficients.copy_(coefficients.view_as(self.coefficients))
+
     def at(self, sigma: Tensor) -> Tensor:
         """Coefficients at noise levels (n,), nm, interpolated in the table: shape (n, ...), kJ/mol."""
         weights = level_weights(log_place(sigma, self.smallest, self.largest), self.n_levels)
@@ -142,6 +158,53 @@ class LinearEnergy(nn.Module):
     def set_level(self, sigma: float) -> None:
         """Evaluate at a noise level (nm) of the range from now on."""
         self.coefficients.copy_(self.at(torch.tensor([sigma], dtype=torch.float64))[0])
+
+
+class LinearSum:
+    """Several linear energies as one, their coefficients one after the other: what a joint fit needs of them.
+
+    Parameters
+    ----------
+    energies : list of LinearEnergy
+    """
+
+    def __init__(self, energies: Sequence[LinearEnergy]) -> None:
+        self.energies = list(energies)
+        self.n_species = self.energies[0].n_species
+        self.cutoff = max(float(energy.cutoff) for energy in self.energies)
+
+    @property
+    def coefficients(self) -> Tensor:
+        """All coefficients, shape (n_coefficients,), kJ/mol: a copy."""
+        return torch.cat([energy.coefficients.flatten() for energy in self.energies])
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of coefficients of each energy."""
+        return [energy.coefficients.numel() for energy in self.energies]
+
+    def assign(self, coefficients: Tensor) -> None:
+        """Give each energy its part of the coefficients (n_coefficients,)."""
+        for energy, part in zip(self.energies, coefficients.flatten().split(self.sizes)):
+            energy.assign(part)
+
+    def design(self, c: Batch) -> tuple[Tensor, Tensor]:
+        """As `LinearEnergy.design`, of all; the batch holds all pairs within the longest cutoff."""
+        parts = [energy.design(within(c, float(energy.cutoff))) for energy in self.energies]
+        return torch.cat([G for G, _ in parts], dim=1), torch.cat([divergence for _, divergence in parts], dim=-1)
+
+    def design_by_species(self, c: Batch) -> tuple[Tensor, Tensor]:
+        """As `LinearEnergy.design_by_species`, of all."""
+        parts = [energy.design_by_species(within(c, float(energy.cutoff))) for energy in self.energies]
+        return torch.cat([G for G, _ in parts], dim=1), torch.cat([divergence for _, divergence in parts], dim=1)
+
+    def free(self) -> Tensor:
+        """As `LinearEnergy.free`, of all."""
+        return torch.cat([energy.free() for energy in self.energies])
+
+    def penalty(self, strengths: Sequence[float]) -> Tensor:
+        """Quadratic form of the penalties, one strength for each energy."""
+        return torch.block_diag(*[energy.penalty(one) for energy, one in zip(self.energies, strengths, strict=True)])
 
 
 def level_weights(place: Tensor, n_levels: int) -> Tensor:

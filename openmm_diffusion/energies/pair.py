@@ -20,6 +20,9 @@ from .base import ModelHeader, register
 from .linear import LinearEnergy, LinearSettings, LinearTerm
 from .native import Pairwise, of_kind
 
+#: Least weight of the smoothness penalty: see `SplinePair.roughness`.
+FLOOR = 1e-3
+
 #: Points per knot interval of the tabulated potential, and idle intervals at both ends of each of its curves.
 POINTS, PADDING = 4, 6
 
@@ -186,12 +189,16 @@ class SplinePair(LinearEnergy):
         frames) among orders 2-5, exponents 2-8 and l = 0.2-3 nm: order 4 beats order 3 by
         600 +- 110 and 280 +- 70 (kJ/mol/nm)^2 per frame, order 2 by ten times that; order 5
         and l = 1 nm score alike.
+
+        No weight falls below `FLOOR`.  Without it a few rare contacts of the training frames shape the
+        potential below them, where no data bound it, and the held-out score, ruled by contacts as rare, does not
+        see it.
         """
         n, order = self.n_basis, 4
         differences = np.diff(np.eye(n), order, axis=0)
         # Coefficient k belongs to the spline centred at start + (k - 1) spacing.
         centre = self.start + self.spacing * (np.arange(n - order) + order / 2 - 1)
-        weight = 1 / (1 + (0.5 / np.maximum(centre - self.start + 0.03, 0.03)) ** 4)
+        weight = np.maximum(1 / (1 + (0.5 / np.maximum(centre - self.start + 0.03, 0.03)) ** 4), FLOOR)
         one = differences.T @ (weight[:, None] * differences)
         # Written for knots 0.02 nm apart; differences of a given curve scale as spacing^order,
         # and there are 1/spacing of them.

@@ -24,6 +24,23 @@ def check_labels(training, validation, config):
         )
 
 
+def check_bias(training, config):
+    """Refuse biased frames where the bias cannot be taken out: it is known at clean positions alone."""
+    if all(part.bias_forces is None for part in training):
+        return
+    noisy = next((settings for _, settings in config.linear if config.linear_sigma(settings) > 0), None)
+    if config.network is not None or noisy is not None:
+        what = "a network learns from noised frames" if config.network is not None else "the fit is to noised frames"
+        raise ValueError(
+            f"frames have bias_forces, which are known at clean positions alone, but {what}: set sigma: 0 of what is "
+            "fitted in closed form, and network: null"
+        )
+    if config.target != "denoise":
+        raise ValueError(
+            f"target is {config.target}, but frames have bias_forces: learn from positions alone (denoise)"
+        )
+
+
 def check_devices(validation, config):
     """Refuse more processes than there are GPUs, on a machine that has some, or frames for their held-out loss."""
     number = config.training.devices

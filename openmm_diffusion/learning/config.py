@@ -277,6 +277,16 @@ class Config(BaseModel):
         return self
 
     @pydantic.model_validator(mode="after")
+    def one_fit(self):
+        """All that is fitted in closed form is fitted together, to the same frames with the same noise."""
+        for key in ("sigma", "draws"):
+            values = {kind_of(term): getattr(settings, key) for term, settings in self.linear}
+            if len(set(values.values())) > 1:
+                told = ", ".join(f"{kind}.{key} {value}" for kind, value in values.items())
+                raise ValueError(f"{told}: linear energies are fitted together, so give the same {key} to all")
+        return self
+
+    @pydantic.model_validator(mode="after")
     def different_members(self):
         """A closed-form fit to clean frames has no seed."""
         if self.ensemble and not self.ensemble.bootstrap and self.network is None:

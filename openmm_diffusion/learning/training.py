@@ -32,7 +32,7 @@ from ..settings import validated
 from ..space.boxes import check_cutoff
 from ..space.neighbours import neighbour_pairs
 from ..units import thermal_energy
-from .checks import check_devices, check_labels
+from .checks import check_bias, check_devices, check_labels
 from .config import Config, config_model, kind_of, read_config
 from .linear.fit import fit_linear, weights_report
 from .network.processes import run_processes
@@ -144,6 +144,7 @@ def _train(systems, config, output, resume, progress, sample=None):
         counts = [0 if part is None else len(part) for part in parts]
         log.info("%s%d frames to train on, %d to validate, %d kept apart", which, *counts)
     check_labels(training, validation, config)
+    check_bias(training, config)
     check_devices(validation, config)
     header = _header(systems, training, validation, test, config)
     if sample is not None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ...data.sets import blocks
-from ...energies.linear import LEVELS
+from ...energies.linear import LEVELS, LinearSum
 from ...model.sum import energy_and_forces
 from ...noise import draw_noise
 from ...units import thermal_energy
@@ -18,39 +18,16 @@ log = logging.getLogger(__name__)
 
 
 def fit_linear(denoiser, training, config):
-    """A denoiser with every linear energy that a configuration asks for, fitted in closed form one after the other.
+    """A denoiser with the linear energies that a configuration asks for, fitted in one joint solve.
 
-    Parameters
-    ----------
-    denoiser : Denoiser
-        Prior alone; stays as it is.
-    training : list of Frames
-        Of each system.
-    config : Config
-
-    Returns
-    -------
-    Denoiser
-        Its header says under `held_out` how the fits did.
-    """
-    for term, settings in config.linear:
-        denoiser = fit_term(denoiser, term, settings, training, config)
-    return denoiser
-
-
-def fit_term(denoiser, kind, settings, training, config):
-    """A denoiser with one more linear energy, fitted to frames noised by its noise level, or to those as they are.
-
-    Over a range of noise levels, each level of the table is a fit of its own, of the same frames
-    with the same noise, scaled: what the draws do by chance then changes slowly with the level.
+    They are fitted to frames noised by their noise level, or to those as they are.  Over a range of
+    noise levels, each level of the tables is a fit of its own, of the same frames with the same
+    noise, scaled: what the draws do by chance then changes slowly with the level.
 
     Parameters
     ----------
     denoiser : Denoiser
         Its terms are held fixed; stays as it is.
-    kind : type
-        The `LinearTerm` to add.
-    settings : LinearSettings
     training : list of Frames
         Of each system.
     config : Config
@@ -58,37 +35,63 @@ def fit_term(denoiser, kind, settings, training, config):
     Returns
     -------
     Denoiser
+        Its header says under `held_out` how the fit did.
     """
+    if not config.linear:
+        return denoiser
     noise = config.noise
     levels = None if noise.sigmas is None else np.geomspace(*noise.sigmas, LEVELS).tolist()
-    term = kind.blank(settings, config.linear_sigma(settings), levels)
-    energy, kT = term.module(denoiser.header), thermal_energy(training[0].temperature)
+    settings = [one for _, one in config.linear]
+    terms = [kind.blank(one, config.linear_sigma(one), levels) for kind, one in config.linear]
+    energies = [term.module(denoiser.header) for term in terms]
+    # One energy is no sum: it keeps its own way of being fitted with labels, and its one penalty.
+    energy, given = (energies[0], settings[0]) if len(terms) == 1 else (LinearSum(energies), settings)
+    noun, kT = " + ".join(term.noun for term in terms), thermal_energy(training[0].temperature)
     results = []
-    for i, level in enumerate(levels or [term.sigma]):
+    for i, level in enumerate(levels or [terms[0].sigma]):
         replicas, system = _replicas(energy, denoiser, settings, training, config, level)
         if config.target == "denoise":
-            results.append(fit(energy, replicas, settings, term.noun, system))
+            results.append(fit(energy, replicas, given, noun, system))
         else:
             known = level or noise.smallest
-            results.append(fit_labelled(energy, replicas, settings, config.target, known, kT, term.noun, system))
+            results.append(fit_labelled(energy, replicas, given, config.target, known, kT, noun, system))
         if levels:
-            energy.table[i] = energy.coefficients
-    term.set_level(energy)
-    # The first is the level that the model is evaluated at.
-    first = results[0]
-    held_out = {f"{term.kind}_score": first["held_out_score"], f"{term.kind}_scale": first["scale"]}
-    if len(training) > 1:
-        held_out[f"{term.kind}_score_of_systems"] = first["system_scores"]
-    if levels:
-        held_out[f"{term.kind}_levels"] = [
-            {"sigma": level, **{key: result[key] for key in ("penalty", "scale", "held_out_score")}}
-            for level, result in zip(levels, results)
-        ]
+            for one in energies:
+                one.table[i] = one.coefficients
+    for term, one in zip(terms, energies):
+        term.set_level(one)
+    fitted, held_out = [], {}
+    for number, term in enumerate(terms):
+        told = [_of_family(result, number, len(terms)) for result in results]
+        # The first is the level that the model is evaluated at.
+        fitted.append(term.model_copy(update={"penalty": told[0]["penalty"]}))
+        held_out |= _report(term.kind, told, levels, len(training))
     if config.target == "hybrid":
-        held_out |= weights_report(denoiser.header.species, term.kind, first["weights"], first["textbook"])
-    fitted = term.model_copy(update={"penalty": first["penalty"]})
-    other = denoiser.rebuilt([*denoiser.header.terms, fitted], [*denoiser.modules(), energy])
+        held_out |= weights_report(
+            denoiser.header.species, terms[0].kind, results[0]["weights"], results[0]["textbook"]
+        )
+    other = denoiser.rebuilt([*denoiser.header.terms, *fitted], [*denoiser.modules(), *energies])
     return other.with_held_out(held_out)
+
+
+def _of_family(result, number, of):
+    """The result of a fit as that of one energy among `of`."""
+    return result if of == 1 else result | {key: result[key][number] for key in ("penalty", "degrees_of_freedom")}
+
+
+def _report(kind, told, levels, n_systems):
+    """Entries of `held_out` of one energy, from its results at every level."""
+    first = told[0]
+    names = {"score": "held_out_score", "scale": "scale", "degrees_of_freedom": "degrees_of_freedom"}
+    entries = {f"{kind}_{name}": first[key] for name, key in names.items()}
+    if n_systems > 1:
+        entries[f"{kind}_score_of_systems"] = first["system_scores"]
+    if levels:
+        entries[f"{kind}_levels"] = [
+            {"sigma": level, **{key: result[key] for key in ("penalty", "scale", "held_out_score")}}
+            for level, result in zip(levels, told)
+        ]
+    return entries
 
 
 def _replicas(energy, denoiser, settings, training, config, sigma):
@@ -106,18 +109,20 @@ def _replicas(energy, denoiser, settings, training, config, sigma):
 
 
 def _moments_of(energy, denoiser, settings, training, config, sigma, generator):
-    """Moments of the replicas of one system."""
+    """Moments of the replicas of one system; what a bias did to its frames is part of what is known of the forces."""
     kT, model = thermal_energy(training.temperature), set_up_for(denoiser, training).model
     replicas = []
-    for block in blocks(training, settings.folds):
+    for block in blocks(training, min(one.folds for one in settings)):
         data = tensors(block, denoiser, config, torch.float64)
         y, boxes = data.positions, data.box
         if sigma > 0:
-            eps = draw_noise(data.positions, settings.draws, True, generator)
+            eps = draw_noise(data.positions, settings[0].draws, True, generator)
             y, boxes = data.noised(eps.new_full(eps.shape[:2], sigma), eps)
         level = y.new_full((len(y),), sigma)
         parts = zip(y.split(32), [None] * len(y) if boxes is None else boxes.split(32), level.split(32))
         prior_forces = torch.cat([energy_and_forces(model, *part, data.species, sigma=at)[1] for *part, at in parts])
+        if block.bias_forces is not None:
+            prior_forces = prior_forces + torch.as_tensor(block.bias_forces)
         if config.target == "denoise":
             replicas.append(moments(energy, y, prior_forces, boxes, data.species, kT))
         else:

@@ -70,18 +70,17 @@ def labelled_moments(energy, positions, prior_forces, labels, box, species, kT, 
     shape = (2, n_species, size)
     A, b = torch.zeros(*shape, size, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
     power, components = torch.zeros(n_species, dtype=torch.float64), 3 * torch.bincount(species, minlength=n_species)
-    share = energy.share()
     labelled = ~torch.isnan(labels[:, 0, 0])
     for witness, rows in enumerate((torch.nonzero(~labelled).flatten(), torch.nonzero(labelled).flatten())):
         for chunk in rows.split(frames_per_chunk) if len(rows) else ():  # splitting nothing gives one empty chunk
             c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, energy.cutoff)
-            G, divergence = energy.design(c)
+            G, divergence = energy.design_by_species(c)
             G = G.view(len(chunk), len(species), 3, size)
             for s in range(n_species):
                 G_s = G[:, species == s].flatten(0, 2)
                 prior = prior_forces[chunk][:, species == s].double().flatten()
                 A[witness, s] += G_s.T @ G_s
-                b[0, s] -= G_s.T @ prior + kT * share[s] * divergence
+                b[0, s] -= G_s.T @ prior + kT * divergence[s]
                 if witness:
                     rest = labels[chunk][:, species == s].double().flatten() - prior
                     b[1, s] += G_s.T @ rest

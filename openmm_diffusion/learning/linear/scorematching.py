@@ -19,14 +19,19 @@ Hyvarinen, J. Mach. Learn. Res. 6, 695 (2005).
 
 import logging
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...energies.linear import LinearSum
 from ...space.batch import make_batch
 
 log = logging.getLogger(__name__)
+
+#: Rounds in which the penalties of several energies are chosen in turn; two or three settle them.
+ROUNDS = 4
 
 
 @dataclass
@@ -85,19 +90,27 @@ def solve(energy, replicas, penalty):
 
     The last three coefficients of each spline stay zero.
     """
-    A, b = mean_moments(replicas)
+    return solved(energy, *mean_moments(replicas), penalty).view_as(energy.coefficients)
+
+
+def solved(energy, A, b, penalty):
+    """Penalised solution of A c = b, shape (n_coefficients,)."""
     matrix, free = penalised(energy, A, penalty)
-    c = torch.zeros(energy.coefficients.numel(), dtype=torch.float64)
-    c[free] = torch.linalg.solve(matrix, b[free])
-    return c.view_as(energy.coefficients)
+    c = torch.zeros(len(b), dtype=torch.float64)
+    # Symmetric and positive: half the work of a general solver.
+    c[free] = torch.cholesky_solve(b[free].unsqueeze(1), torch.linalg.cholesky(matrix)).squeeze(1)
+    return c
 
 
 def penalised(energy, A, penalty):
     """A + penalty R of the free coefficients, and which are free: all but the last three of each spline."""
     free = energy.free()
-    matrix = (A + penalty * energy.roughness())[free][:, free]
+    matrix = (A + energy.penalty(penalty))[free][:, free]
     # Curves of no fourth difference where no data are: without a ridge the matrix is singular.
-    return matrix + 1e-9 * matrix.diagonal().max() * torch.eye(len(matrix), dtype=matrix.dtype), free
+    sizes = energy.sizes if isinstance(energy, LinearSum) else [len(free)]
+    counts = [int(part.sum()) for part in free.split(sizes)]
+    ridge = torch.cat([part.max().expand(len(part)) for part in matrix.diagonal().split(counts)])
+    return matrix + 1e-9 * torch.diag(ridge), free
 
 
 def score_objective(c, replicas):
@@ -111,6 +124,28 @@ def score_objective(c, replicas):
     return float(0.5 * c @ A @ c - b @ c)
 
 
+class Fold(NamedTuple):
+    """Moments of the replicas that a fit sees, and of those left out."""
+
+    A: Tensor
+    b: Tensor
+    A_out: Tensor
+    b_out: Tensor
+
+
+def folds_of(replicas, n_folds):
+    """`Fold` after `Fold`: replica i is left out of fold i % n_folds."""
+    total = sum(m.weight for m in replicas)
+    A, b = mean_moments(replicas)
+    folds = []
+    for fold in range(n_folds):
+        left_out = replicas[fold::n_folds]
+        A_out, b_out = mean_moments(left_out)
+        share = sum(m.weight for m in left_out) / total
+        folds.append(Fold((A - share * A_out) / (1 - share), (b - share * b_out) / (1 - share), A_out, b_out))
+    return folds
+
+
 def held_out_scale(energy, folds, penalty):
     """Best factor on the solution of a penalty, and the held-out score with it.
 
@@ -120,10 +155,9 @@ def held_out_scale(energy, folds, penalty):
 
     Parameters
     ----------
-    energy : LinearEnergy
-    folds : list of (list of Moments, list of Moments)
-        To fit, and left out.
-    penalty : float
+    energy : LinearEnergy or LinearSum
+    folds : list of Fold
+    penalty : float, or one for each energy of a sum
 
     Returns
     -------
@@ -131,29 +165,28 @@ def held_out_scale(energy, folds, penalty):
     scores : array, shape (n_folds,), kJ^2/mol^2/nm^2 per frame
         `score_objective` of each fold left out, with that factor.
     """
-    solutions = [solve(energy, kept, penalty) for kept, _ in folds]
-    linear = quadratic = 0.0
-    for c, (_, left_out) in zip(solutions, folds):
-        A, b = mean_moments(left_out)
-        linear, quadratic = linear + b @ c.flatten(), quadratic + c.flatten() @ A @ c.flatten()
-    scale = float(linear / quadratic)
-    scores = [score_objective(scale * c, left_out) for c, (_, left_out) in zip(solutions, folds)]
-    return scale, np.array(scores)
+    solutions = [solved(energy, fold.A, fold.b, penalty) for fold in folds]
+    linear = np.array([float(fold.b_out @ c) for c, fold in zip(solutions, folds)])
+    quadratic = np.array([float(c @ fold.A_out @ c) for c, fold in zip(solutions, folds)])
+    scale = float(linear.sum() / quadratic.sum())
+    return scale, 0.5 * scale**2 * quadratic - scale * linear
 
 
 def fit(energy, replicas, config, noun="pair potential", systems=None):
-    """Fit `energy` in place; penalty and scale are chosen by the held-out score over folds of replicas.
+    """Fit `energy` in place; penalties and scale are chosen by the held-out score over folds of replicas.
 
     The penalty chosen is the largest whose score is within one standard error of the best one's
     (Breiman et al., Classification and Regression Trees, 1984): held-out scores are noisy, and
-    too rough a potential errs far more where data are sparse than too smooth a one.
+    too rough a potential errs far more where data are sparse than too smooth a one.  Of a sum of
+    energies, each has a penalty of its own; they are chosen in turn until none changes.
 
     Parameters
     ----------
-    energy : LinearEnergy
+    energy : LinearEnergy or LinearSum
     replicas : list of Moments
         One per independent replica, or per contiguous stretch of a single run.
-    config : LinearSettings
+    config : LinearSettings, or list of them
+        One for each energy of a sum.
     noun : str
         What the log calls the energy.
     systems : list of int, optional
@@ -162,39 +195,71 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
     Returns
     -------
     dict
-        `penalty`; `scale`; `held_out_score`, mean over folds; `path`, a list of (penalty, score, standard
-        error of its difference from the best); `system_scores`, the held-out score of each system, per frame of it.
+        `penalty`, of a sum a list; `scale`; `held_out_score`, mean over folds; `path`, a list of (penalty,
+        score, standard error of its difference from the best), of a sum one such list for each energy;
+        `degrees_of_freedom`, the effective number of coefficients, of a sum a list; `system_scores`, the
+        held-out score of each system, per frame of it.
     """
     if len(replicas) < 2:
         raise ValueError("one replica or frame cannot be cross-validated: give at least two frames to train on")
-    n_folds = min(config.folds, len(replicas))
-    numbered = list(enumerate(replicas))
-    folds = [
-        ([m for i, m in numbered if i % n_folds != fold], [m for i, m in numbered if i % n_folds == fold])
-        for fold in range(n_folds)
-    ]
-    scales, scores = zip(*[held_out_scale(energy, folds, penalty) for penalty in config.penalties])
-    scores = np.array(scores)
-    best = scores.mean(1).argmin()
-    errors = (scores - scores[best]).std(1, ddof=1) / np.sqrt(n_folds)
-    path = list(zip(config.penalties, scores.mean(1).tolist(), errors.tolist()))
-    allowed = scores.mean(1) <= scores.mean(1)[best] + errors
-    chosen = max(np.flatnonzero(allowed), key=lambda row: config.penalties[row])
-    penalty, score, scale = config.penalties[chosen], path[chosen][1], float(scales[chosen])
-    energy.coefficients.copy_(scale * solve(energy, replicas, penalty))
-    log.info("%s: penalty %g, scale %.3f, held-out score %.0f kJ^2/mol^2/nm^2 per frame", noun, penalty, scale, score)
-    found = {"penalty": penalty, "scale": scale, "held_out_score": score, "path": path}
-    fold_of = [i % n_folds for i in range(len(replicas))]
-    kept = [scale * solve(energy, kept, penalty) for kept, _ in folds] if systems and len(set(systems)) > 1 else None
-    return found | {"system_scores": [score] if kept is None else _scores_of(kept, replicas, fold_of, systems)}
+    joint = isinstance(energy, LinearSum)
+    settings = list(config) if joint else [config]
+    n_folds = min(min(one.folds for one in settings), len(replicas))
+    folds = folds_of(replicas, n_folds)
+    chosen = [one.penalties[len(one.penalties) // 2] for one in settings]
+    paths, known = [[] for _ in settings], {}
+
+    def scored(penalties):
+        if penalties not in known:
+            known[penalties] = held_out_scale(energy, folds, penalties if joint else penalties[0])
+        return known[penalties]
+
+    for _ in range(ROUNDS):
+        before = list(chosen)
+        for number, one in enumerate(settings):
+            tried = [tuple(chosen[:number] + [value] + chosen[number + 1 :]) for value in one.penalties]
+            scores = np.array([scored(penalties)[1] for penalties in tried])
+            best = scores.mean(1).argmin()
+            errors = (scores - scores[best]).std(1, ddof=1) / np.sqrt(n_folds)
+            paths[number] = list(zip(one.penalties, scores.mean(1).tolist(), errors.tolist()))
+            allowed = np.flatnonzero(scores.mean(1) <= scores.mean(1)[best] + errors)
+            chosen[number] = max(one.penalties[row] for row in allowed)
+        if chosen == before or not joint:
+            break
+    scale, scores = scored(tuple(chosen))
+    penalty, score = chosen if joint else chosen[0], float(scores.mean())
+    energy.assign(scale * solve(energy, replicas, penalty))
+    freedom = degrees_of_freedom(energy, replicas, penalty)
+    log.info(
+        "%s: penalty %s, scale %.3f, held-out score %.0f kJ^2/mol^2/nm^2 per frame, %s degrees of freedom",
+        noun, ", ".join(f"{one:g}" for one in chosen), scale, score, ", ".join(f"{one:.0f}" for one in freedom),
+    )  # fmt: skip
+    found = {
+        "penalty": penalty, "scale": scale, "held_out_score": score, "path": paths if joint else paths[0],
+        "degrees_of_freedom": freedom if joint else freedom[0], "system_scores": [score],
+    }  # fmt: skip
+    if systems is not None and len(set(systems)) > 1:
+        kept = [scale * solved(energy, fold.A, fold.b, penalty) for fold in folds]
+        found["system_scores"] = _scores_of(kept, replicas, systems)
+    return found
 
 
-def _scores_of(solutions, replicas, fold_of, systems):
+def degrees_of_freedom(energy, replicas, penalty):
+    """Effective number of coefficients of each energy: the trace of its part of (A + R)^-1 A, R being the penalty."""
+    A, _ = mean_moments(replicas)
+    matrix, free = penalised(energy, A, penalty)
+    shares = torch.zeros(len(free), dtype=torch.float64)
+    shares[free] = torch.linalg.solve(matrix, A[free][:, free]).diagonal()
+    sizes = energy.sizes if isinstance(energy, LinearSum) else [len(free)]
+    return [float(part.sum()) for part in shares.split(sizes)]
+
+
+def _scores_of(solutions, replicas, systems):
     """Held-out score of each system: of each of its replicas under the fit that did not see it, weighted by frames."""
     scores = []
     for number in sorted(set(systems)):
         own = [i for i, system in enumerate(systems) if system == number]
         total = sum(replicas[i].weight for i in own)
-        parts = [replicas[i].weight / total * score_objective(solutions[fold_of[i]], [replicas[i]]) for i in own]
-        scores.append(sum(parts))
+        parts = [score_objective(solutions[i % len(solutions)], [replicas[i]]) for i in own]
+        scores.append(sum(replicas[i].weight / total * part for i, part in zip(own, parts)))
     return scores
