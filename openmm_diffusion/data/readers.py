@@ -31,7 +31,12 @@ def load_frames(
     fields = read_frames(path, forces_key, box is not None)
     fields["temperature"] = chosen_temperature(temperature, fields["temperature"], path)
     fields["box"] = chosen_box(box, fields["box"], path)
-    name_zeros(fields["forces"], path)
+    forces, shape = fields["forces"], np.shape(fields["positions"])
+    if forces is not None and np.shape(forces) != shape:
+        raise ValueError(
+            f"{path} holds forces of shape {np.shape(forces)}, positions of shape {shape}: give one for each"
+        )
+    name_zeros(forces, path)
     length = fields.pop("length", 1.0)
     check_plausible(fields["positions"], fields["species"], fields["box"], path, length, fields.get("bonds"))
     return fields

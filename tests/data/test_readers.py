@@ -712,6 +712,9 @@ def test_other_refusals_say_what_to_do(tmp_path):
     np.savez(tmp_path / "a.npz", positions=X, atomic_numbers=NUMBERS, format="two")
     with pytest.raises(ValueError, match="a.npz has format 'two': it is a whole number, 1 to 2"):
         Frames.load(tmp_path / "a.npz", 300)
+    np.savez(tmp_path / "a.npz", positions=X, atomic_numbers=NUMBERS, forces=F[:3])
+    with pytest.raises(ValueError, match=r"a.npz holds forces of shape \(3, 8, 3\), positions of shape \(6, 8, 3\)"):
+        Frames.load(tmp_path / "a.npz", 300)
     (tmp_path / "md.traj").write_bytes(b"- of Ulm")
     for read in (Frames.load, Frames.from_trajectory):
         with pytest.raises(

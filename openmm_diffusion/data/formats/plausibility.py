@@ -228,9 +228,9 @@ def _other_scale(x: np.ndarray, cells: np.ndarray | None, species: np.ndarray) -
             f"they fill ten times the box (edge {edges[0, 0]:.4g} nm); positions and box are probably in different "
             "units, Angstrom and nm"
         )
-    if nearest > TOUCHING and _one_molecule(x[0], species):
-        return ""  # a molecule may lie anywhere in a wide box
-    if _fills(x, edges / 10, 0.3 if nearest > BONDED / 2 and len(x) > 2 else 0.8):
+    tenth = _fills(x, edges / 10, 0.3 if nearest > BONDED / 2 and len(x) > 2 else 0.8)
+    # One molecule may lie anywhere in a wide box.
+    if tenth and not (nearest > TOUCHING and _one_molecule(x[0], species)):
         return (
             f"they fill exactly a tenth of the box (edge {edges[0, 0]:.4g} nm) along each axis; positions and box are "
             "probably in different units, nm and Angstrom"
