@@ -309,21 +309,27 @@ class ManyBody(LinearEnergy):
                     divergence[z, s, :, degree] -= (of_z + of_z.T)[rows, columns]
             grads.append(grad)
             sums.append(A)
-        G = torch.zeros(n * 3 * S, len(rows) * L, dtype=torch.float64)
+        return self._forces(grads, sums, centre, neighbour, species), divergence.view(S, -1)
+
+    def _forces(
+        self, grads: list[Tensor], sums: list[Tensor], centre: Tensor, neighbour: Tensor, species: Tensor
+    ) -> Tensor:
+        """G from the slopes of phi (n_pairs, 3, radial, m) and A (n, n_channels, m), degree by degree."""
+        n, S, size = len(species), self.n_species, self.coefficients.shape[1:]
+        G = torch.zeros(n * 3 * S, size.numel(), dtype=torch.float64)
         for z in range(S):
-            here = torch.nonzero(kind == z).squeeze(-1)
+            here = torch.nonzero(species[neighbour] == z).squeeze(-1)
             moved, one, other = self.moved_by(z)
-            slope = torch.zeros(len(here), 3, len(rows), L, dtype=torch.float64)
+            slope = torch.zeros(len(here), 3, *size, dtype=torch.float64)
             for degree, (grad, A) in enumerate(zip(grads, sums)):
                 # grad phi_a A_b for a of species z and any b; the last, zero, is for those b that do not move.
                 products = torch.matmul(grad[here], A[centre[here]].transpose(1, 2).unsqueeze(1)).flatten(2)
                 products = nn.functional.pad(products, (0, 1))
                 slope[:, :, moved, degree] = products.index_select(2, one) + products.index_select(2, other)
-            slope = slope.view(len(here) * 3, len(rows) * L)
             for end, sign in ((neighbour[here], -1), (centre[here], 1)):
-                place = (end.unsqueeze(1) * 3 + torch.arange(3)) * S + own_kind[here].unsqueeze(1)
-                G.index_add_(0, place.flatten(), slope, alpha=sign)
-        return G.view(n * 3, -1), divergence.view(S, -1)
+                row = (end.unsqueeze(1) * 3 + torch.arange(3)) * S + species[centre[here]].unsqueeze(1)
+                G.index_add_(0, row.flatten(), slope.view(-1, size.numel()), alpha=sign)
+        return G.view(n * 3, -1)
 
     def moved_by(self, z: int) -> tuple[Tensor, Tensor, Tensor]:
         """Pairs of channels with one of species z, and where in (radial, n_channels) grad phi A both slopes stand.
