@@ -201,14 +201,17 @@ class ManyBody(LinearEnergy):
             values = self.values(c)
             return (values * self.at(sigma).flatten(1).to(values.dtype)).sum(-1)
         A = self.expansion(within(c, self.cutoff))
-        n_frames, n_particles = c.positions.shape[0], c.positions.shape[1]
-        matrices = (self.coefficients.transpose(1, 2)[:, :, self.place] * self.counts)[:, self.degree].to(A.dtype)
-        species = c.species.repeat(n_frames)
-        energy = torch.zeros_like(A[0, :, 0])
-        for s in range(self.n_species):
-            of_all = (torch.matmul(A, matrices[s]) * A).sum(2).sum(0)
-            energy = energy + of_all * (species == s).to(of_all.dtype)
-        return energy.view(n_frames, n_particles).sum(1)
+        species = c.species.repeat(c.positions.shape[0]).unsqueeze(1)
+        own = (species == torch.arange(self.n_species, device=species.device)).to(A.dtype)
+        energy = torch.zeros_like(own)
+        for degree in range(self.lmax + 1):
+            # One product for all species of the centre: fewer and larger ones cost less.
+            matrices = (self.coefficients[:, :, degree][:, self.place] * self.counts).to(A.dtype)
+            part = A[degree * degree : (degree + 1) * (degree + 1)]
+            product = torch.matmul(part.reshape(-1, self.channels), matrices.transpose(0, 1).flatten(1))
+            product = product.view(part.shape[0], part.shape[1], self.n_species, self.channels)
+            energy = energy + (product * part.unsqueeze(2)).sum(3).sum(0)
+        return (energy * own).view(c.positions.shape[0], -1).sum(1)
 
     def expansion(self, near: Batch) -> Tensor:
         """A of every particle, shape (number of lm, n_frames n_particles, n_channels), from pairs within the cutoff."""
