@@ -55,6 +55,9 @@ class ModelHeader(Protocol):
     def temperature(self) -> float: ...
 
     @property
+    def shortest_distances(self) -> list[list[float | None]]: ...
+
+    @property
     def box(self) -> list[list[float]] | None: ...
 
 

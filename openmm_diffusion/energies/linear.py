@@ -37,7 +37,7 @@ class LinearSettings(Settings):
     sigma: NonNegativeFloat | None = None
     draws: PositiveInt = 2
     penalties: list[PositiveFloat] = [float(10**e) for e in np.arange(0, 6.5, 0.5)]
-    folds: int = Field(20, ge=2)
+    folds: int = Field(10, ge=2)
 
 
 class LinearTerm(LearntTerm):

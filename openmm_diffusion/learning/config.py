@@ -10,6 +10,7 @@ from ..data.mapping import Mapping
 from ..data.sets import TEST_FRACTION, VALIDATION_FRACTION, divide
 from ..energies import REGISTRY
 from ..energies.coulomb import CoulombConfig
+from ..energies.manybody import ManyBodyConfig
 from ..energies.network import NetworkConfig
 from ..energies.pair import PairConfig
 from ..energies.wall import WallConfig
@@ -224,6 +225,7 @@ class Config(BaseModel):
     noise: NoiseConfig = NoiseConfig()
     prior: PriorConfig = PriorConfig()
     pair: PairConfig | None = PairConfig()
+    manybody: ManyBodyConfig | None = None
     network: NetworkConfig | None = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     ensemble: EnsembleConfig | None = None

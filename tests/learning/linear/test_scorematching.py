@@ -117,3 +117,28 @@ def test_solution_minimises_the_penalised_objective(frames):
         step[:, -3:] = 0
         for size in (0.01, 1.0):
             assert objective(best + size * step) > objective(best)
+
+
+def test_the_penalty_begins_at_the_shortest_distance_of_each_pair_and_nowhere_vanishes():
+    shortest = [[0.35, 0.2], [0.2, None]]
+    pair = SplinePair(2, 1.0, 0.18, 0.02, shortest=shortest)
+    assert pair.shortest == [0.35, 0.2, 0.18]  # of a pair that the data lack, the first knot
+    blocks = pair.roughness().view(3, pair.n_basis, 3, pair.n_basis)
+    centre = 0.18 + 0.02 * (np.arange(pair.n_basis) - 1)
+    cost = []
+    for kind, r_1 in enumerate(pair.shortest):
+        own = blocks[kind, :, kind].numpy()
+        assert all((blocks[kind, :, other] == 0).all() for other in range(3) if other != kind)
+        # What no data bound below contact goes on as a cubic: that alone costs nothing.
+        for power in range(4):
+            curve = centre**power
+            assert abs(curve @ own @ curve) < 1e-9 * own.max() * (curve @ curve)
+        # A kink at one knot: fourth differences of (1, -4, 6, -4, 1), the middle one at its own distance.
+        kinks = own.diagonal()[4:-4]
+        weights = 0.003 + 1 / (1 + (0.5 / (np.maximum(centre - r_1, 0) + 0.05)) ** 4)
+        expected = sum(c**2 * weights[4 + k : len(weights) - 4 + k] for k, c in zip(range(-2, 3), (1, 4, 6, 4, 1)))
+        np.testing.assert_allclose(kinks, expected, rtol=1e-9)
+        cost.append(kinks)
+    below = centre[4:-4] < 0.2
+    assert (cost[0][below] >= 70 * 0.003).all() and (cost[0][below] < 70 * 0.0035).all()
+    assert (cost[1][~below] > cost[0][~below]).all()  # at the same distance, the pair that comes closer is smoother
