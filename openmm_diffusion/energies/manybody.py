@@ -173,13 +173,7 @@ class ManyBody(LinearEnergy):
     """
 
     def __init__(
-        self,
-        n_species: int,
-        cutoff: float,
-        start: float,
-        radial: int,
-        lmax: int,
-        sigmas: Sequence[float] | None = None,
+        self, n_species: int, cutoff: float, start: float, radial: int, lmax: int, sigmas: Sequence[float] | None = None
     ) -> None:
         if not start < cutoff:
             raise ValueError(f"manybody.start is {start:g} nm: it must lie below manybody.cutoff = {cutoff:g} nm")
@@ -298,10 +292,8 @@ class ManyBody(LinearEnergy):
 
             def summed(values: Tensor) -> Tensor:
                 """Sums over neighbours, shape (n, n_channels, ...), of values (n_pairs, radial, ...)."""
-                of_kinds = values.new_zeros(n * S, values.shape[1:].numel()).index_add_(
-                    0, centre * S + kind, values.flatten(1)
-                )
-                return of_kinds.view(n, self.channels, -1)
+                sums = values.new_zeros(n * S, values.shape[1:].numel())
+                return sums.index_add_(0, centre * S + kind, values.flatten(1)).view(n, self.channels, -1)
 
             A, lap_A, grad_A = summed(f.unsqueeze(2) * y), summed(lap), summed(grad.transpose(1, 2).contiguous())
             for s in range(S):
