@@ -292,8 +292,8 @@ class ManyBody(LinearEnergy):
 
             def summed(values: Tensor) -> Tensor:
                 """Sums over neighbours, shape (n, n_channels, ...), of values (n_pairs, radial, ...)."""
-                sums = values.new_zeros(n * S, values.shape[1:].numel())
-                return sums.index_add_(0, centre * S + kind, values.flatten(1)).view(n, self.channels, -1)
+                total = values.new_zeros(n * S, values.shape[1:].numel())
+                return total.index_add_(0, centre * S + kind, values.flatten(1)).view(n, self.channels, -1)
 
             A, lap_A, grad_A = summed(f.unsqueeze(2) * y), summed(lap), summed(grad.transpose(1, 2).contiguous())
             for s in range(S):
