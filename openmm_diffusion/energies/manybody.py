@@ -105,7 +105,7 @@ class RadialFunctions(nn.Module):
 
     def __init__(self, number: int, cutoff: float, start: float) -> None:
         super().__init__()
-        self.start, self.width = start, cutoff - start
+        self.number, self.start, self.width = number, start, cutoff - start
         self.register_buffer("k_pi", torch.pi * torch.arange(number, dtype=torch.float64), persistent=False)
         self.register_buffer("mixing", torch.eye(number, dtype=torch.float64), persistent=False)
         r, weights = self.quadrature()
@@ -115,9 +115,13 @@ class RadialFunctions(nn.Module):
 
     def forward(self, r: Tensor) -> Tensor:
         """f_n at distances (n_pairs,), nm: shape (n_pairs, number), nm^-3/2."""
-        x = torch.clamp((r - self.start) / self.width, 0.0, 1.0).unsqueeze(-1)
-        q = 1 - x * x
-        return torch.matmul(torch.cos(self.k_pi.to(r.dtype) * x) * (q * q * q), self.mixing.to(r.dtype))
+        x = torch.clamp((r - self.start) / self.width, 0.0, 1.0)
+        q, cosine = 1 - x * x, torch.cos(torch.pi * x)
+        # cos(k pi x) by recurrence: a cosine costs more than all else of a pair.
+        waves = [q * q * q, q * q * q * cosine]
+        for _ in range(self.number - 2):
+            waves.append(2 * cosine * waves[-1] - waves[-2])
+        return torch.matmul(torch.stack(waves[: self.number], -1), self.mixing.to(r.dtype))
 
     def fade(self, r: Tensor) -> Tensor:
         """Factor on the harmonics of l > 0, shape (n_pairs,): one from start on, zero at r = 0."""
@@ -169,13 +173,7 @@ class ManyBody(LinearEnergy):
     """
 
     def __init__(
-        self,
-        n_species: int,
-        cutoff: float,
-        start: float,
-        radial: int,
-        lmax: int,
-        sigmas: Sequence[float] | None = None,
+        self, n_species: int, cutoff: float, start: float, radial: int, lmax: int, sigmas: Sequence[float] | None = None
     ) -> None:
         if not start < cutoff:
             raise ValueError(f"manybody.start is {start:g} nm: it must lie below manybody.cutoff = {cutoff:g} nm")
@@ -201,24 +199,28 @@ class ManyBody(LinearEnergy):
             values = self.values(c)
             return (values * self.at(sigma).flatten(1).to(values.dtype)).sum(-1)
         A = self.expansion(within(c, self.cutoff))
-        n_frames, n_particles = c.positions.shape[0], c.positions.shape[1]
-        matrices = (self.coefficients.transpose(1, 2)[:, :, self.place] * self.counts)[:, self.degree].to(A.dtype)
-        species = c.species.repeat(n_frames)
-        energy = torch.zeros_like(A[0, :, 0])
-        for s in range(self.n_species):
-            of_all = (torch.matmul(A, matrices[s]) * A).sum(2).sum(0)
-            energy = energy + of_all * (species == s).to(of_all.dtype)
-        return energy.view(n_frames, n_particles).sum(1)
+        species = c.species.repeat(c.positions.shape[0]).unsqueeze(1)
+        own = (species == torch.arange(self.n_species, device=species.device)).to(A.dtype)
+        energy = torch.zeros_like(own)
+        for degree in range(self.lmax + 1):
+            # One product for all species of the centre: fewer and larger ones cost less.
+            matrices = (self.coefficients[:, :, degree][:, self.place] * self.counts).to(A.dtype)
+            part = A[degree * degree : (degree + 1) * (degree + 1)]
+            product = torch.matmul(part.reshape(-1, self.channels), matrices.transpose(0, 1).flatten(1))
+            product = product.view(part.shape[0], part.shape[1], self.n_species, self.channels)
+            energy = energy + (product * part.unsqueeze(2)).sum(3).sum(0)
+        return (energy * own).view(c.positions.shape[0], -1).sum(1)
 
     def expansion(self, near: Batch) -> Tensor:
         """A of every particle, shape (number of lm, n_frames n_particles, n_channels), from pairs within the cutoff."""
-        r, n_particles = near.distances, near.positions.shape[1]
+        r = near.distances
         f, Y = self.radial(r).unsqueeze(2), self.harmonics(near.vectors)
         Y = torch.where(self.degree > 0, Y * self.radial.fade(r).unsqueeze(1), Y)
         there, back = f * Y.unsqueeze(1), f * (Y * self.parity.to(Y.dtype)).unsqueeze(1)
         centre, neighbour = torch.cat([near.first, near.second]), torch.cat([near.second, near.first])
-        row = centre * self.n_species + near.species[neighbour % n_particles]
-        n = near.positions.shape[0] * n_particles
+        # Not species[neighbour % n_particles]: compiled, the remainder is taken anew for every column of a row.
+        row = centre * self.n_species + near.species.repeat(near.positions.shape[0]).index_select(0, neighbour)
+        n = near.positions.shape[0] * near.positions.shape[1]
         sums = torch.zeros(n * self.n_species, self.n_radial * len(self.degree), dtype=f.dtype, device=f.device)
         sums = sums.index_add(0, row, torch.cat([there, back]).flatten(1))
         return sums.view(n, self.channels, len(self.degree)).permute(2, 0, 1)
@@ -290,10 +292,8 @@ class ManyBody(LinearEnergy):
 
             def summed(values: Tensor) -> Tensor:
                 """Sums over neighbours, shape (n, n_channels, ...), of values (n_pairs, radial, ...)."""
-                of_kinds = values.new_zeros(n * S, values.shape[1:].numel()).index_add_(
-                    0, centre * S + kind, values.flatten(1)
-                )
-                return of_kinds.view(n, self.channels, -1)
+                total = values.new_zeros(n * S, values.shape[1:].numel())
+                return total.index_add_(0, centre * S + kind, values.flatten(1)).view(n, self.channels, -1)
 
             A, lap_A, grad_A = summed(f.unsqueeze(2) * y), summed(lap), summed(grad.transpose(1, 2).contiguous())
             for s in range(S):
