@@ -7,6 +7,7 @@ import openmm
 from openmm import unit
 
 from openmm_diffusion import create_system
+from openmm_diffusion.particles import topology_of
 from sigma.learners import FORCE, KT, TEMPERATURE, rms
 
 
@@ -75,11 +76,7 @@ def sampled(denoiser, y, sigma, samples, seed):
 
     p(x | y) ~ exp(-U(x)/kT - |x - y|^2 / 2 sigma^2), and F_sigma(y) = E[F(x) | y] (docs/theory.md, 9.1).
     """
-    species = [openmm.app.Element.getByAtomicNumber(z) for z in denoiser.header.particles]
-    topology = openmm.app.Topology()
-    chain = topology.addChain()
-    for element in species:
-        topology.addAtom(element.symbol, element, topology.addResidue(element.symbol, chain))
+    topology = topology_of(denoiser.header.particles)
     topology.setPeriodicBoxVectors(np.array(denoiser.header.box) * unit.nanometer)
     system = create_system(denoiser, topology, backend="native")
     springs = openmm.CustomExternalForce("k / 2 * periodicdistance(x, y, z, x0, y0, z0)^2")

@@ -8,7 +8,7 @@ import torch
 from mixture import BOX, CUTOFF, KT, SPACING, SPECIES, START, fitted, sample, true_forces
 
 from openmm_diffusion import Frames, train
-from openmm_diffusion.energies import REGISTRY
+from openmm_diffusion.energies import REGISTRY, register
 from openmm_diffusion.energies.linear import LinearSum
 from openmm_diffusion.energies.pair import PairConfig, SplinePair
 from openmm_diffusion.learning.linear.scorematching import fit, folds_of, mean_moments, moments, solve
@@ -17,9 +17,9 @@ from openmm_diffusion.space.batch import make_batch
 
 @pytest.fixture(scope="module", autouse=True)
 def gaussian():
-    from gaussian import GaussianTerm  # registers itself
+    from gaussian import GaussianTerm
 
-    yield GaussianTerm
+    yield register(GaussianTerm)
     REGISTRY.pop("gaussian")
 
 
