@@ -203,9 +203,9 @@ class SplinePair(LinearEnergy):
         (2,000 frames) (kJ/mol/nm)^2 per frame, order 2 by ten times that; order 5 and l = 1 nm
         score alike.  The least weight ties the potential below the data to the cubic that
         better-sampled knots determine.  Without it a few rare contacts of the training frames shape
-        it there, and the held-out score, ruled by contacts as rare, does not see it: of 30 random
-        subsets, the worst had a force error of 1.5 (500 frames) and 1.4 kJ/mol/A (2,000), with it
-        0.92 and 0.74, the median being 0.79 and 0.69 (examples/licl/lottery.py is the measurement).
+        it there, and the held-out score, ruled by contacts as rare, does not see it: the worst of 30
+        random subsets had a force error of 1.5 (500 frames) and 1.4 kJ/mol/A (2,000).  With it the
+        worst of thirty have 0.85 and 0.72, the medians being 0.78 and 0.70 (examples/licl/lottery.py).
         """
         n, order = self.n_basis, 4
         differences = np.diff(np.eye(n), order, axis=0)
