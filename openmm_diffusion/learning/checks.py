@@ -24,9 +24,9 @@ def check_labels(training, validation, config):
         )
 
 
-def check_bias(training, config):
+def check_bias(systems, config):
     """Refuse biased frames where the bias cannot be taken out: it is known at clean positions alone."""
-    if all(part.bias_forces is None for part in training):
+    if all(frames.bias_forces is None for frames in systems):
         return
     noisy = next((settings for _, settings in config.linear if config.linear_sigma(settings) > 0), None)
     if config.network is not None or noisy is not None:

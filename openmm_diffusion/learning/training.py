@@ -144,7 +144,6 @@ def _train(systems, config, output, resume, progress, sample=None):
         counts = [0 if part is None else len(part) for part in parts]
         log.info("%s%d frames to train on, %d to validate, %d kept apart", which, *counts)
     check_labels(training, validation, config)
-    check_bias(training, config)
     check_devices(validation, config)
     header = _header(systems, training, validation, test, config)
     if sample is not None:
@@ -175,6 +174,7 @@ def check_training(systems, config):
             f"frames are at {min(temperatures):g} to {max(temperatures):g} K: a coarse-grained force is that of one "
             "temperature; give systems at one, or set data.several_temperatures to fit what they have in common"
         )
+    check_bias(systems, config)
     names = ordered(kind for frames in systems for kind in frames.types)
     unknown = sorted(set(config.noise.species or []) - set(names))
     for frames in systems:

@@ -193,8 +193,9 @@ def test_windows_with_a_known_bias_give_the_barrier_between_them():
         ({"pair": {"cutoff": 0.7, "sigma": 0}, "target": "hybrid"}, "target is hybrid"),
     ],
 )
-def test_biased_frames_are_for_clean_fits_to_positions(change, message):
+def test_biased_frames_are_for_clean_fits_to_positions(tmp_path, change, message):
     frames = windows()[::200]
     frames = Frames(**vars(frames) | {"forces": np.zeros_like(frames.positions)})
     with pytest.raises(ValueError, match=message):
-        train(frames, {"network": None, "prior": {"wall": None}, **change}, progress=False)
+        train(frames, {"network": None, "prior": {"wall": None}, **change}, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
