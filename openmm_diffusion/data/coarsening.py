@@ -19,6 +19,7 @@ import numpy as np
 from ..particles import as_types
 from ..space.beads import Beads
 from ..units import kelvin
+from .formats.archives import FORMAT
 from .formats.cells import reduced_box
 from .formats.plausibility import check_plausible
 from .formats.statements import has_cell
@@ -42,8 +43,6 @@ log = logging.getLogger(__name__)
 FRAMES = (".npz", ".extxyz", ".xyz")
 #: Atoms times frames that are in memory at a time.
 PIECE = 1_000_000
-#: Number of the form of the files, that of `frames.FORMAT`; importing it would load torch.
-FORMAT = 2
 
 
 @overload

@@ -25,11 +25,9 @@ from .checks import (
     checked_replica,
     joined,
 )  # fmt: skip
+from .formats.archives import FORMAT
 from .readers import load_frames
 from .trajectories import read_trajectory
-
-#: Number of the form of native files; an older one lacks this key.
-FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False, repr=False)

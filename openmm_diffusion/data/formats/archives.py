@@ -16,8 +16,8 @@ from .labels import energy_unit, forces_name, length_unit, name_unread
 
 log = logging.getLogger(__name__)
 
-#: Number of the newest form of native files that this version reads.
-NEWEST = 2
+#: Number of the form of native files: the one written, and the newest read; an older file lacks this key.
+FORMAT = 2
 _NATIVE = {
     "positions", "atomic_numbers", "types", "bonds", "masses", "box", "temperature", "forces", "bias_forces", "replica",
     "format",
@@ -59,10 +59,10 @@ def native(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) ->
     """
     said = np.asarray(arrays.get("format", 1))
     if said.size != 1 or said.dtype.kind not in "iu":
-        raise ValueError(f"{path} has format {said.tolist()!r}: it is a whole number, 1 to {NEWEST}, or left out")
+        raise ValueError(f"{path} has format {said.tolist()!r}: it is a whole number, 1 to {FORMAT}, or left out")
     number = int(said.item())
-    if number > NEWEST:
-        raise ValueError(f"{path} has format {number}, this version reads up to {NEWEST}: update openmm_diffusion")
+    if number > FORMAT:
+        raise ValueError(f"{path} has format {number}, this version reads up to {FORMAT}: update openmm_diffusion")
     foreign = sorted(arrays.keys() & set(_CELLS + _PBC) - {"box"})
     if foreign:
         raise ValueError(
