@@ -85,14 +85,6 @@ class GaussianTerm(LinearTerm):
     cutoff: float
     penalty: float | None = None
 
-    @classmethod
-    def blank(cls, settings, sigma, sigmas):
-        return cls(sigma=sigma, sigmas=sigmas, width=settings.width, cutoff=settings.cutoff)
-
-    @property
-    def basis(self):
-        return self.kind, self.width, self.cutoff
-
     def module(self, header):
         return Gaussian(len(header.species), self.width, self.cutoff, self.sigmas)
 

@@ -148,7 +148,7 @@ class Term(BaseModel):
         """Whether the force is the gradient of an energy."""
         return True
 
-    def check_system(self, types: Sequence[str], periodic: bool) -> None:
+    def check(self, types: Sequence[str], periodic: bool) -> None:
         """Refuse a system that the energy has no meaning for; arguments as `Settings.check`, all types known."""
 
     @property

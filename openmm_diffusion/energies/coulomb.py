@@ -62,7 +62,7 @@ class CoulombTerm(Term):
     tolerance: float | None = None
     cutoff: float | None = None
 
-    def check_system(self, types: Sequence[str], periodic: bool) -> None:
+    def check(self, types: Sequence[str], periodic: bool) -> None:
         net = sum(self.charges[kind] for kind in types)
         if periodic and abs(net) > 1e-6:
             number = ", ".join(f"{n} {kind}" for kind, n in Counter(types).items())

@@ -51,12 +51,23 @@ class LinearTerm(LearntTerm):
     @classmethod
     def blank(cls, settings: Any, sigma: float, sigmas: list[float] | None) -> "LinearTerm":
         """The term that `settings` ask for, at a noise level (nm) or over several, not fitted yet."""
-        raise NotImplementedError(f"{cls.__name__} cannot be fitted")
+        given: dict[str, Any] = {name: getattr(settings, name) for name in cls.shape()}
+        return cls(**given, **{"sigma": sigma, "sigmas": sigmas})
 
     @property
     def basis(self) -> Hashable:
         """What two terms must share for their coefficients to be added up: hashable."""
-        raise NotImplementedError(f"{type(self).__name__} does not tell its basis")
+        return self.kind, *(getattr(self, name) for name in self.shape())
+
+    @classmethod
+    def shape(cls) -> list[str]:
+        """Names of the fields that say what the basis is: those that the term has in common with its settings."""
+        if cls.Settings is None:
+            raise NotImplementedError(
+                f"{cls.__name__} has no settings: it does not tell its basis, and cannot be fitted"
+            )
+        asked = set(cls.Settings.model_fields) - set(LinearSettings.model_fields)
+        return [name for name in cls.model_fields if name in asked]
 
     def set_level(self, module: Any) -> None:
         if self.sigmas is not None:
@@ -141,6 +152,11 @@ class LinearEnergy(nn.Module):
     def free(self) -> Tensor:
         """Which coefficients are fitted, shape (n_coefficients,), dtype bool; others stay zero."""
         return torch.ones(self.coefficients.numel(), dtype=torch.bool)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of coefficients of each energy: of this one, see `LinearSum`."""
+        return [self.coefficients.numel()]
 
     def penalty(self, strength: float) -> Tensor:
         """Quadratic form of the penalty of a strength, shape (n_coefficients, n_coefficients)."""

@@ -21,7 +21,7 @@ Bartok, Kondor & Csanyi, Phys. Rev. B 87, 184115 (2013);
 Drautz, Phys. Rev. B 99, 014104 (2019).
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -81,14 +81,6 @@ class ManyBodyTerm(LinearTerm):
     radial: int
     lmax: int
     penalty: float | None = None
-
-    @classmethod
-    def blank(cls, settings: ManyBodyConfig, sigma: float, sigmas: list[float] | None) -> "ManyBodyTerm":
-        return cls(sigma=sigma, sigmas=sigmas, **settings.model_dump(include={"cutoff", "start", "radial", "lmax"}))
-
-    @property
-    def basis(self) -> Hashable:
-        return self.kind, self.cutoff, self.start, self.radial, self.lmax
 
     def module(self, header: ModelHeader) -> "ManyBody":
         return ManyBody(len(header.species), self.cutoff, self.start, self.radial, self.lmax, self.sigmas)

@@ -5,7 +5,7 @@ vanishes at the cutoff with its first two derivatives, as exact score matching a
 constant-energy dynamics need.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -64,14 +64,6 @@ class PairTerm(LinearTerm):
     start: float
     spacing: float
     penalty: float | None = None
-
-    @classmethod
-    def blank(cls, settings: PairConfig, sigma: float, sigmas: list[float] | None) -> "PairTerm":
-        return cls(sigma=sigma, sigmas=sigmas, **settings.model_dump(include={"cutoff", "start", "spacing"}))
-
-    @property
-    def basis(self) -> Hashable:
-        return self.kind, self.cutoff, self.start, self.spacing
 
     def module(self, header: ModelHeader) -> "SplinePair":
         shortest = getattr(header, "shortest_distances", None)

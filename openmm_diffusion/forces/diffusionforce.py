@@ -120,7 +120,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     species = denoiser.species_index(names)
     box = topology.getPeriodicBoxVectors()
     for term in denoiser.header.terms:
-        term.check_system(names, box is not None)
+        term.check(names, box is not None)
     if box is not None:
         vectors = torch.tensor(np.array(box.value_in_unit(unit.nanometer), dtype=float))
         check_cutoff(denoiser.cutoff, vectors, "the model's cutoff")

@@ -67,7 +67,7 @@ def create_system(
     names = denoiser.types_of(topology, options.get("types"))
     box = topology.getPeriodicBoxVectors()
     for term in denoiser.header.terms:
-        term.check_system(names, box is not None)
+        term.check(names, box is not None)
     masses = _masses(denoiser, topology, names)
     force = DiffusionForce(denoiser.part(lambda term: not apart(term)), topology, replicas=replicas, **options)
     system = openmm.System()

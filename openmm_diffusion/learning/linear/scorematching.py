@@ -107,8 +107,7 @@ def penalised(energy, A, penalty):
     free = energy.free()
     matrix = (A + energy.penalty(penalty))[free][:, free]
     # Curves of no fourth difference where no data are: without a ridge the matrix is singular.
-    sizes = energy.sizes if isinstance(energy, LinearSum) else [len(free)]
-    counts = [int(part.sum()) for part in free.split(sizes)]
+    counts = [int(part.sum()) for part in free.split(energy.sizes)]
     ridge = torch.cat([part.max().expand(len(part)) for part in matrix.diagonal().split(counts)])
     return matrix + 1e-9 * torch.diag(ridge), free
 
@@ -250,8 +249,7 @@ def degrees_of_freedom(energy, replicas, penalty):
     matrix, free = penalised(energy, A, penalty)
     shares = torch.zeros(len(free), dtype=torch.float64)
     shares[free] = torch.linalg.solve(matrix, A[free][:, free]).diagonal()
-    sizes = energy.sizes if isinstance(energy, LinearSum) else [len(free)]
-    return [float(part.sum()) for part in shares.split(sizes)]
+    return [float(part.sum()) for part in shares.split(energy.sizes)]
 
 
 def _scores_of(solutions, replicas, systems):
