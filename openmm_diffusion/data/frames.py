@@ -309,8 +309,8 @@ class Frames:
         held_out = np.isin(self.replica, replicas[order[: np.abs(excess).argmin() + 1]])
         return self[~held_out], self[held_out]
 
-    def shortest_distances(self) -> dict[tuple[str, str], float]:
-        """The shortest distance of each pair of types over all frames.
+    def shortest_distances(self, exclusions: int = 0) -> dict[tuple[str, str], float]:
+        """The shortest distance of each pair of types over all frames, of particles more than some bonds apart.
 
         Returns
         -------
@@ -318,11 +318,13 @@ class Frames:
             From two types, in the order of `particles.ordered`, to nm.  In a triclinic box exact up to
             half its smallest diagonal element; pairs of types that no two particles form are left out.
         """
-        from ..space.neighbours import closest_approach  # torch, whose seconds and memory reading need not spend
+        # torch, whose seconds and memory reading need not spend
+        from ..space.connectivity import free_pairs
+        from ..space.neighbours import closest_approach
 
         names = ordered(self.types)
         index = np.array([names.index(kind) for kind in self.types])
-        first, second = np.triu_indices(len(index), k=1)
+        first, second = free_pairs(len(index), self.bonds, exclusions)
         nearest = closest_approach(self.positions, self.boxes, first, second)
         pairs = np.sort(np.stack([index[first], index[second]], axis=1), axis=1)
         return {

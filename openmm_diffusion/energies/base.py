@@ -19,7 +19,9 @@ from torch import nn
 if TYPE_CHECKING:
     import numpy as np
     import openmm
+    from torch import Tensor
 
+    from ..space.connectivity import Connectivity
     from .native import Pairwise
 
 #: The known terms by kind, in the order in which a training sets them up.
@@ -59,6 +61,9 @@ class ModelHeader(Protocol):
 
     @property
     def box(self) -> list[list[float]] | None: ...
+
+    @property
+    def exclusions(self) -> int: ...
 
 
 class DataSummary(NamedTuple):
@@ -151,6 +156,17 @@ class Term(BaseModel):
     def check(self, types: Sequence[str], periodic: bool) -> None:
         """Refuse a system that the energy has no meaning for; arguments as `Settings.check`, all types known."""
 
+    def check_bonds(self, header: ModelHeader, species: "Tensor", connectivity: "Connectivity | None") -> None:
+        """Refuse a system whose bonds the energy does not know.
+
+        Parameters
+        ----------
+        header : Header
+        species : Tensor, shape (n_particles,), dtype int64
+            Index into the species of the header.
+        connectivity : Connectivity or None
+        """
+
     @property
     def joins(self) -> bool:
         """Whether it can be part of a native force over pairs, see `pairwise`."""
@@ -194,6 +210,7 @@ class Term(BaseModel):
         species: "np.ndarray",
         box: "np.ndarray | list[list[float]] | None",
         tolerance: float,
+        connectivity: "Connectivity | None" = None,
     ) -> "openmm.Force | None":
         """The term as an OpenMM force of its own, or None where it has no such form.
 
@@ -207,6 +224,8 @@ class Term(BaseModel):
         box : array, shape (3, 3), nm, or None
         tolerance : float
             Ewald error tolerance.
+        connectivity : Connectivity or None
+            Who is bonded to whom.
 
         Returns
         -------

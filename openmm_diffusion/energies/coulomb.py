@@ -11,7 +11,9 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
-from ..space.batch import Batch, pair_species, sum_pairs, within
+from ..space.batch import Batch, nonbonded, pair_species, sum_pairs
+from ..space.boxes import minimum_image
+from ..space.connectivity import Connectivity
 from ..units import COULOMB
 from .base import DataSummary, ModelHeader, Settings, Term, register
 from .native import native_cutoff
@@ -91,9 +93,10 @@ class CoulombTerm(Term):
         species: np.ndarray,
         box: np.ndarray | list[list[float]] | None,
         tolerance: float,
+        connectivity: Connectivity | None = None,
     ) -> openmm.Force:
         charges = [self.charges[header.species[s]] for s in species]
-        return coulomb_force(charges, self.relative_permittivity, box, tolerance)
+        return coulomb_force(charges, self.relative_permittivity, box, tolerance, connectivity)
 
 
 class Coulomb(nn.Module):
@@ -150,13 +153,29 @@ class Coulomb(nn.Module):
         charges = self.charges.to(c.positions.dtype)
         box = c.box
         if box is None:
-            return self.prefactor * self.direct(c.positions, charges[c.species])
-        near = within(c, self.cutoff)
+            whole = self.direct(c.positions, charges[c.species])
+            return self.prefactor * (whole - self.excluded(c, charges[c.species]))
+        near = nonbonded(c, self.cutoff)
         first, second = pair_species(near)
         products = charges[first] * charges[second]
         screened = products * torch.erfc(self.alpha * near.distances) / near.distances
         real = sum_pairs(near, torch.where(near.distances < self.cutoff, screened, torch.zeros_like(screened)))
-        return self.prefactor * (real + self.reciprocal(c.positions, box, charges[c.species]))
+        smooth = self.reciprocal(c.positions, box, charges[c.species])
+        return self.prefactor * (real + smooth - self.excluded(c, charges[c.species]))
+
+    def excluded(self, c: Batch, q: Tensor) -> Tensor:
+        """What the sums over all pairs hold of the excluded ones, (n_frames,): in a box the smooth part alone."""
+        connectivity, box = c.connectivity, c.box
+        if connectivity is None or connectivity.excluded.shape[0] == 0:
+            return torch.zeros_like(c.positions[:, 0, 0])
+        first = torch.div(connectivity.excluded, c.positions.shape[1], rounding_mode="floor")
+        second = connectivity.excluded - first * c.positions.shape[1]
+        vectors = c.positions.index_select(1, second) - c.positions.index_select(1, first)
+        if box is not None:
+            vectors = minimum_image(vectors, box.unsqueeze(1) if box.dim() == 3 else box)
+        r = torch.sqrt((vectors * vectors).sum(-1))
+        part = torch.ones_like(r) if box is None else torch.erf(self.alpha * r)
+        return (q[first] * q[second] * part / r).sum(-1)
 
     def direct(self, positions: Tensor, q: Tensor) -> Tensor:
         upper = torch.triu_indices(q.shape[0], q.shape[0], offset=1, device=q.device)
@@ -225,6 +244,7 @@ def coulomb_force(
     relative_permittivity: float,
     box: np.ndarray | list[list[float]] | None,
     tolerance: float = 1e-5,
+    connectivity: Connectivity | None = None,
 ) -> openmm.NonbondedForce:
     """The `Coulomb` prior as a native OpenMM force: NonbondedForce with PME.
 
@@ -235,6 +255,8 @@ def coulomb_force(
     box : array, shape (3, 3), nm, or None
     tolerance : float
         OpenMM's Ewald error tolerance: about the relative error of the forces.
+    connectivity : Connectivity or None
+        Its excluded pairs are left out, as exceptions without charge.
 
     Returns
     -------
@@ -246,6 +268,9 @@ def coulomb_force(
     force.setName(CoulombTerm.native_name)
     for q in charges:
         force.addParticle(q / math.sqrt(relative_permittivity), 1.0, 0.0)
+    if connectivity is not None:
+        for i, j in connectivity.of_pairs(len(charges)).tolist():
+            force.addException(i, j, 0.0, 1.0, 0.0)
     if box is None:
         force.setNonbondedMethod(openmm.NonbondedForce.NoCutoff)
     else:

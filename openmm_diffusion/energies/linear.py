@@ -1,7 +1,7 @@
 """Energies that are linear in their coefficients, U = sum_k c_k B_k(y): what a fit in closed form needs of them."""
 
-from collections.abc import Hashable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +40,21 @@ class LinearSettings(Settings):
     folds: int = Field(10, ge=2)
 
 
+class Sample(NamedTuple):
+    """The frames that a term is fitted to, from which it may take what its basis needs.
+
+    Attributes
+    ----------
+    species : list of str
+        Types, in the order of the model's weights.
+    batches : callable
+        Returns them, noised as they are fitted, as an iterable of `Batch`; every frame once.
+    """
+
+    species: Sequence[str]
+    batches: Callable[[], Iterable[Batch]]
+
+
 class LinearTerm(LearntTerm):
     """A learnt term whose energy is linear in its coefficients; it also has the field `penalty`.
 
@@ -49,8 +64,13 @@ class LinearTerm(LearntTerm):
     linear: ClassVar[bool] = True
 
     @classmethod
-    def blank(cls, settings: Any, sigma: float, sigmas: list[float] | None) -> "LinearTerm":
-        """The term that `settings` ask for, at a noise level (nm) or over several, not fitted yet."""
+    def blank(
+        cls, settings: Any, sigma: float, sigmas: list[float] | None, sample: Sample | None = None
+    ) -> "LinearTerm | None":
+        """The term that `settings` ask for, at a noise level (nm) or over several, not fitted yet.
+
+        None where the frames of `sample` have nothing that it could be of.
+        """
         given: dict[str, Any] = {name: getattr(settings, name) for name in cls.shape()}
         return cls(**given, **{"sigma": sigma, "sigmas": sigmas})
 

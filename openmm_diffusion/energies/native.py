@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import openmm
 
+from ..space.connectivity import Connectivity
+
 #: Cutoff (nm) of the native forces where the box leaves room; what reaches farther has no native form.
 NATIVE_CUTOFF = 1.2
 
@@ -32,6 +34,7 @@ def pairwise_force(
     species: np.ndarray,
     box: np.ndarray | list[list[float]] | None,
     name: str,
+    connectivity: Connectivity | None = None,
 ) -> openmm.CustomNonbondedForce:
     """Sums over pairs as one CustomNonbondedForce: no torch at run time, on every platform.
 
@@ -42,6 +45,8 @@ def pairwise_force(
     species : array, shape (n_particles,), dtype int
     box : array, shape (3, 3), nm, or None
     name : str
+    connectivity : Connectivity or None
+        Its excluded pairs are left out.
 
     Returns
     -------
@@ -57,8 +62,16 @@ def pairwise_force(
     force.addPerParticleParameter("s")
     for s in species:
         force.addParticle([int(s)])
+    exclude(force, connectivity)
     cut_off(force, box)
     return force
+
+
+def exclude(force: openmm.CustomNonbondedForce, connectivity: Connectivity | None) -> None:
+    """Leave the excluded pairs out: the platforms want the same of all nonbonded forces."""
+    if connectivity is not None:
+        for i, j in connectivity.of_pairs(force.getNumParticles()).tolist():
+            force.addExclusion(i, j)
 
 
 def of_kind(values: Iterable[float]) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from pydantic import PositiveFloat
 from torch import Tensor
 
-from ..space.batch import Batch, pair_species, sum_pairs, within
+from ..space.batch import Batch, nonbonded, pair_species, sum_pairs
 from .base import ModelHeader, register
 from .linear import LinearEnergy, LinearSettings, LinearTerm
 from .native import Pairwise, of_kind
@@ -124,7 +124,7 @@ class SplinePair(LinearEnergy):
 
     def forward(self, c: Batch) -> Tensor:
         """Energy of each frame, shape (n_frames,), kJ/mol."""
-        near = within(c, self.cutoff)
+        near = nonbonded(c, self.cutoff)
         first, second = pair_species(near)
         kind = self.kinds[first, second]
         # Below the first knot: straight on, with the slope there.  Beyond the cutoff: the zero at it.
@@ -144,6 +144,7 @@ class SplinePair(LinearEnergy):
 
     def values(self, c: Batch) -> Tensor:
         """B_k of every frame, shape (n_frames, n_coefficients): how often its pairs visit each basis function."""
+        c = nonbonded(c, self.cutoff)
         knot, t = self.locate(torch.clamp(c.distances, min=self.start))
         size = self.coefficients.numel()
         column = c.first // c.positions.shape[1] * size + self.kinds[pair_species(c)] * self.n_basis + knot
@@ -157,6 +158,7 @@ class SplinePair(LinearEnergy):
 
         div G = -2 sum_{i<j} (B'' + 2 B'/r), for both ends of a pair move.
         """
+        c = nonbonded(c, self.cutoff)
         kind = self.kinds[pair_species(c)]
         knot, t = self.locate(torch.clamp(c.distances, min=self.start))
         first, second = spline_derivatives(t)

@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
-from ..space.batch import Batch, pair_species, sum_pairs, within
+from ..space.batch import Batch, nonbonded, pair_species, sum_pairs
+from ..space.connectivity import Connectivity
 from .base import DataSummary, ModelHeader, Settings, Term, register
-from .native import Pairwise, cut_off, of_kind
+from .native import Pairwise, cut_off, exclude, of_kind
 
 #: Noise levels by which the wall retreats as the noise grows over a range.  Two would do where the margin is most
 #: of it, but at 0.05 nm such a wall stands among the noised pairs: it changed the held-out score of the pair
@@ -79,8 +80,9 @@ class WallTerm(Term):
         species: np.ndarray,
         box: np.ndarray | list[list[float]] | None,
         tolerance: float,
+        connectivity: Connectivity | None = None,
     ) -> openmm.Force:
-        return wall_force(self.radii, self.stiffness, species, box)
+        return wall_force(self.radii, self.stiffness, species, box, connectivity)
 
     def pairwise(self, module: Any, tag: str = "") -> Pairwise:
         radii = np.array(self.radii)[np.triu_indices(len(self.radii))]
@@ -112,7 +114,7 @@ class Wall(nn.Module):
 
     def forward(self, c: Batch) -> Tensor:
         """Energy of each frame, shape (n_frames,), kJ/mol."""
-        near = within(c, self.cutoff)
+        near = nonbonded(c, self.cutoff)
         first, second = pair_species(near)
         radii = self.radii.to(near.distances.dtype)[first, second]
         sigma = near.sigma
@@ -123,7 +125,11 @@ class Wall(nn.Module):
 
 
 def wall_force(
-    radii: list[list[float]], stiffness: float, species: np.ndarray, box: np.ndarray | list[list[float]] | None
+    radii: list[list[float]],
+    stiffness: float,
+    species: np.ndarray,
+    box: np.ndarray | list[list[float]] | None,
+    connectivity: Connectivity | None = None,
 ) -> openmm.CustomNonbondedForce:
     """The `Wall` prior as a native OpenMM CustomNonbondedForce; `species` (n_particles,) indexes `radii`."""
     n_species = len(radii)
@@ -135,5 +141,6 @@ def wall_force(
     force.addPerParticleParameter("s")
     for s in species:
         force.addParticle([int(s)])
+    exclude(force, connectivity)
     cut_off(force, box)
     return force

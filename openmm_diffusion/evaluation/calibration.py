@@ -50,7 +50,7 @@ def projections(denoiser, frames, sigma=None, draws=4, seed=1):
     eps = draw_noise(x, draws, True, torch.Generator().manual_seed(seed))
     products, squares = np.zeros(x.shape[:2]), np.zeros(x.shape[:2])
     for copy in eps:
-        _, force = denoiser.evaluated((x + sigma * copy).numpy(), frames.boxes, frames.types)
+        _, force = denoiser.evaluated((x + sigma * copy).numpy(), frames.boxes, frames.types, frames.bonds)
         products += (denoising_force(copy.numpy(), sigma, kT) * force).sum(-1) / len(eps)
         squares += (force * force).sum(-1) / len(eps)
     return products, squares

@@ -58,7 +58,7 @@ def compare_forces(denoiser, frames, distances):
     if not frames.labelled.any():
         return None
     frames = frames[frames.labelled]
-    _, forces = denoiser.evaluated(frames.positions, frames.boxes, frames.types)
+    _, forces = denoiser.evaluated(frames.positions, frames.boxes, frames.types, frames.bonds)
     everything = np.ones(frames.positions.shape[:2], dtype=bool)
     groups = {name: everything & mask for name, mask in species_groups(frames).items()}
     if contact_pairs(distances, frames.types):

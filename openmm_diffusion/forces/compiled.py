@@ -24,6 +24,7 @@ import torch
 from ..model.sum import TRACING, WeightedSum, evaluated
 from ..space.batch import listed_batch
 from ..space.boxes import wrap
+from ..space.connectivity import Connectivity
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,15 @@ log = logging.getLogger(__name__)
 CACHE = "OPENMM_DIFFUSION_CACHE"
 
 #: Source files, beside those of a model's terms, that energy and gradient are traced from.
-GRAPH = ("forces/compiled.py", "model/sum.py", "space/*.py", "energies/*.py", "noise.py", "units.py")
+GRAPH = (
+    "forces/compiled.py",
+    "model/sum.py",
+    "space/*.py",
+    "energies/*.py",
+    "energies/bonded/*.py",
+    "noise.py",
+    "units.py",
+)
 
 #: From this number of pairs on, one core is slower than all: two cores need 20 us to share work.
 PAIRS_PER_THREAD = 4000
@@ -85,6 +94,8 @@ class CompiledForces:
     sizes : dict of float to int
         Places for the pairs within each cutoff (nm): see `Batch.sizes`.
     periodic : bool
+    connectivity : Connectivity or None
+        Who is bonded to whom in one copy.
 
     Raises
     ------
@@ -101,17 +112,18 @@ class CompiledForces:
         n_frames: int,
         sizes: dict[float, int],
         periodic: bool,
+        connectivity: Connectivity | None = None,
     ) -> None:
         self.sizes, self.capacity = sizes, max(sizes.values())
         self.periodic = periodic
         threads = min(torch.get_num_threads(), 1 + self.capacity // PAIRS_PER_THREAD)
-        whole = Listed(model, species, sizes, like)
+        whole = Listed(model, species, sizes, like, connectivity)
         tensors = [*whole.named_parameters(), *whole.named_buffers()]
         weights = {name: tensor.detach() for name, tensor in tensors if tensor.is_floating_point() and tensor.numel()}
         self.weights = list(weights.values())
         shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in weights.items()]
         text = [structure, shapes, species.tolist(), str(like.dtype), str(like.device), n_frames, sizes]
-        text += [periodic, threads]
+        text += [periodic, threads, None if connectivity is None else [table.tolist() for table in connectivity]]
         path = cache_directory() / f"{_digest(text, sources(whole))}.pt2"
         with TRACING:
             if not _whole(path):
@@ -176,13 +188,16 @@ class CompiledForces:
 class Listed(torch.nn.Module):
     """Energy and forces for a list of pairs, in double precision; arguments as `listed_batch`."""
 
-    def __init__(self, model, species, sizes, like):
+    def __init__(self, model, species, sizes, like, connectivity=None):
         super().__init__()
         self.model, self.species, self.sizes, self.like = model, species, sizes, like
+        self.connectivity = connectivity
 
     def forward(self, positions, box, first, second):
         y = positions.detach().requires_grad_(True)
-        c = listed_batch(y if box is None else wrap(y, box), box, self.species, first, second, self.sizes)
+        c = listed_batch(
+            y if box is None else wrap(y, box), box, self.species, first, second, self.sizes, self.connectivity
+        )
         return evaluated(self.model, y, c, self.like)
 
 

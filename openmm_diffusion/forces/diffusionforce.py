@@ -16,6 +16,7 @@ from ..energies.native import NATIVE_CUTOFF, pairwise_force
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..space.boxes import check_cutoff
+from ..space.connectivity import Connectivity
 from .pythonforce import SKIN, Evaluator
 from .torchscript import scripted_module, torchscript_failure
 
@@ -118,6 +119,8 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     denoiser = merged(denoiser)
     names = denoiser.types_of(topology, types)
     species = denoiser.species_index(names)
+    bonds = bonds_of(topology)
+    connected = denoiser.connectivity(species, bonds)
     box = topology.getPeriodicBoxVectors()
     for term in denoiser.header.terms:
         term.check(names, box is not None)
@@ -145,15 +148,20 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         raise ValueError(f'cuda_graphs is True, but backend is "{backend}": only "torchscript" has CUDA graphs')
     periodic = box is not None
     if backend == "torchscript":
-        force = _torch_force(denoiser, species, periodic, outputs_forces, precision, cuda_graphs)
+        force = _torch_force(denoiser, species, periodic, outputs_forces, precision, cuda_graphs, connected)
     elif backend == "native":
-        force = _native_force(denoiser, species, periodic)
+        force = _native_force(denoiser, species, periodic, connected)
     else:
-        force = _python_force(denoiser, species, periodic, precision, backend == "compiled", int(replicas))
+        force = _python_force(denoiser, species, periodic, precision, backend == "compiled", int(replicas), bonds)
     force.setName(name)
     if backend != "native":  # a CustomNonbondedForce takes it from its cutoff method
         force.setUsesPeriodicBoundaryConditions(periodic)
     return force
+
+
+def bonds_of(topology: app.Topology) -> list[tuple[int, int]]:
+    """Bonded particles of a topology, by their numbers."""
+    return [(bond.atom1.index, bond.atom2.index) for bond in topology.bonds()]
 
 
 def check_system(system: openmm.System, name: str | None = None) -> None:
@@ -200,26 +208,33 @@ def _torch_force(
     outputs_forces: bool,
     precision: str,
     cuda_graphs: bool,
+    connectivity: Connectivity | None,
 ) -> openmm.Force:
     reason = torchscript_failure()
     if reason:
         raise ImportError(reason)
     import openmmtorch
 
-    module = scripted_module(denoiser, species, periodic, outputs_forces, precision, all_pairs=cuda_graphs)
+    module = scripted_module(denoiser, species, periodic, outputs_forces, precision, cuda_graphs, connectivity)
     force = openmmtorch.TorchForce(module, {"useCUDAGraphs": "true" if cuda_graphs else "false"})
     force.setOutputsForces(outputs_forces)
     return force
 
 
 def _python_force(
-    denoiser: Denoiser, species: torch.Tensor, periodic: bool, precision: str, compiled: bool, replicas: int
+    denoiser: Denoiser,
+    species: torch.Tensor,
+    periodic: bool,
+    precision: str,
+    compiled: bool,
+    replicas: int,
+    bonds: list[tuple[int, int]],
 ) -> openmm.Force:
     if compiled and periodic:
         # A list with a skin needs a cutoff well below half the box.
         half = 0.5 * float(np.diagonal(np.array(denoiser.header.box)).min())
         denoiser = denoiser.with_ewald(cutoff=max(denoiser.cutoff, min(1.0, half - SKIN)))
-    evaluator = Evaluator(denoiser.to_bytes(), species.tolist(), periodic, precision, compiled, replicas)
+    evaluator = Evaluator(denoiser.to_bytes(), species.tolist(), periodic, precision, compiled, replicas, bonds)
     return openmm.PythonForce(evaluator)
 
 
@@ -228,7 +243,7 @@ def native_obstacle(denoiser: Denoiser) -> str | None:
     learnt = denoiser.header.learnt
     if not learnt:
         return "has no learnt terms"
-    other = next((term for term in learnt if not term.joins), None)
+    other = next((term for term in learnt if not term.joins and term.native_name is None), None)
     if other is not None:
         return f"has a {other.noun}"
     far = next((term for term in learnt if term.cutoff > NATIVE_CUTOFF), None)
@@ -237,15 +252,17 @@ def native_obstacle(denoiser: Denoiser) -> str | None:
     inside = next((t for t in denoiser.header.terms if not t.learnt and not t.joins and t.native_name is None), None)
     if inside is not None:
         return f"has a {inside.noun} in its prior that no OpenMM force holds"
-    kinds = [term.kind for term in learnt]
+    kinds = [term.kind for term in learnt if term.joins]
     twice = next((term for term in learnt if kinds.count(term.kind) > 1), None)
     return None if twice is None else f"has {kinds.count(twice.kind)} {twice.noun}s of different knots"
 
 
-def _native_force(denoiser: Denoiser, species: torch.Tensor, periodic: bool) -> openmm.Force:
+def _native_force(
+    denoiser: Denoiser, species: torch.Tensor, periodic: bool, connectivity: Connectivity | None
+) -> openmm.Force:
     """All terms as one force over pairs; learnt ones first."""
     terms = sorted(zip(denoiser.header.terms, denoiser.modules()), key=lambda pair: not pair[0].learnt)
-    apart = next((term for term, _ in terms if not term.learnt and not term.joins), None)
+    apart = next((term for term, _ in terms if not term.joins and term.native_name), None)
     if apart is not None:
         raise ValueError(
             f'backend is "native", which holds no {apart.noun}: give include_prior=False, or use create_system, '
@@ -263,7 +280,7 @@ def _native_force(denoiser: Denoiser, species: torch.Tensor, periodic: bool) -> 
         parts.append(part if term.weight == 1 else part._replace(energy=f"{term.weight!r} * ({part.energy})"))
     n_species = len(denoiser.header.species)
     box = denoiser.header.box if periodic else None
-    return pairwise_force(parts, n_species, species.numpy(), box, "PairPotential")
+    return pairwise_force(parts, n_species, species.numpy(), box, "PairPotential", connectivity)
 
 
 def choose_backend() -> str:

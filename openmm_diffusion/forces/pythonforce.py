@@ -40,6 +40,8 @@ class Evaluator:
     compiled : bool
     replicas : int
         Independent copies: particles of the first, of the second, and so on.
+    bonds : list of (int, int)
+        Bonded particles of one replica.
     """
 
     def __init__(
@@ -50,8 +52,9 @@ class Evaluator:
         precision: str,
         compiled: bool = False,
         replicas: int = 1,
+        bonds: Sequence[Sequence[int]] = (),
     ) -> None:
-        self.arguments = data, species, periodic, precision, compiled, replicas
+        self.arguments = data, species, periodic, precision, compiled, replicas, bonds
         self.periodic, self.replicas = periodic, replicas
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.like = torch.zeros(1, dtype=torch.float32 if precision == "single" else torch.float64, device=self.device)
@@ -59,6 +62,8 @@ class Evaluator:
         self.cutoff, self.structure = denoiser.cutoff, denoiser.header.structure
         self.model = denoiser.model.to(self.like).eval().requires_grad_(False)
         self.index = torch.tensor(species, device=self.device)
+        found = denoiser.connectivity(torch.tensor(species), bonds)
+        self.connectivity = None if found is None else found.to(self.device)
         self.compiled = compiled and bool(self.model.cutoffs)
         self.graph: CompiledForces | None = None
         self.pairs: VerletList | None = None
@@ -99,7 +104,9 @@ class Evaluator:
     def _eager(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
         with TRACING, torch.enable_grad():
             y = positions.detach().requires_grad_(True)
-            c = make_batch(y if box is None else wrap(y, box), box, self.index, self.model.cutoff)
+            c = make_batch(
+                y if box is None else wrap(y, box), box, self.index, self.model.cutoff, None, self.connectivity
+            )
             return evaluated(self.model, y, c, self.like)
 
     def _compiled(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -144,8 +151,9 @@ class Evaluator:
         if reason is None:
             try:
                 self.graph = CompiledForces(
-                    self.model, self.structure, self.index, self.like, self.replicas, sizes, self.periodic
-                )
+                    self.model, self.structure, self.index, self.like, self.replicas, sizes, self.periodic,
+                    self.connectivity,
+                )  # fmt: skip
             except Exception as error:  # whatever the compiler stumbled over, the force is the same without it
                 reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         if reason is not None:

@@ -5,7 +5,7 @@ import functools
 import logging
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import openmm
 import torch
@@ -15,6 +15,7 @@ from ..model.denoiser import Denoiser
 from ..model.sum import WeightedSum, total_force
 from ..space.batch import cast, listed_batch, make_batch
 from ..space.boxes import wrap
+from ..space.connectivity import Connectivity
 
 
 def constant_negative(direct: Tensor) -> Tensor:
@@ -37,12 +38,20 @@ class ScriptedDenoiser(nn.Module):
     all_pairs : bool
         Evaluate every pair, those beyond the cutoffs to zero: shapes depend on no positions then, as
         CUDA graphs need.
+    connectivity : Connectivity or None
+        Who is bonded to whom.
     """
 
     sizes: Dict[float, int]
 
     def __init__(
-        self, model: WeightedSum, species: Tensor, outputs_forces: bool, precision: torch.dtype, all_pairs: bool
+        self,
+        model: WeightedSum,
+        species: Tensor,
+        outputs_forces: bool,
+        precision: torch.dtype,
+        all_pairs: bool,
+        connectivity: Connectivity | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -55,15 +64,26 @@ class ScriptedDenoiser(nn.Module):
         self.register_buffer("first", pairs[0].contiguous())
         self.register_buffer("second", pairs[1].contiguous())
         self.sizes = dict.fromkeys(model.cutoffs, pairs.shape[1])
+        # Tables as buffers of their own: those go where TorchForce runs, a tuple of them would stay behind.
+        self.connected = connectivity is not None
+        for name in Connectivity._fields:
+            table = torch.zeros(0, 0, dtype=torch.int64) if connectivity is None else getattr(connectivity, name)
+            self.register_buffer(name, table)
+
+    def connectivity(self) -> Optional[Connectivity]:
+        """Who is bonded to whom."""
+        if not self.connected:
+            return None
+        return Connectivity(self.bonds, self.angles, self.dihedrals, self.impropers, self.chains, self.excluded)
 
     def evaluate(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
         """Energy (scalar) and direct forces (n_particles, 3) in the precision of the model."""
         # Wrapped in the platform's precision, cast after that: far images lose no digits.
         inside = (positions if box is None else wrap(positions, box)).unsqueeze(0)
         if self.all_pairs:
-            c = listed_batch(inside, box, self.species, self.first, self.second, self.sizes)
+            c = listed_batch(inside, box, self.species, self.first, self.second, self.sizes, self.connectivity())
         else:
-            c = make_batch(inside, box, self.species, self.model.cutoff)
+            c = make_batch(inside, box, self.species, self.model.cutoff, None, self.connectivity())
         energy, direct = self.model.total(cast(c, self.dtype_like))
         return energy[0], direct[0]
 
@@ -114,6 +134,7 @@ def scripted_module(
     outputs_forces: bool,
     precision: str,
     all_pairs: bool = False,
+    connectivity: Connectivity | None = None,
 ) -> Any:
     """The TorchScript module that TorchForce runs."""
     from e3nn.util.jit import script
@@ -126,7 +147,7 @@ def scripted_module(
     }
     dtype = torch.float32 if precision == "single" else torch.float64
     model = Denoiser.from_bytes(denoiser.to_bytes()).model.to(dtype)
-    module = classes[periodic, outputs_forces](model, species, outputs_forces, dtype, all_pairs).eval()
+    module = classes[periodic, outputs_forces](model, species, outputs_forces, dtype, all_pairs, connectivity).eval()
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return script(module)

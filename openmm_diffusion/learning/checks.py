@@ -28,7 +28,7 @@ def check_bias(systems, config):
     """Refuse biased frames where the bias cannot be taken out: it is known at clean positions alone."""
     if all(frames.bias_forces is None for frames in systems):
         return
-    noisy = next((settings for _, settings in config.linear if config.linear_sigma(settings) > 0), None)
+    noisy = next((settings for _, settings in config.linear if config.linear_sigma > 0), None)
     if config.network is not None or noisy is not None:
         what = "a network learns from noised frames" if config.network is not None else "the fit is to noised frames"
         raise ValueError(

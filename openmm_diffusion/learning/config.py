@@ -9,6 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 from ..data.mapping import Mapping
 from ..data.sets import TEST_FRACTION, VALIDATION_FRACTION, divide
 from ..energies import REGISTRY
+from ..energies.bonded.angles import AnglesConfig
+from ..energies.bonded.bonds import BondsConfig
+from ..energies.bonded.dihedrals import DihedralsConfig
+from ..energies.bonded.impropers import ImpropersConfig
+from ..energies.bonded.maps import MapsConfig
 from ..energies.coulomb import CoulombConfig
 from ..energies.manybody import ManyBodyConfig
 from ..energies.network import NetworkConfig
@@ -16,6 +21,7 @@ from ..energies.pair import PairConfig
 from ..energies.wall import WallConfig
 from ..noise import NoiseConfig
 from ..settings import read_yaml, validated
+from ..space.connectivity import EXCLUSIONS
 
 
 class DataConfig(BaseModel):
@@ -229,6 +235,12 @@ class Config(BaseModel):
     data: DataConfig = DataConfig()
     noise: NoiseConfig = NoiseConfig()
     prior: PriorConfig = PriorConfig()
+    exclusions: int = Field(EXCLUSIONS, ge=0, le=EXCLUSIONS)
+    bonds: BondsConfig | None = BondsConfig()
+    angles: AnglesConfig | None = AnglesConfig()
+    impropers: ImpropersConfig | None = ImpropersConfig()
+    dihedrals: DihedralsConfig | None = DihedralsConfig()
+    maps: MapsConfig | None = MapsConfig()
     pair: PairConfig | None = PairConfig()
     manybody: ManyBodyConfig | None = None
     network: NetworkConfig | None = NetworkConfig()
@@ -238,9 +250,14 @@ class Config(BaseModel):
     @pydantic.model_validator(mode="after")
     def validated_network(self):
         """A network without held-out frames would be trained until it knows its frames by heart."""
+        if "network" in self.model_fields_set:  # by default it depends on the frames whether there is one
+            self.check_network()
+        return self
+
+    def check_network(self):
+        """Refuse a network without frames to stop it by."""
         if self.network is not None and self.data.validation_fraction == 0:
             raise ValueError("data.validation_fraction is 0: a network needs frames to stop it, 0.15 is usual")
-        return self
 
     @pydantic.model_validator(mode="after")
     def whole_vectors(self):
@@ -282,17 +299,20 @@ class Config(BaseModel):
     def one_fit(self):
         """All that is fitted in closed form is fitted together, to the same frames with the same noise."""
         for key in ("sigma", "draws"):
-            values = {kind_of(term): getattr(settings, key) for term, settings in self.linear}
+            given = [(term, settings) for term, settings in self.linear if key in settings.model_fields_set]
+            values = {kind_of(term): getattr(settings, key) for term, settings in given}
             if len(set(values.values())) > 1:
                 told = ", ".join(f"{kind}.{key} {value}" for kind, value in values.items())
-                raise ValueError(f"{told}: linear energies are fitted together, so give the same {key} to all")
+                raise ValueError(
+                    f"{told}: linear energies are fitted together, so give {key} to one of them, or the same to all"
+                )
         return self
 
     @pydantic.model_validator(mode="after")
     def different_members(self):
         """A closed-form fit to clean frames has no seed."""
         if self.ensemble and not self.ensemble.bootstrap and self.network is None:
-            if self.linear and all(self.linear_sigma(settings) == 0 for _, settings in self.linear):
+            if self.linear and self.linear_sigma == 0:
                 raise ValueError("ensemble.bootstrap is false: members without noise and network would be all the same")
         return self
 
@@ -306,18 +326,26 @@ class Config(BaseModel):
         """Classes of all learnt terms, with their settings."""
         return _asked_for(self, lambda term: term.learnt)
 
-    def linear_sigma(self, settings=None):
-        """Noise level (nm) of an energy that is fitted in closed form, the smallest of a range."""
+    @property
+    def linear_sigma(self):
+        """Noise level (nm) of all that is fitted in closed form, the smallest of a range: what one is given holds."""
         if self.target == "force":
             return 0.0
-        return self.noise.smallest if settings is None or settings.sigma is None else settings.sigma
+        given = [settings.sigma for _, settings in self.linear if settings.sigma is not None]
+        return given[0] if given else self.noise.smallest
+
+    @property
+    def linear_draws(self):
+        """Antithetic noise pairs per frame of all that is fitted in closed form."""
+        settings = [settings for _, settings in self.linear]
+        return next((one.draws for one in settings if "draws" in one.model_fields_set), settings[0].draws)
 
     @property
     def sigma(self):
         """Noise level (nm) of the whole model: what is trained last sees everything at its own (smallest)."""
         if self.network is not None and self.target != "force":
             return self.noise.smallest
-        return self.linear_sigma(self.linear[-1][1] if self.linear else None)
+        return self.linear_sigma
 
 
 def _asked_for(model, chosen):

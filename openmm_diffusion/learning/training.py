@@ -34,6 +34,7 @@ from ..space.neighbours import neighbour_pairs
 from ..units import thermal_energy
 from .checks import check_bias, check_devices, check_labels
 from .config import Config, config_model, kind_of, read_config
+from .defaults import for_systems
 from .linear.fit import fit_linear, weights_report
 from .network.processes import run_processes
 from .trainingset import TrainingSystem, frames_of, set_up_for, tensors
@@ -86,6 +87,7 @@ def train(
     if frames is None:
         frames = frames_of(config.data)
     systems = [frames] if isinstance(frames, Frames) else list(frames)
+    config = for_systems(config, systems)
     if output is None:
         with tempfile.TemporaryDirectory() as directory:
             check_training(systems, config)
@@ -96,7 +98,8 @@ def train(
 
     def understood(old):
         # Settings are compared, not the text of a file: an older version wrote other keys in another order.
-        return validated(config_model(), old, str(output / rundirectory.SETTINGS)).model_dump(mode="json")
+        settings = validated(config_model(), old, str(output / rundirectory.SETTINGS))
+        return for_systems(settings, systems).model_dump(mode="json")
 
     rundirectory.check(output, given, resume, begun is not None, understood=understood, differs=ANOTHER)
     if begun and Denoiser.load(begun).header.data["digest"] != sets.digest(systems):
@@ -124,7 +127,7 @@ def _train_all(systems, config, output, resume, progress):
     for frames in systems:
         training, _, _ = config.data.divide(frames)
         some = training[:: max(1, len(training) // 100)]
-        values.append(deviation(parts, some.positions, some.boxes, some.types).ravel())
+        values.append(deviation(parts, some.positions, some.boxes, some.types, some.bonds).ravel())
     values = np.concatenate(values)
     rms, largest = float(np.sqrt(np.mean(values**2))), float(values.max())
     log.info(
@@ -175,6 +178,7 @@ def check_training(systems, config):
             "temperature; give systems at one, or set data.several_temperatures to fit what they have in common"
         )
     check_bias(systems, config)
+    config.check_network()
     names = ordered(kind for frames in systems for kind in frames.types)
     unknown = sorted(set(config.noise.species or []) - set(names))
     for frames in systems:
@@ -229,7 +233,8 @@ def _header(systems, training, validation, test, config):
     """The header of a model before anything is learnt; composition, box and bonds are those of the first system."""
     first = systems[0]
     species = ordered(kind for frames in systems for kind in frames.types)
-    shortest = [part.shortest_distances() for part in training]
+    exclusions = config.exclusions if any(frames.bonds is not None for frames in systems) else 0
+    shortest = [part.shortest_distances(exclusions) for part in training]
     distances = [
         [min((d for d in (s.get((a, b), s.get((b, a))) for s in shortest) if d is not None), default=None)
          for b in species]
@@ -250,6 +255,7 @@ def _header(systems, training, validation, test, config):
         shortest_distances=distances,
         **_known_of(systems, species),
         bonds=None if first.bonds is None else first.bonds.tolist(),
+        exclusions=exclusions,
         terms=config.prior.terms(summary),
         noised={"species": config.noise.species, "axes": config.noise.axes},
         data={

@@ -7,6 +7,7 @@ import torch
 
 from ..data.coarsening import coarsen
 from ..data.frames import Frames
+from ..space.connectivity import Connectivity
 
 
 @dataclass
@@ -22,6 +23,8 @@ class TrainingSet:
         Coordinates that are noised.
     forces : Tensor, shape (n_frames, n_particles, 3), kJ/mol/nm, or None
         Labels; NaN in frames without.
+    connectivity : Connectivity or None
+        Who is bonded to whom.
     """
 
     positions: torch.Tensor
@@ -29,6 +32,7 @@ class TrainingSet:
     species: torch.Tensor
     mask: torch.Tensor
     forces: torch.Tensor | None = None
+    connectivity: Connectivity | None = None
 
     def to(self, device):
         """The same on another device."""
@@ -37,7 +41,7 @@ class TrainingSet:
     def at(self, chosen):
         """Some of the frames."""
         box, forces = (None if t is None else t[chosen] for t in (self.box, self.forces))
-        return TrainingSet(self.positions[chosen], box, self.species, self.mask, forces)
+        return TrainingSet(self.positions[chosen], box, self.species, self.mask, forces, self.connectivity)
 
     @property
     def labelled(self):
@@ -111,4 +115,5 @@ def tensors(frames, denoiser, config, dtype):
     box = None if frames.box is None else torch.as_tensor(frames.boxes).to(dtype)
     mask = torch.as_tensor(chosen[:, None] & axes[None, :])
     forces = None if frames.forces is None else torch.as_tensor(frames.forces).to(dtype)
-    return TrainingSet(torch.as_tensor(frames.positions).to(dtype), box, index, mask, forces)
+    connected = denoiser.connectivity(index, frames.bonds)
+    return TrainingSet(torch.as_tensor(frames.positions).to(dtype), box, index, mask, forces, connected)

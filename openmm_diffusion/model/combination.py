@@ -107,6 +107,7 @@ def spread(
     positions: "ArrayLike | Quantity",
     box: "ArrayLike | Quantity | Literal[False] | None" = None,
     species: Sequence[str | int] | np.ndarray | None = None,
+    bonds: "ArrayLike | None" = None,
 ) -> np.ndarray:
     """Standard deviation of the members' forces on each particle.
 
@@ -142,12 +143,13 @@ def deviation(
     positions: "ArrayLike | Quantity",
     box: "ArrayLike | Quantity | None",
     species: Sequence[str | int] | np.ndarray | None = None,
+    bonds: "ArrayLike | None" = None,
 ) -> np.ndarray:
     """Standard deviation of several models' forces on each particle, shape (..., n_particles), kJ/mol/nm.
 
     Arguments as `Denoiser.evaluated`: a box of None is no periodicity.
     """
-    forces = np.stack([denoiser.evaluated(positions, box, species)[1] for denoiser in denoisers])
+    forces = np.stack([denoiser.evaluated(positions, box, species, bonds)[1] for denoiser in denoisers])
     return np.sqrt(forces.var(axis=0, ddof=1).sum(-1))
 
 
@@ -221,7 +223,7 @@ def _sum(denoisers: Sequence["Denoiser"], weights: Sequence[float], role: str) -
     """Weighted sum; the prior, which all must share, is taken once, from the first."""
     first = denoisers[0]
     for number, other in enumerate(denoisers[1:], start=1):
-        for key in ("species", "particles", "temperature", "box", "noised"):
+        for key in ("species", "particles", "temperature", "box", "noised", "exclusions"):
             ours, theirs = getattr(first.header, key), getattr(other.header, key)
             if ours != theirs:
                 raise ValueError(f"model {number} has {key} {theirs}, model 0 {ours}: combine models of one system")

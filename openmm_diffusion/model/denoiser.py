@@ -22,6 +22,7 @@ from ..energies.base import Term
 from ..noise import denoised_from_force
 from ..particles import as_types, atom_types, ordered
 from ..space.boxes import check_box, check_cutoff, wrap
+from ..space.connectivity import Connectivity, connectivity
 from ..units import bare, thermal_energy
 from .header import Header
 from .shipped import find_model
@@ -167,6 +168,7 @@ class Denoiser:
         positions: "ArrayLike | Quantity",
         box: "ArrayLike | Quantity | Literal[False] | None" = None,
         species: Sequence[str | int] | np.ndarray | None = None,
+        bonds: "ArrayLike | None" = None,
     ) -> np.ndarray:
         """Total force, prior included.
 
@@ -177,6 +179,8 @@ class Denoiser:
             None: the box of the training data.  False: no periodicity.
         species : array, shape (n_particles,), optional
             Types, or atomic numbers of elements; None: those of the training data.
+        bonds : array, shape (n_bonds, 2), optional
+            Bonded particles; None: those of the training data where `species` are its, else none.
 
         Returns
         -------
@@ -187,13 +191,14 @@ class Denoiser:
         ValueError
             For shapes that disagree, NaN, unknown species, a cutoff over half the box.
         """
-        return self.evaluated(positions, self.box(box), species)[1]
+        return self.evaluated(positions, self.box(box), species, bonds)[1]
 
     def energy(
         self,
         positions: "ArrayLike | Quantity",
         box: "ArrayLike | Quantity | Literal[False] | None" = None,
         species: Sequence[str | int] | np.ndarray | None = None,
+        bonds: "ArrayLike | None" = None,
     ) -> np.ndarray:
         """Energy U_sigma, kJ/mol, shape (...); arguments as `forces`.
 
@@ -206,13 +211,14 @@ class Denoiser:
             raise TypeError(
                 "this model has a vector head, which predicts forces without any potential: there is no energy"
             )
-        return self.evaluated(positions, self.box(box), species)[0]
+        return self.evaluated(positions, self.box(box), species, bonds)[0]
 
     def denoised(
         self,
         positions: "ArrayLike | Quantity",
         box: "ArrayLike | Quantity | Literal[False] | None" = None,
         species: Sequence[str | int] | np.ndarray | None = None,
+        bonds: "ArrayLike | None" = None,
     ) -> np.ndarray:
         """D(y, sigma) = y + sigma^2 F(y) / kT: the mean clean configuration behind y, in the image of y (nm).
 
@@ -220,7 +226,7 @@ class Denoiser:
         """
         positions = np.asarray(bare(positions))
         noised = self.header.was_noised(self.header.particles if species is None else species)
-        forces = noised * self.forces(positions, box, species)
+        forces = noised * self.forces(positions, box, species, bonds)
         return denoised_from_force(forces, positions, self.sigma, thermal_energy(self.header.temperature))
 
     def species_index(self, types: Sequence[str | int] | np.ndarray) -> torch.Tensor:
@@ -258,6 +264,26 @@ class Denoiser:
         self.species_index(found)
         return found
 
+    def connectivity(self, index: torch.Tensor, bonds: Any) -> Connectivity | None:
+        """Who is bonded to whom in a system that the model is to be evaluated for, or None where nobody is.
+
+        Parameters
+        ----------
+        index : Tensor, shape (n_particles,)
+            Species, as `species_index` finds them.
+        bonds : array, shape (n_bonds, 2), or None
+
+        Raises
+        ------
+        ValueError
+            For bonds, angles or dihedrals of types that the model was not trained on, and where molecules of the
+            training data have no bonds.
+        """
+        found = connectivity(bonds, index, self.header.exclusions)
+        for term in self.header.terms:
+            term.check_bonds(self.header, index, found)
+        return found
+
     def box(self, given: "ArrayLike | Quantity | Literal[False] | None" = None) -> Any:
         """The box (nm) that a user's argument `box` means: None is the training data's, False is no periodicity.
 
@@ -270,6 +296,7 @@ class Denoiser:
         positions: "ArrayLike | Quantity",
         box: "ArrayLike | Quantity | None",
         species: Sequence[str | int] | np.ndarray | None = None,
+        bonds: "ArrayLike | None" = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Energy (...) and forces (..., n_particles, 3): arguments as `forces`, but a box of None is no periodicity."""
         positions = np.asarray(bare(positions), dtype=np.float64)
@@ -277,12 +304,15 @@ class Denoiser:
             raise ValueError(f"positions have shape {positions.shape}: give (..., n_particles, 3) in nm")
         if not np.isfinite(positions).all():
             raise ValueError("positions hold NaN or Inf: give finite coordinates in nm")
-        species = self.header.particles if species is None else species
-        index = self.species_index(species)
+        types = self.header.particles if species is None else as_types(species)
+        if bonds is None and types == self.header.particles:
+            bonds = self.header.bonds
+        index = self.species_index(types)
         if len(index) != positions.shape[-2]:
             raise ValueError(
                 f"species has {len(index)} entries for {positions.shape[-2]} particles: give one type for each"
             )
+        connected = self.connectivity(index, bonds)
         y = torch.as_tensor(positions.reshape(-1, *positions.shape[-2:]))
         boxes, model = None, self.model
         if box is not None:
@@ -299,7 +329,7 @@ class Denoiser:
         for start in range(0, len(y), frames_per_chunk):
             chunk = slice(start, start + frames_per_chunk)
             box_chunk = None if boxes is None else boxes[chunk].to(dtype)
-            energy, force = energy_and_forces(model, y[chunk].to(dtype), box_chunk, index)
+            energy, force = energy_and_forces(model, y[chunk].to(dtype), box_chunk, index, connectivity=connected)
             energies.append(energy.double())
             forces.append(force.double())
         shape = positions.shape

@@ -48,6 +48,8 @@ class Header(BaseModel):
         Mass of each species, where the training data gave another than that of its element; None where they did not.
     bonds : list of (int, int), or None
         Bonded pairs of the training frames' particles.
+    exclusions : int
+        Bonds between two particles up to which energies of pairs leave them out; 0: none are left out.
     terms : list of Term
     noised : dict
         Which elements ("species", None: all) and which "axes" were noised: others have no learnt force.
@@ -68,6 +70,7 @@ class Header(BaseModel):
     numbers: list[int] | None = None
     masses: list[float | None] | None = None
     bonds: list[tuple[int, int]] | None = None
+    exclusions: int = 0
     terms: list[AnyTerm]
     noised: dict = {"species": None, "axes": "xyz"}
     data: dict = {}

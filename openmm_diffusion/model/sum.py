@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..space.batch import Batch, cast, make_batch
+from ..space.connectivity import Connectivity
 
 if TYPE_CHECKING:
     from .header import Header
@@ -54,11 +55,16 @@ class WeightedSum(nn.Module):
         self.vectors = nn.ModuleList([term.module(header) for term in vectors])
         self.energy_weights = [term.weight for term in energies]
         self.vector_weights = [term.weight for term in vectors]
-        self.cutoffs = [float(m.cutoff) for m in [*self.energies, *self.vectors]]
+        self.cutoffs = [float(m.cutoff) for m in [*self.energies, *self.vectors] if m.cutoff > 0]
         self.cutoff = max(self.cutoffs, default=0.0)
 
     def forward(
-        self, positions: Tensor, box: Optional[Tensor], species: Tensor, sigma: Optional[Tensor] = None
+        self,
+        positions: Tensor,
+        box: Optional[Tensor],
+        species: Tensor,
+        sigma: Optional[Tensor] = None,
+        connectivity: Optional[Connectivity] = None,
     ) -> Tuple[Tensor, Tensor]:
         """Energy, and the forces that have none.
 
@@ -70,6 +76,8 @@ class WeightedSum(nn.Module):
             Index into `header.species`.
         sigma : Tensor, shape (n_frames,), nm, or None
             Noise level of each frame, for terms that know a range; None: that of the header.
+        connectivity : Connectivity or None
+            Who is bonded to whom; None: nobody is.
 
         Returns
         -------
@@ -77,7 +85,7 @@ class WeightedSum(nn.Module):
         direct : Tensor, shape (n_frames, n_particles, 3), kJ/mol/nm
             Forces of vector heads; the total force is -grad(energy) + direct.
         """
-        return self.total(make_batch(positions, box, species, self.cutoff, sigma))
+        return self.total(make_batch(positions, box, species, self.cutoff, sigma, connectivity))
 
     def total(self, c: Batch) -> Tuple[Tensor, Tensor]:
         """As `forward`, of a configuration whose pairs are known."""
@@ -97,6 +105,7 @@ def energy_and_forces(
     species: Tensor,
     differentiable: bool = False,
     sigma: Tensor | None = None,
+    connectivity: Connectivity | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Energy (n_frames,) and total force (n_frames, n_particles, 3) of a batch; arguments as `WeightedSum.forward`.
 
@@ -104,7 +113,7 @@ def energy_and_forces(
     """
     with TRACING, torch.enable_grad():
         positions = positions.detach().requires_grad_(True)
-        energy, direct = model(positions, box, species, sigma)
+        energy, direct = model(positions, box, species, sigma, connectivity)
         forces = total_force(energy, direct, positions, differentiable)
     return (energy, forces) if differentiable else (energy.detach(), forces.detach())
 

@@ -8,7 +8,7 @@ import openmm
 from openmm import app, unit
 
 from ..forces.compiled import compiler_failure
-from ..forces.diffusionforce import DiffusionForce, native_obstacle
+from ..forces.diffusionforce import DiffusionForce, bonds_of, native_obstacle
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from .platforms import default_platform
@@ -58,18 +58,23 @@ def create_system(
     if not native_prior:  # where the prior is native, the force has no Ewald sum
         denoiser = denoiser.with_ewald(tolerance=ewald_error_tolerance)
     # A native force over pairs has what else is a sum over pairs in it: one force less to be evaluated.
-    joined = options.get("backend") == "native"
+    native = options.get("backend") == "native"
+    joined = native and any(term.learnt and term.joins for term in denoiser.header.terms)
 
     def apart(term):
         """Whether a term is an OpenMM force of its own."""
-        return native_prior and not term.learnt and bool(term.native_name) and not (joined and term.joins)
+        chosen = native if term.learnt else native_prior
+        return chosen and bool(term.native_name) and not (joined and term.joins)
 
     names = denoiser.types_of(topology, options.get("types"))
     box = topology.getPeriodicBoxVectors()
     for term in denoiser.header.terms:
         term.check(names, box is not None)
     masses = _masses(denoiser, topology, names)
-    force = DiffusionForce(denoiser.part(lambda term: not apart(term)), topology, replicas=replicas, **options)
+    rest = denoiser.part(lambda term: not apart(term))
+    force = None
+    if rest.header.terms or not native_prior:
+        force = DiffusionForce(rest, topology, replicas=replicas, **options)
     system = openmm.System()
     for _ in range(replicas):
         for mass in masses:
@@ -77,11 +82,13 @@ def create_system(
     if box is not None:
         system.setDefaultPeriodicBoxVectors(*box)
         box = np.array(box.value_in_unit(unit.nanometer), dtype=float)
-    species = denoiser.species_index(names).numpy()
+    index = denoiser.species_index(names)
+    species, connected = index.numpy(), denoiser.connectivity(index, bonds_of(topology))
     for term, module in zip(denoiser.header.terms, denoiser.modules()):
         if apart(term):
-            system.addForce(term.native(denoiser.header, module, species, box, ewald_error_tolerance))
-    if not all(apart(term) for term in denoiser.header.terms) or not native_prior:
+            given = box, ewald_error_tolerance, connected
+            system.addForce(term.native(denoiser.header, module, species, *given))
+    if force is not None:
         system.addForce(force)
     return system
 

@@ -118,7 +118,7 @@ def learnt_forces(denoiser, frames):
     With noise, an antithetic pair of each frame; without, the frames as they are.
     """
     y = noised(frames, denoiser.sigma, draws=1) if denoiser.sigma > 0 else frames
-    _, forces = denoiser.learnt.evaluated(y.positions, y.boxes, y.types)
+    _, forces = denoiser.learnt.evaluated(y.positions, y.boxes, y.types, y.bonds)
     return replace(y, forces=forces)
 
 
@@ -182,7 +182,7 @@ def _correction(pair, labelled, denoiser, start):
         boxes = torch.as_tensor(labelled.boxes)
         positions = wrap(positions, boxes.unsqueeze(1))
     if start:
-        known = torch.as_tensor(start.evaluated(labelled.positions, labelled.boxes, labelled.types)[1])
+        known = torch.as_tensor(start.evaluated(labelled.positions, labelled.boxes, labelled.types, labelled.bonds)[1])
     moments = labelled_moments(
         pair, positions, known, torch.as_tensor(labelled.forces), boxes, denoiser.species_index(labelled.types),
         thermal_energy(labelled.temperature),

@@ -48,7 +48,7 @@ def test_config_survives_a_round_trip_through_yaml(tmp_path):
         ({"network": {"head": "forces"}}, r"network\.head is 'forces'; .*'energy' or 'vector'"),
         ({"network": {"lmax": 9}}, r"network\.lmax is 9"),
         ({"data": {"test_fraction": 1.5}}, r"data\.test_fraction is 1\.5"),
-        ({"data": {"validation_fraction": 0}}, r"data\.validation_fraction is 0"),
+        ({"data": {"validation_fraction": 0}, "network": {}}, r"data\.validation_fraction is 0"),
         ({"training": {"steps": 0}}, r"training\.steps is 0"),
         ({"training": {"ema_decay": 1}}, r"training\.ema_decay is 1"),
         ({"prior": {"coulomb": {"charges": {"Li": 1}, "relative_permittivity": 0}}}, r"relative_permittivity is 0"),

@@ -291,8 +291,5 @@ def test_the_pair_part_has_no_level_of_its_own_in_a_range():
     with pytest.raises(ValueError, match="pair.sigma is 0 nm and noise.sigma a range: leave pair.sigma out"):
         read_config({"noise": {"sigma": [SMALLEST, LARGEST]}, "pair": {"sigma": 0}})
     config = read_config({"noise": {"sigma": [SMALLEST, LARGEST]}})
-    assert (
-        config.sigma == config.linear_sigma(config.pair) == config.noise.smallest == SMALLEST
-        and config.noise.largest == LARGEST
-    )
+    assert config.sigma == config.linear_sigma == config.noise.smallest == SMALLEST and config.noise.largest == LARGEST
     assert read_config(config.model_dump(mode="json")) == config

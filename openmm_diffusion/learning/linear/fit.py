@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from ...data.sets import blocks
-from ...energies.linear import LEVELS, LinearSum
+from ...energies.linear import LEVELS, LinearSum, Sample
 from ...model.sum import energy_and_forces
 from ...noise import draw_noise
+from ...space.batch import make_batch
 from ...units import thermal_energy
 from ..trainingset import set_up_for, tensors
 from .forcematching import fit_labelled, labelled_moments
@@ -41,8 +42,11 @@ def fit_linear(denoiser, training, config):
         return denoiser
     noise = config.noise
     levels = None if noise.sigmas is None else np.geomspace(*noise.sigmas, LEVELS).tolist()
-    settings = [one for _, one in config.linear]
-    terms = [kind.blank(one, config.linear_sigma(one), levels) for kind, one in config.linear]
+    sample = Sample(denoiser.header.species, lambda: _batches(denoiser, training, config, levels))
+    asked = [(kind.blank(one, config.linear_sigma, levels, sample), one) for kind, one in config.linear]
+    terms, settings = ([pair[i] for pair in asked if pair[0] is not None] for i in range(2))
+    if not terms:
+        return denoiser
     energies = [term.module(denoiser.header) for term in terms]
     # One energy is no sum: it keeps its own way of being fitted with labels, and its one penalty.
     energy, given = (energies[0], settings[0]) if len(terms) == 1 else (LinearSum(energies), settings)
@@ -72,6 +76,28 @@ def fit_linear(denoiser, training, config):
         )
     other = denoiser.rebuilt([*denoiser.header.terms, *fitted], [*denoiser.modules(), *energies])
     return other.with_held_out(held_out)
+
+
+def _batches(denoiser, training, config, levels, frames_at_once=256):
+    """The frames that are fitted to as `Batch` after `Batch`, at the largest of several levels, without pairs."""
+    generator = torch.Generator().manual_seed(config.training.seed)
+    sigma = levels[-1] if levels else config.linear_sigma
+    for frames in training:
+        for block in blocks(frames, min(one.folds for _, one in config.linear)):
+            data = tensors(block, denoiser, config, torch.float64)
+            y, boxes = _noised(data, config.linear_draws, sigma, generator)
+            for start in range(0, len(y), frames_at_once):
+                chunk = slice(start, start + frames_at_once)
+                box = None if boxes is None else boxes[chunk]
+                yield make_batch(y[chunk], box, data.species, 0.0, None, data.connectivity)
+
+
+def _noised(data, draws, sigma, generator):
+    """Positions and boxes of the frames of a `TrainingSet`, noised by sigma (nm)."""
+    if not sigma > 0:
+        return data.positions, data.box
+    eps = draw_noise(data.positions, draws, True, generator)
+    return data.noised(eps.new_full(eps.shape[:2], sigma), eps)
 
 
 def _of_family(result, number, of):
@@ -114,22 +140,28 @@ def _moments_of(energy, denoiser, settings, training, config, sigma, generator):
     replicas = []
     for block in blocks(training, min(one.folds for one in settings)):
         data = tensors(block, denoiser, config, torch.float64)
-        y, boxes = data.positions, data.box
-        if sigma > 0:
-            eps = draw_noise(data.positions, settings[0].draws, True, generator)
-            y, boxes = data.noised(eps.new_full(eps.shape[:2], sigma), eps)
+        y, boxes = _noised(data, config.linear_draws, sigma, generator)
         level = y.new_full((len(y),), sigma)
-        parts = zip(y.split(32), [None] * len(y) if boxes is None else boxes.split(32), level.split(32))
-        prior_forces = torch.cat([energy_and_forces(model, *part, data.species, sigma=at)[1] for *part, at in parts])
+        step = frames_at_once(energy, data.species)
+        parts = zip(y.split(step), [None] * len(y) if boxes is None else boxes.split(step), level.split(step))
+        links = data.connectivity
+        found = [energy_and_forces(model, *part, data.species, sigma=at, connectivity=links)[1] for *part, at in parts]
+        prior_forces = torch.cat(found)
         if block.bias_forces is not None:
             prior_forces = prior_forces + torch.as_tensor(block.bias_forces)
         if config.target == "denoise":
-            replicas.append(moments(energy, y, prior_forces, boxes, data.species, kT))
+            replicas.append(moments(energy, y, prior_forces, boxes, data.species, kT, step, links))
         else:
             labels = torch.full_like(data.positions, torch.nan) if data.forces is None else data.forces
             labels = labels.repeat(len(y) // len(labels), 1, 1)
-            replicas.append(labelled_moments(energy, y, prior_forces, labels, boxes, data.species, kT))
+            replicas.append(labelled_moments(energy, y, prior_forces, labels, boxes, data.species, kT, step, links))
     return replicas
+
+
+def frames_at_once(energy, species):
+    """Frames whose design is computed together: 32, or as many as 64 MB hold, where that is more."""
+    coordinates = 3 * len(species) * sum(energy.sizes)
+    return max(32, min(1024, 8_000_000 // max(1, coordinates)))
 
 
 def weights_report(species, part, weights, textbook):

@@ -52,7 +52,7 @@ class LabelledMoments:
         return self if factor == 1 else replace(self, score=score, force=force)
 
 
-def labelled_moments(energy, positions, prior_forces, labels, box, species, kT, frames_per_chunk=32):
+def labelled_moments(energy, positions, prior_forces, labels, box, species, kT, frames_per_chunk=32, connectivity=None):
     """`LabelledMoments` of a set of configurations.
 
     Parameters
@@ -65,6 +65,8 @@ def labelled_moments(energy, positions, prior_forces, labels, box, species, kT, 
     box : Tensor, shape (n_frames, 3, 3), nm, or None
     species : Tensor, shape (n_particles,)
     kT : float, kJ/mol
+    connectivity : Connectivity or None
+        Who is bonded to whom.
     """
     size, n_species = energy.coefficients.numel(), energy.n_species
     shape = (2, n_species, size)
@@ -73,7 +75,8 @@ def labelled_moments(energy, positions, prior_forces, labels, box, species, kT, 
     labelled = ~torch.isnan(labels[:, 0, 0])
     for witness, rows in enumerate((torch.nonzero(~labelled).flatten(), torch.nonzero(labelled).flatten())):
         for chunk in rows.split(frames_per_chunk) if len(rows) else ():  # splitting nothing gives one empty chunk
-            c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, energy.cutoff)
+            boxes = None if box is None else box[chunk]
+            c = make_batch(positions[chunk].double(), boxes, species, energy.cutoff, None, connectivity)
             G, divergence = energy.design_by_species(c)
             G = G.view(len(chunk), len(species), 3, size)
             for s in range(n_species):

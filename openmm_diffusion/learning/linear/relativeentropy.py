@@ -71,7 +71,7 @@ def sample(energy, sums):
     return Sample(energy.coefficients.flatten().clone(), sums, even)
 
 
-def basis_sums(energy, positions, box, species, frames_per_chunk=64):
+def basis_sums(energy, positions, box, species, frames_per_chunk=64, connectivity=None):
     """B_k of every frame, shape (n_frames, n_coefficients): how often the pairs visit each basis function.
 
     Parameters
@@ -80,11 +80,14 @@ def basis_sums(energy, positions, box, species, frames_per_chunk=64):
     positions : Tensor, shape (n_frames, n_particles, 3), nm
     box : Tensor, shape (n_frames, 3, 3), nm, or None
     species : Tensor, shape (n_particles,)
+    connectivity : Connectivity or None
+        Who is bonded to whom.
     """
     rows = []
     for start in range(0, len(positions), frames_per_chunk):
         chunk = slice(start, start + frames_per_chunk)
-        c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, energy.cutoff)
+        boxes = None if box is None else box[chunk]
+        c = make_batch(positions[chunk].double(), boxes, species, energy.cutoff, None, connectivity)
         rows.append(energy.values(c))
     return torch.cat(rows)
 

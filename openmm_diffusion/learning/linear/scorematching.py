@@ -57,7 +57,7 @@ class Moments:
         return self if factor == 1 else replace(self, weight=factor * self.weight)
 
 
-def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=32):
+def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=32, connectivity=None):
     """`Moments` of a set of configurations.
 
     Parameters
@@ -67,12 +67,15 @@ def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=
     box : Tensor, shape (n_frames, 3, 3), nm, or None
     species : Tensor, shape (n_particles,)
     kT : float, kJ/mol
+    connectivity : Connectivity or None
+        Who is bonded to whom.
     """
     size = energy.coefficients.numel()
     A, b = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
     for start in range(0, len(positions), frames_per_chunk):
         chunk = slice(start, start + frames_per_chunk)
-        c = make_batch(positions[chunk].double(), None if box is None else box[chunk], species, energy.cutoff)
+        boxes = None if box is None else box[chunk]
+        c = make_batch(positions[chunk].double(), boxes, species, energy.cutoff, None, connectivity)
         G, divergence = energy.design(c)
         A += G.T @ G
         b -= G.T @ prior_forces[chunk].double().reshape(-1) + kT * divergence

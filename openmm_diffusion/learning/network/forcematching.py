@@ -102,7 +102,10 @@ def clean_residual(fixed, frames):
     rest = []
     for rows in torch.arange(len(frames.positions)).split(64):
         part = frames.at(rows)
-        rest.append(part.forces - energy_and_forces(fixed, part.positions, part.box, part.species)[1])
+        rest.append(
+            part.forces
+            - energy_and_forces(fixed, part.positions, part.box, part.species, connectivity=part.connectivity)[1]
+        )
     return torch.cat(rest) if rest else frames.positions
 
 
@@ -162,8 +165,10 @@ def _pulls(task, system, frames, n_species, generator):
     eps = draw_noise(frames.positions, noise.draws, noise.antithetic, generator, frames.mask)
     sigma = eps.new_full(eps.shape[:2], noise.sigma)
     y, boxes = frames.noised(sigma, eps)
-    _, fixed = energy_and_forces(system.fixed, y, boxes, frames.species)
-    _, force = energy_and_forces(task.network, y, boxes, frames.species, differentiable=True)
+    _, fixed = energy_and_forces(system.fixed, y, boxes, frames.species, connectivity=frames.connectivity)
+    _, force = energy_and_forces(
+        task.network, y, boxes, frames.species, differentiable=True, connectivity=frames.connectivity
+    )
     labels = frames.forces.repeat(len(eps), 1, 1)
     (readout,) = [p for name, p in task.network.named_parameters() if name.endswith("readout.weight")]
     rows = []

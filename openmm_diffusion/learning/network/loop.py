@@ -91,7 +91,14 @@ class DenoisingTask(pl.LightningModule):
     def residual(self, system, frames, eps, sigma):
         """What is left for the network to learn: the target less the forces of the fixed terms, kJ/mol/nm."""
         y, boxes = frames.noised(sigma, eps)
-        _, fixed = energy_and_forces(system.fixed.to(self.device), y, boxes, frames.species, sigma=sigma.flatten())
+        _, fixed = energy_and_forces(
+            system.fixed.to(self.device),
+            y,
+            boxes,
+            frames.species,
+            sigma=sigma.flatten(),
+            connectivity=frames.connectivity,
+        )
         return self.target(system, frames, eps, sigma) - fixed
 
     def score_losses(self, system, frames, eps, sigma, residual=None):
@@ -109,7 +116,9 @@ class DenoisingTask(pl.LightningModule):
         """
         y, boxes = frames.noised(sigma, eps)
         residual = self.residual(system, frames, eps, sigma) if residual is None else residual
-        _, force = energy_and_forces(self.network, y, boxes, frames.species, self.training, sigma.flatten())
+        _, force = energy_and_forces(
+            self.network, y, boxes, frames.species, self.training, sigma.flatten(), frames.connectivity
+        )
         losses = ((force * force - 2 * force * residual) * frames.mask).sum((1, 2))
         losses = losses / (self.unit**2 * frames.mask.sum())
         return losses.view_as(sigma)

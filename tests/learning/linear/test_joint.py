@@ -124,7 +124,10 @@ def test_training_fits_all_linear_energies_together(positions, caplog):
     ("change", "message"),
     [
         ({"gaussian": {"sigma": 0.005}}, "pair.sigma 0.0, gaussian.sigma 0.005: linear energies are fitted together"),
-        ({"gaussian": {"sigma": 0, "draws": 5}}, "pair.draws 2, gaussian.draws 5: linear energies are fitted together"),
+        (
+            {"gaussian": {"draws": 5}, "pair": {"sigma": 0, "draws": 2}},
+            "pair.draws 2, gaussian.draws 5: linear energies are fitted together",
+        ),
     ],
 )
 def test_energies_that_are_fitted_together_see_the_same_frames(positions, change, message):

@@ -1,0 +1,48 @@
+"""Angles: a spline of the cosine of the angle between two bonds.
+
+The cosine is smooth where three particles are in line, and a function of it is flat there, as a function of the angle
+must be: the angle itself has slopes that no average of their squares bounds (see `coordinates`).
+"""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from ...space.batch import Batch
+from ...space.connectivity import Connectivity
+from ..base import ModelHeader, register
+from .coordinates import cosine, vectors_between
+from .splines import SplineEnergy, SplineSettings, SplineTerm
+
+
+class AnglesConfig(SplineSettings):
+    """The spline basis of the cosines of angles, and how it is fitted; see `SplineSettings`."""
+
+
+@register
+class AnglesTerm(SplineTerm):
+    """Spline angle potentials; ranges and widths are of the cosine."""
+
+    Settings: ClassVar = AnglesConfig
+    noun: ClassVar = "angle potential"
+    table: ClassVar = "angles"
+    native_name: ClassVar = "AnglePotential"
+    variable: ClassVar = "cos(angle(p1, p2, p3))"
+
+    kind: Literal["angles"] = "angles"
+
+    def module(self, header: ModelHeader) -> "Angles":
+        return Angles(*self.arguments(header))
+
+
+class Angles(SplineEnergy):
+    """Angle potentials as a torch module."""
+
+    internal = "angles"
+
+    def groups(self, connectivity: Connectivity) -> Tensor:
+        return connectivity.angles
+
+    def coordinate(self, c: Batch, groups: Tensor) -> Tensor:
+        first = vectors_between(c, groups[:, 1], groups[:, 0])
+        return cosine(first, vectors_between(c, groups[:, 1], groups[:, 2]))

@@ -1,0 +1,104 @@
+"""Maps: products of the Fourier functions of two dihedrals that follow each other in a chain, such as phi and psi.
+
+U(phi, psi) = sum_nm sum over {cos, sin} x {cos, sin} c_nm f(n phi) g(m psi), n, m = 1 ... order, of the five particles
+of four bonds in a row.  What depends on one of the two alone is in `dihedrals`.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal, Tuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ...space.batch import Batch
+from ...space.connectivity import Connectivity
+from ..base import ModelHeader, register
+from .coordinates import Coordinate, dihedral_of, multiples, phase, placed, vectors_between
+from .dihedrals import FourierEnergy, FourierSettings, FourierTerm, combined, multiples_of
+
+
+class MapsConfig(FourierSettings):
+    """The products and how they are fitted; see `FourierSettings`."""
+
+    order: int = Field(2, ge=1, le=6)
+
+
+@register
+class MapsTerm(FourierTerm):
+    """Products of two dihedrals."""
+
+    Settings: ClassVar = MapsConfig
+    noun: ClassVar = "map of two dihedrals"
+    table: ClassVar = "chains"
+    native_name: ClassVar = "DihedralMaps"
+    members: ClassVar = 5
+
+    kind: Literal["maps"] = "maps"
+
+    def expression(self) -> tuple[list[str], str]:
+        left, right = multiples_of("phi", self.order), multiples_of("psi", self.order)
+        where = "phi = dihedral(p1, p2, p3, p4); psi = dihedral(p2, p3, p4, p5)"
+        return [f"{one}*{other}" for one in left for other in right], where
+
+    def module(self, header: ModelHeader) -> "Maps":
+        return Maps(*self.arguments(header))
+
+
+class Maps(FourierEnergy):
+    """Maps of two dihedrals as a torch module.
+
+    Attributes
+    ----------
+    coefficients : Tensor, shape (n_kinds, (2 order)^2), kJ/mol
+        Rows cos(n phi), then sin(n phi), columns cos(m psi), then sin(m psi).
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[Sequence[int]],
+        order: int,
+        chiral: bool,
+        damped: bool,
+        slopes: Sequence[float],
+        n_species: int,
+        sigmas: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(kinds, 4 * order * order, order, chiral, damped, slopes, n_species, sigmas)
+
+    def groups(self, connectivity: Connectivity) -> Tensor:
+        return connectivity.chains
+
+    def functions(self, c: Batch, groups: Tensor, kind: Tensor) -> Tuple[Tensor, Tensor]:
+        bonds = [vectors_between(c, groups[:, i], groups[:, i + 1]) for i in range(4)]
+        cos, sin = phase(-bonds[0], -bonds[1], bonds[2])
+        one = multiples(cos, sin, self.n_order)
+        cos, sin = phase(-bonds[1], -bonds[2], bonds[3])
+        other = multiples(cos, sin, self.n_order)
+        left, right = torch.cat([one[0], one[1]], -1), torch.cat([other[0], other[1]], -1)
+        values = (left.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2)
+        if self.damped:
+            values = values * self.damping(bonds).unsqueeze(-1)
+        return self.all_columns(values.shape[0], kind), values
+
+    def derivatives(self, c: Batch, groups: Tensor, kind: Tensor) -> tuple[list[Coordinate], Tensor, Tensor, Tensor]:
+        bonds = [vectors_between(c, groups[:, i], groups[:, i + 1]) for i in range(4)]
+        phi, psi = (dihedral_of(-bonds[i], -bonds[i + 1], bonds[i + 2]) for i in range(2))
+        n = 2 * self.n_order
+        left = [v.unsqueeze(-1).expand(*v.shape, n).flatten(-2) for v in self.series(phi.value)]
+        right = [v.unsqueeze(-2).expand(*v.shape[:-1], n, n).flatten(-2) for v in self.series(psi.value)]
+        both = [placed(phi, (0, 1, 2, 3), 5), placed(psi, (1, 2, 3, 4), 5)]
+        coordinates, first, second = combined(both, [left, right], self.damped, bonds)
+        return coordinates, self.all_columns(len(c.positions), kind), first, second
+
+    def free(self) -> Tensor:
+        """All coefficients, but without chirality those of products that a mirror leaves as they are."""
+        even = torch.arange(2 * self.n_order) < self.n_order
+        kept = (even.unsqueeze(1) == even.unsqueeze(0)).flatten()
+        return (kept | self.chiral).repeat(len(self.coefficients))
+
+    def roughness(self) -> Tensor:
+        """Quadratic form of the penalty: the mean squared Laplacian, (n^2 + m^2)^2, scaled by |grad phi|^2 (1/nm^2)."""
+        n = torch.arange(1, self.n_order + 1, dtype=torch.float64).repeat(2)
+        form = (n.unsqueeze(1) ** 2 + n.unsqueeze(0) ** 2).flatten() ** 2
+        return torch.diag(torch.cat([weight * form for weight in self.weights]))

@@ -1,0 +1,263 @@
+"""Cubic B-splines of one internal coordinate, over the range that it has in the data, and on beyond it.
+
+Beyond the range a straight line goes on from its end, and a parabola k/2 (q - q_end)^2 of the data's own stiffness,
+k = kT / (width of q)^2, brings q back.  It is zero wherever there are data, and so no part of the fit; it bounds what
+the ends of a fitted curve, where data are rare, can do.  A line that would pull outwards is left out.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Tuple
+
+import numpy as np
+import openmm
+import torch
+from numpy.typing import ArrayLike
+from pydantic import Field
+from torch import Tensor
+
+from ...space.batch import Batch
+from ...space.connectivity import Connectivity
+from ...units import thermal_energy
+from ..base import ModelHeader
+from ..linear import Sample
+from ..pair import PADDING, POINTS, spline_derivatives, splines
+from .base import BondedEnergy, BondedSettings, BondedTerm
+from .coordinates import Coordinate
+from .survey import COORDINATES
+
+#: Of each group in a native force: where its curve is in the table and what goes on beyond its ends.
+PARAMETERS = ("place", "density", "low", "high", "first", "last", "stiffness")
+CURVE = (
+    "curve(place + density*(inside - low)) + first*min(0, q - low) + last*max(0, q - high)"
+    " + 0.5*stiffness*(q - inside)^2; inside = min(max(q, low), high); q = "
+)
+
+
+class SplineSettings(BondedSettings):
+    """The spline basis of each kind of coordinate and how it is fitted.
+
+    Attributes
+    ----------
+    intervals : int
+        Knot intervals over the range of the data.
+    sigma, draws, penalties, folds
+        As in `LinearSettings`.
+    """
+
+    intervals: int = Field(16, ge=4, le=1000)
+
+
+class SplineTerm(BondedTerm):
+    """Splines of internal coordinates; ranges and widths in the unit of the coordinate.
+
+    Attributes
+    ----------
+    ranges : list of (float, float)
+        Of each kind: least and largest value in the training frames.
+    widths : list of float
+        Standard deviation of each kind in the training frames.
+    """
+
+    #: The coordinate in OpenMM's words.
+    variable: ClassVar[str]
+
+    intervals: int
+    ranges: list[tuple[float, float]]
+    widths: list[float]
+
+    @classmethod
+    def measured(cls, spreads: Sequence[Any], sample: Sample) -> dict[str, Any]:
+        return {"ranges": [(s.low, s.high) for s in spreads], "widths": [s.width for s in spreads]}
+
+    def native(
+        self,
+        header: ModelHeader,
+        module: Any,
+        species: np.ndarray,
+        box: np.ndarray | list[list[float]] | None,
+        tolerance: float,
+        connectivity: Connectivity | None = None,
+    ) -> openmm.Force:
+        """All curves as a tabulated function of a custom force: the same up to rounding, without torch.
+
+        Of OpenMM's forces of bonded particles only CustomCompoundBondForce knows tabulated functions.
+        """
+        function, parameters = module.tabulated(self.weight)
+        force = openmm.CustomCompoundBondForce(module.n_members, CURVE + self.variable)
+        force.setName(self.native_name)
+        force.addTabulatedFunction("curve", function)
+        for name in PARAMETERS:
+            force.addPerBondParameter(name)
+        for group, kind in self.groups_of(module, species, connectivity):
+            force.addBond(group, parameters[kind])
+        force.setUsesPeriodicBoundaryConditions(box is not None)
+        return force
+
+    def arguments(self, header: ModelHeader) -> tuple[Any, ...]:
+        """What the module of a subclass is made from."""
+        index = {kind: number for number, kind in enumerate(header.species)}
+        kinds = [[index[name] for name in kind] for kind in self.kinds]
+        kT = thermal_energy(header.temperature)
+        stiffness = [kT / width**2 for width in self.widths]
+        roughness = [slope / width**2 for slope, width in zip(self.slopes, self.widths)]
+        return kinds, self.ranges, self.widths, stiffness, roughness, self.intervals, len(header.species), self.sigmas
+
+
+class SplineEnergy(BondedEnergy):
+    """Splines of an internal coordinate as a torch module; a subclass tells the coordinate.
+
+    Parameters
+    ----------
+    kinds : list, shape (n_kinds, n_members)
+    ranges : list of (float, float)
+        Where the splines of each kind lie.
+    widths, stiffness, roughness : list of float
+        Of each kind: the width s of the coordinate in the data, the curvature beyond the range (kJ/mol per unit of
+        q squared), and the weight of the smoothness penalty (1/nm^2).
+    intervals, n_species : int
+    sigmas : list of float, nm, or None
+    even : list of bool, or None
+        Kinds whose curves are even; None: none is.
+
+    Attributes
+    ----------
+    coefficients : Tensor, shape (n_kinds, intervals + 3), kJ/mol
+    """
+
+    internal: str
+
+    def __init__(
+        self,
+        kinds: Sequence[Sequence[int]],
+        ranges: Sequence[Sequence[float]],
+        widths: Sequence[float],
+        stiffness: Sequence[float],
+        roughness: Sequence[float],
+        intervals: int,
+        n_species: int,
+        sigmas: Sequence[float] | None = None,
+        even: Sequence[bool] | None = None,
+    ) -> None:
+        super().__init__(kinds, intervals + 3, n_species, sigmas)
+        self.intervals, self.widths, self.weights = intervals, list(widths), list(roughness)
+        ends = np.array(ranges, dtype=float).reshape(-1, 2)
+        reach = np.abs(ends).max(1)
+        mirrored = np.array([False] * len(kinds) if even is None else list(even))
+        ends[mirrored] = np.stack([-reach, reach], 1)[mirrored]
+        for name, values in (("low", ends[:, 0]), ("high", ends[:, 1]), ("stiffness", stiffness)):
+            self.register_buffer(name, torch.as_tensor(values, dtype=torch.float64), persistent=False)
+        # Of an even curve, the coefficient that each spline takes: that of its mirror image beyond the middle.
+        taken = torch.arange(self.n_functions).repeat(len(kinds), 1)
+        taken[mirrored] = torch.minimum(taken[mirrored], self.n_functions - 1 - taken[mirrored])
+        self.register_buffer("taken", taken, persistent=False)
+
+    def coordinate(self, c: Batch, groups: Tensor) -> Tensor:
+        """The coordinate of every group, shape (n_frames, n_groups), differentiable."""
+        raise NotImplementedError
+
+    def located(self, q: Tensor, kind: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Index of the interval, the position in it (0 to 1), and how far q (..., n_groups) is beyond the range."""
+        low, high = self.low[kind].to(q.dtype), self.high[kind].to(q.dtype)
+        inside = torch.minimum(torch.maximum(q, low), high)
+        s = (inside - low) / (high - low) * self.intervals
+        knot = torch.clamp(torch.floor(s.detach()), 0, self.intervals - 1)
+        return knot.to(torch.int64), s - knot, q - inside
+
+    def columns(self, knot: Tensor, kind: Tensor) -> Tensor:
+        """Columns of the four splines that are not zero in intervals (..., n_groups)."""
+        local = knot.unsqueeze(-1) + torch.arange(4, device=knot.device)
+        row = kind.unsqueeze(-1).expand(local.shape)
+        return row * self.n_functions + self.taken[row, local]
+
+    def functions(self, c: Batch, groups: Tensor, kind: Tensor) -> Tuple[Tensor, Tensor]:
+        knot, t, out = self.located(self.coordinate(c, groups), kind)
+        step = ((self.high - self.low) / self.intervals)[kind].to(t.dtype)
+        # A straight line beyond the range, with the slope there.
+        values = torch.stack(splines(t), -1) + spline_derivatives(t)[0] * (out / step).unsqueeze(-1)
+        return self.columns(knot, kind), values
+
+    def beyond(self, c: Batch, groups: Tensor, kind: Tensor) -> Tensor:
+        q = self.coordinate(c, groups)
+        inside = torch.minimum(torch.maximum(q, self.low[kind].to(q.dtype)), self.high[kind].to(q.dtype))
+        out = (q - inside).abs()
+        first, last = self.end_slopes(c.sigma)
+        outward = torch.where(q > inside, -last[:, kind].to(q.dtype), first[:, kind].to(q.dtype))
+        return (torch.relu(outward) * out + 0.5 * self.stiffness[kind].to(q.dtype) * out * out).sum(1)
+
+    def end_slopes(self, sigma: Tensor | None) -> Tuple[Tensor, Tensor]:
+        """dU/dq at both ends of the range, shape (1 or n_frames, n_kinds)."""
+        coefficients = self.coefficients.unsqueeze(0)
+        if sigma is not None and self.n_levels > 0:
+            coefficients = self.at(sigma)
+        kinds = torch.arange(self.taken.shape[0], device=self.taken.device).unsqueeze(1)
+        curves = coefficients[:, kinds, self.taken]
+        step = 2 * (self.high - self.low) / self.intervals
+        return (curves[:, :, 2] - curves[:, :, 0]) / step, (curves[:, :, -1] - curves[:, :, -3]) / step
+
+    def derivatives(self, c: Batch, groups: Tensor, kind: Tensor) -> tuple[list[Coordinate], Tensor, Tensor, Tensor]:
+        q = COORDINATES[self.internal](c, groups)
+        knot, t, out = self.located(q.value, kind)
+        step = ((self.high - self.low) / self.intervals)[kind].unsqueeze(-1)
+        first, second = spline_derivatives(t)
+        second = second * (out == 0).unsqueeze(-1)
+        return [q], self.columns(knot, kind), (first / step).unsqueeze(-1), (second / step**2)[..., None, None]
+
+    def free(self) -> Tensor:
+        """All coefficients, but of even curves those of one half."""
+        used = torch.zeros_like(self.taken, dtype=torch.bool)
+        return used.scatter(1, self.taken, torch.ones_like(used)).flatten()
+
+    def roughness(self) -> Tensor:
+        """Quadratic form of the smoothness penalty, shape (n_coefficients, n_coefficients), 1/nm^2.
+
+        The squared third derivative, in units of the width s of the coordinate, integrated over the range: a
+        parabola costs nothing, so that where data are few a curve goes on as a harmonic one.  It is scaled by
+        |grad q|^2 / s^2, so that one strength means the same for a stiff bond and for a soft angle.
+        """
+        order = 3
+        differences = torch.as_tensor(np.diff(np.eye(self.n_functions), order, axis=0))
+        blocks = []
+        for kind, (width, weight) in enumerate(zip(self.widths, self.weights)):
+            step = float(self.high[kind] - self.low[kind]) / self.intervals
+            tie = one_hot(self.taken[kind], self.n_functions)
+            form = (differences @ tie).T @ (differences @ tie)
+            blocks.append(weight * (width / step) ** (2 * order - 1) * form)
+        return torch.block_diag(*blocks)
+
+    def tabulated(self, weight: float) -> tuple[openmm.Continuous1DFunction, list[list[float]]]:
+        """All curves in one function, one after the other, and the `PARAMETERS` of each kind.
+
+        It is the natural cubic spline through points of which the knots are a part.  Idle intervals, where the cubic
+        of the last one goes on, keep the curves from feeling each other.
+        """
+        idle, n_kinds = POINTS * PADDING, len(self.coefficients)
+        n = POINTS * self.intervals + 2 * idle + 1
+        s = (torch.arange(n, dtype=torch.float64) - idle) / POINTS
+        knot = torch.clamp(torch.floor(s), 0, self.intervals - 1).to(torch.int64)
+        local = self.taken[:, knot.unsqueeze(-1) + torch.arange(4)]
+        coefficients = torch.gather(self.coefficients, 1, local.flatten(1)).view_as(local)
+        tables = weight * (coefficients * torch.stack(splines(s - knot), -1)).sum(-1)
+        first, last = (weight * ends[0] for ends in self.end_slopes(None))
+        density = POINTS * self.intervals / (self.high - self.low)
+        place = torch.arange(n_kinds) * n + idle
+        stiffness = abs(weight) * self.stiffness
+        columns = place, density, self.low, self.high, first.clamp(max=0), last.clamp(min=0), stiffness
+        function = openmm.Continuous1DFunction(tables.flatten().tolist(), 0, n_kinds * n - 1.0)
+        return function, torch.stack([column.double() for column in columns], 1).tolist()
+
+    def curve(self, kind: int, q: ArrayLike) -> np.ndarray:
+        """U(q) (kJ/mol) of one kind, as numpy, the continuation beyond the range included."""
+        values = torch.as_tensor(np.asarray(q), dtype=torch.float64).reshape(1, -1)
+        row = torch.full((values.shape[1],), kind)
+        knot, t, out = self.located(values, row)
+        step = float(self.high[kind] - self.low[kind]) / self.intervals
+        basis = torch.stack(splines(t), -1) + spline_derivatives(t)[0] * (out / step).unsqueeze(-1)
+        energy = (basis * self.coefficients.flatten()[self.columns(knot, row)]).sum(-1)
+        first, last = (float(ends[0, kind]) for ends in self.end_slopes(None))
+        outward = torch.where(out > 0, -last, first).clamp(min=0)
+        return (energy + outward * out.abs() + 0.5 * self.stiffness[kind] * out**2)[0].numpy()
+
+
+def one_hot(index: Tensor, n: int) -> Tensor:
+    """Matrix (len(index), n) with a one in each row."""
+    return torch.nn.functional.one_hot(index, n).double()
