@@ -16,6 +16,9 @@ from .scorematching import fit, moments
 
 log = logging.getLogger(__name__)
 
+#: What a joint fit tells of each of its energies.
+OF_EACH = ("penalty", "scale", "scale_error", "degrees_of_freedom")
+
 
 def fit_linear(denoiser, training, config):
     """A denoiser with the linear energies that a configuration asks for, fitted in one joint solve.
@@ -76,14 +79,14 @@ def fit_linear(denoiser, training, config):
 
 def _of_family(result, number, of):
     """The result of a fit as that of one energy among `of`."""
-    return result if of == 1 else result | {key: result[key][number] for key in ("penalty", "degrees_of_freedom")}
+    return result if of == 1 else result | {key: result[key][number] for key in OF_EACH}
 
 
 def _report(kind, told, levels, n_systems):
     """Entries of `held_out` of one energy, from its results at every level."""
     first = told[0]
-    names = {"score": "held_out_score", "scale": "scale", "degrees_of_freedom": "degrees_of_freedom"}
-    entries = {f"{kind}_{name}": first[key] for name, key in names.items()}
+    entries = {f"{kind}_score": first["held_out_score"]}
+    entries |= {f"{kind}_{key}": first[key] for key in ("scale", "scale_error", "degrees_of_freedom")}
     if n_systems > 1:
         entries[f"{kind}_score_of_systems"] = first["system_scores"]
     if levels:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ...energies.linear import LinearSum
 from ...space.batch import make_batch
+from .calibration import best_scale, scaled
 
 log = logging.getLogger(__name__)
 
@@ -146,33 +147,12 @@ def folds_of(replicas, n_folds):
 
 
 def held_out_scale(energy, folds, penalty):
-    """Best factor on the solution of a penalty, and the held-out score with it.
-
-    A penalty that leaves the least noise also shrinks the forces.  On each fold
-    left out, a c scores a^2 c^T A c / 2 - a b^T c; the minimum over one common a
-    undoes the shrinkage, and brings the slope of targets on forces to 1.
-
-    Parameters
-    ----------
-    energy : LinearEnergy or LinearSum
-    folds : list of Fold
-    penalty : float, or one for each energy of a sum
-
-    Returns
-    -------
-    scale : float
-    scores : array, shape (n_folds,), kJ^2/mol^2/nm^2 per frame
-        `score_objective` of each fold left out, with that factor.
-    """
-    solutions = [solved(energy, fold.A, fold.b, penalty) for fold in folds]
-    linear = np.array([float(fold.b_out @ c) for c, fold in zip(solutions, folds)])
-    quadratic = np.array([float(c @ fold.A_out @ c) for c, fold in zip(solutions, folds)])
-    scale = float(linear.sum() / quadratic.sum())
-    return scale, 0.5 * scale**2 * quadratic - scale * linear
+    """`Scale` of the solution of a penalty, one number or one for each energy of a sum: held-out scores with it."""
+    return best_scale([solved(energy, fold.A, fold.b, penalty) for fold in folds], folds, energy.sizes)
 
 
 def fit(energy, replicas, config, noun="pair potential", systems=None):
-    """Fit `energy` in place; penalties and scale are chosen by the held-out score over folds of replicas.
+    """Fit `energy` in place; penalties and scales are chosen by the held-out score over folds of replicas.
 
     The penalty chosen is the largest whose score is within one standard error of the best one's
     (Breiman et al., Classification and Regression Trees, 1984): held-out scores are noisy, and
@@ -194,10 +174,10 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
     Returns
     -------
     dict
-        `penalty`, of a sum a list; `scale`; `held_out_score`, mean over folds; `path`, a list of (penalty,
-        score, standard error of its difference from the best), of a sum one such list for each energy;
-        `degrees_of_freedom`, the effective number of coefficients, of a sum a list; `system_scores`, the
-        held-out score of each system, per frame of it.
+        `penalty`, `scale` and its standard error `scale_error`, of a sum lists; `held_out_score`, mean over
+        folds; `path`, a list of (penalty, score, standard error of its difference from the best), of a sum one
+        such list for each energy; `degrees_of_freedom`, the effective number of coefficients, of a sum a list;
+        `system_scores`, the held-out score of each system, per frame of it.
     """
     if len(replicas) < 2:
         raise ValueError("one replica or frame cannot be cross-validated: give at least two frames to train on")
@@ -217,7 +197,7 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
         before = list(chosen)
         for number, one in enumerate(settings):
             tried = [tuple(chosen[:number] + [value] + chosen[number + 1 :]) for value in one.penalties]
-            scores = np.array([scored(penalties)[1] for penalties in tried])
+            scores = np.array([scored(penalties).scores for penalties in tried])
             best = scores.mean(1).argmin()
             errors = (scores - scores[best]).std(1, ddof=1) / np.sqrt(n_folds)
             paths[number] = list(zip(one.penalties, scores.mean(1).tolist(), errors.tolist()))
@@ -225,20 +205,26 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
             chosen[number] = max(one.penalties[row] for row in allowed)
         if chosen == before or not joint:
             break
-    scale, scores = scored(tuple(chosen))
-    penalty, score = chosen if joint else chosen[0], float(scores.mean())
-    energy.assign(scale * solve(energy, replicas, penalty))
+    scale = scored(tuple(chosen))
+    penalty, score = chosen if joint else chosen[0], float(scale.scores.mean())
+    energy.assign(scaled(solve(energy, replicas, penalty), scale.factors, energy.sizes))
     freedom = degrees_of_freedom(energy, replicas, penalty)
     log.info(
-        "%s: penalty %s, scale %.3f, held-out score %.0f kJ^2/mol^2/nm^2 per frame, %s degrees of freedom",
-        noun, ", ".join(f"{one:g}" for one in chosen), scale, score, ", ".join(f"{one:.0f}" for one in freedom),
+        "%s: penalty %s, scale %s, held-out score %.0f kJ^2/mol^2/nm^2 per frame, %s degrees of freedom",
+        noun, ", ".join(f"{one:g}" for one in chosen), ", ".join(f"{one:.3f}" for one in scale.factors), score,
+        ", ".join(f"{one:.0f}" for one in freedom),
     )  # fmt: skip
+    if joint and not scale.own:
+        log.info("%s: one scale for all, for their forces nearly cancel, or are not told apart", noun)
+    factors, errors = scale.factors.tolist(), scale.errors.tolist()
     found = {
-        "penalty": penalty, "scale": scale, "held_out_score": score, "path": paths if joint else paths[0],
+        "penalty": penalty, "scale": factors if joint else factors[0],
+        "scale_error": errors if joint else errors[0], "held_out_score": score, "path": paths if joint else paths[0],
         "degrees_of_freedom": freedom if joint else freedom[0], "system_scores": [score],
     }  # fmt: skip
     if systems is not None and len(set(systems)) > 1:
-        kept = [scale * solved(energy, fold.A, fold.b, penalty) for fold in folds]
+        solutions = [solved(energy, fold.A, fold.b, penalty) for fold in folds]
+        kept = [scaled(c, scale.factors, energy.sizes) for c in solutions]
         found["system_scores"] = _scores_of(kept, replicas, systems)
     return found
 
