@@ -11,13 +11,14 @@ from ...model.sum import energy_and_forces
 from ...noise import draw_noise
 from ...units import thermal_energy
 from ..trainingset import set_up_for, tensors
+from .assessment import assess, force_sd
 from .forcematching import fit_labelled, labelled_moments
 from .scorematching import fit, moments
 
 log = logging.getLogger(__name__)
 
 #: What a joint fit tells of each of its energies.
-OF_EACH = ("penalty", "scale", "scale_error", "degrees_of_freedom")
+OF_EACH = ("penalty", "scale", "scale_error", "degrees_of_freedom", "force_square", "force_variance")
 
 
 def fit_linear(denoiser, training, config):
@@ -64,11 +65,14 @@ def fit_linear(denoiser, training, config):
     for term, one in zip(terms, energies):
         term.set_level(one)
     fitted, held_out = [], {}
+    n_frames, n_coordinates = sum(map(len, training)), _coordinates(training, config)
     for number, term in enumerate(terms):
         told = [_of_family(result, number, len(terms)) for result in results]
         # The first is the level that the model is evaluated at.
         fitted.append(term.model_copy(update={"penalty": told[0]["penalty"]}))
+        assess(term.noun, told[0], n_frames, n_coordinates)
         held_out |= _report(term.kind, told, levels, len(training))
+        held_out[f"{term.kind}_force_sd"] = force_sd(told[0], n_coordinates)
     if config.target == "hybrid":
         held_out |= weights_report(
             denoiser.header.species, terms[0].kind, results[0]["weights"], results[0]["textbook"]
@@ -95,6 +99,12 @@ def _report(kind, told, levels, n_systems):
             for level, result in zip(levels, told)
         ]
     return entries
+
+
+def _coordinates(training, config):
+    """Coordinates of a frame, on average over the frames of all systems as they count."""
+    counts = [len(frames) * w for frames, w in zip(training, config.data.system_weights(len(training)))]
+    return float(np.average([np.prod(frames.positions.shape[1:]) for frames in training], weights=counts))
 
 
 def _replicas(energy, denoiser, settings, training, config, sigma):

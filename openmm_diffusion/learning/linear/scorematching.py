@@ -28,6 +28,7 @@ from torch import Tensor
 from ...energies.linear import LinearSum
 from ...space.batch import make_batch
 from .calibration import best_scale, scaled
+from .uncertainty import deviations, force_squares
 
 log = logging.getLogger(__name__)
 
@@ -125,12 +126,13 @@ def score_objective(c, replicas):
 
 
 class Fold(NamedTuple):
-    """Moments of the replicas that a fit sees, and of those left out."""
+    """Moments of the replicas that a fit sees, and of those left out, which are a share of all frames."""
 
     A: Tensor
     b: Tensor
     A_out: Tensor
     b_out: Tensor
+    share: float
 
 
 def folds_of(replicas, n_folds):
@@ -142,7 +144,7 @@ def folds_of(replicas, n_folds):
         left_out = replicas[fold::n_folds]
         A_out, b_out = mean_moments(left_out)
         share = sum(m.weight for m in left_out) / total
-        folds.append(Fold((A - share * A_out) / (1 - share), (b - share * b_out) / (1 - share), A_out, b_out))
+        folds.append(Fold((A - share * A_out) / (1 - share), (b - share * b_out) / (1 - share), A_out, b_out, share))
     return folds
 
 
@@ -177,7 +179,9 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
         `penalty`, `scale` and its standard error `scale_error`, of a sum lists; `held_out_score`, mean over
         folds; `path`, a list of (penalty, score, standard error of its difference from the best), of a sum one
         such list for each energy; `degrees_of_freedom`, the effective number of coefficients, of a sum a list;
-        `system_scores`, the held-out score of each system, per frame of it.
+        `system_scores`, the held-out score of each system, per frame of it; `force_square` and
+        `force_variance`, mean square and variance of the forces summed over the coordinates of a frame, of a sum
+        lists, and `deviations`, both from the fits to all but one fold.
     """
     if len(replicas) < 2:
         raise ValueError("one replica or frame cannot be cross-validated: give at least two frames to train on")
@@ -216,16 +220,21 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
     )  # fmt: skip
     if joint and not scale.own:
         log.info("%s: one scale for all, for their forces nearly cancel, or are not told apart", noun)
-    factors, errors = scale.factors.tolist(), scale.errors.tolist()
-    found = {
-        "penalty": penalty, "scale": factors if joint else factors[0],
-        "scale_error": errors if joint else errors[0], "held_out_score": score, "path": paths if joint else paths[0],
-        "degrees_of_freedom": freedom if joint else freedom[0], "system_scores": [score],
+    solutions = [scaled(solved(energy, fold.A, fold.b, penalty), scale.factors, energy.sizes) for fold in folds]
+    spread = deviations(energy.coefficients.flatten(), solutions, [fold.share for fold in folds])
+    A, _ = mean_moments(replicas)
+    of_each = {
+        "penalty": chosen, "scale": scale.factors.tolist(), "scale_error": scale.errors.tolist(),
+        "degrees_of_freedom": freedom, "path": paths,
+        "force_square": force_squares(energy.coefficients, A, energy.sizes),
+        "force_variance": force_squares(spread, A, energy.sizes),
     }  # fmt: skip
+    found = of_each if joint else {key: values[0] for key, values in of_each.items()}
+    found |= {"held_out_score": score, "system_scores": [score], "deviations": spread}
+    found |= {"whole_square": force_squares(energy.coefficients, A, [len(A)])[0]}
+    found |= {"whole_variance": force_squares(spread, A, [len(A)])[0]}
     if systems is not None and len(set(systems)) > 1:
-        solutions = [solved(energy, fold.A, fold.b, penalty) for fold in folds]
-        kept = [scaled(c, scale.factors, energy.sizes) for c in solutions]
-        found["system_scores"] = _scores_of(kept, replicas, systems)
+        found["system_scores"] = _scores_of(solutions, replicas, systems)
     return found
 
 

@@ -86,7 +86,7 @@ def test_energies_that_nearly_cancel_have_one_factor(correlation, own):
     A = torch.tensor([[1.0, correlation], [correlation, 1.0]], dtype=torch.float64)
     rng = np.random.default_rng(0)
     c = torch.ones(2, dtype=torch.float64)
-    folds = [Fold(A, A @ c, A, A @ c + 0.01 * torch.as_tensor(rng.normal(size=2))) for _ in range(5)]
+    folds = [Fold(A, A @ c, A, A @ c + 0.01 * torch.as_tensor(rng.normal(size=2)), 0.2) for _ in range(5)]
     found = best_scale([0.8 * c] * 5, folds, [1, 1])
     assert found.own == own
     if not own:
@@ -96,7 +96,7 @@ def test_energies_that_nearly_cancel_have_one_factor(correlation, own):
 def test_an_energy_that_is_zero_leaves_one_factor_to_all():
     A = torch.eye(2, dtype=torch.float64)
     c = torch.tensor([0.5, 0.0], dtype=torch.float64)
-    found = best_scale([c] * 3, [Fold(A, c, A, 2 * c)] * 3, [1, 1])
+    found = best_scale([c] * 3, [Fold(A, c, A, 2 * c, 1 / 3)] * 3, [1, 1])
     assert not found.own and found.factors == pytest.approx([2.0, 2.0])
 
 
@@ -116,6 +116,6 @@ def test_the_log_says_when_one_factor_serves_all(caplog):
 def test_no_factor_turns_an_energy_round():
     # The second energy is noise: held-out frames would have its opposite.
     A = torch.eye(2, dtype=torch.float64)
-    fold = Fold(A, A[0], A, torch.tensor([1.0, -0.5], dtype=torch.float64))
+    fold = Fold(A, A[0], A, torch.tensor([1.0, -0.5], dtype=torch.float64), 1 / 3)
     found = best_scale([torch.ones(2, dtype=torch.float64)] * 3, [fold] * 3, [1, 1])
     assert found.own and found.factors == pytest.approx([1.0, 0.0])
