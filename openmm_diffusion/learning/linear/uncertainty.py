@@ -2,7 +2,9 @@
 
 A solution c without fold f, c_(f), and all frames tell its covariance by the jackknife,
 
-    Cov = sum_f (p_f - <p>) (p_f - <p>)^T / (k (h_f - 1)),   p_f = h_f c - (h_f - 1) c_(f)
+    Cov = sum_f (p_f - p) (p_f - p)^T / (k (h_f - 1))
+
+    p_f = h_f c - (h_f - 1) c_(f),   p = sum_f p_f / h_f
 
 with k folds and 1 / h_f the share of the frames that are in fold f (Busing et al.,
 Statistics and Computing 9, 3 (1999)).  Folds are made of whole replicas: frames of
@@ -39,7 +41,7 @@ def deviations(solution, without, shares):
     """
     h = 1 / torch.as_tensor(shares, dtype=torch.float64)
     pseudo = h * solution.unsqueeze(1) - (h - 1) * torch.stack(without, dim=1)
-    return (pseudo - pseudo.mean(1, keepdim=True)) / torch.sqrt(len(h) * (h - 1))
+    return (pseudo - (pseudo / h).sum(1, keepdim=True)) / torch.sqrt(len(h) * (h - 1))
 
 
 def force_squares(coefficients, A, sizes):
