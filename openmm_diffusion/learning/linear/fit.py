@@ -9,11 +9,13 @@ from ...data.sets import blocks
 from ...energies.linear import LEVELS, LinearSum
 from ...model.sum import energy_and_forces
 from ...noise import draw_noise
+from ...rundirectory import write_whole
 from ...units import thermal_energy
 from ..trainingset import set_up_for, tensors
 from .assessment import assess, force_sd
 from .forcematching import fit_labelled, labelled_moments
 from .scorematching import fit, moments
+from .uncertainty import curves
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +23,7 @@ log = logging.getLogger(__name__)
 OF_EACH = ("penalty", "scale", "scale_error", "degrees_of_freedom", "force_square", "force_variance")
 
 
-def fit_linear(denoiser, training, config):
+def fit_linear(denoiser, training, config, table=None):
     """A denoiser with the linear energies that a configuration asks for, fitted in one joint solve.
 
     They are fitted to frames noised by their noise level, or to those as they are.  Over a range of
@@ -35,6 +37,8 @@ def fit_linear(denoiser, training, config):
     training : list of Frames
         Of each system.
     config : Config
+    table : path, optional
+        CSV file to write the learnt pair potential to, with its standard deviation.
 
     Returns
     -------
@@ -78,6 +82,13 @@ def fit_linear(denoiser, training, config):
             denoiser.header.species, terms[0].kind, results[0]["weights"], results[0]["textbook"]
         )
     other = denoiser.rebuilt([*denoiser.header.terms, *fitted], [*denoiser.modules(), *energies])
+    found = (
+        None
+        if table is None
+        else curves(other, results[0]["deviations"], [one.coefficients.numel() for one in energies])
+    )
+    if found is not None:
+        write_whole(table, found.to_csv(index=False, float_format="%.6g"))
     return other.with_held_out(held_out)
 
 

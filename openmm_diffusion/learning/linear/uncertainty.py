@@ -22,6 +22,8 @@ against 0.89-1.06 at 100, for the gradients are taken at a solution that has see
 
 import torch
 
+from ...model.curves import pair_curves
+
 
 def deviations(solution, without, shares):
     """Columns D with D D^T = Cov, the covariance of a solution.
@@ -59,3 +61,36 @@ def force_squares(coefficients, A, sizes):
     columns, ends = coefficients.view(len(A), -1), torch.tensor([0, *sizes]).cumsum(0).tolist()
     parts = [slice(*pair) for pair in zip(ends, ends[1:])]
     return [float((columns[rows] * (A[rows, rows] @ columns[rows])).sum()) for rows in parts]
+
+
+def curves(denoiser, columns, sizes):
+    """The curves of a fitted denoiser with the standard deviation of u(r): `pair_curves` with a column sd_kJ/mol.
+
+    Where the frames hold no pairs, it is that of the continuation, and no bound on its error.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        Its learnt terms are those of the fit.
+    columns : Tensor, shape (n_coefficients, n_folds), kJ/mol
+        Their `deviations`.
+    sizes : list of int
+        Number of coefficients of each term.
+
+    Returns
+    -------
+    DataFrame, or None
+        None if none of the terms is a sum over pairs.
+    """
+    learnt = [term for term in denoiser.header.terms if term.learnt]
+    kept = [(term, rows) for term, rows in zip(learnt, columns.split(sizes), strict=True) if term.joins]
+    if not kept:
+        return None
+    variance = 0.0
+    for fold in range(columns.shape[1]):
+        modules = [term.module(denoiser.header) for term, _ in kept]
+        for module, (_, rows) in zip(modules, kept):
+            module.assign(rows[:, fold])
+        apart = denoiser.rebuilt([term for term, _ in kept], modules)
+        variance = variance + pair_curves(apart)["u_kJ/mol"] ** 2
+    return pair_curves(denoiser).assign(**{"sd_kJ/mol": variance**0.5})

@@ -1,6 +1,7 @@
 """The standard deviation of a fit: closed forms, and the scatter of fits over independent sets of frames."""
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from mixture import BOX, CUTOFF, KT, SPACING, SPECIES, START, fitted, forces, sample
@@ -9,6 +10,7 @@ from openmm_diffusion import Frames, train
 from openmm_diffusion.energies.pair import SplinePair
 from openmm_diffusion.learning.linear.scorematching import folds_of, mean_moments, moments, solved
 from openmm_diffusion.learning.linear.uncertainty import deviations, force_squares
+from openmm_diffusion.model.curves import pair_curves
 
 SETS, SIZE = 24, 200
 
@@ -107,3 +109,27 @@ def test_a_training_tells_it_of_a_typical_force(sets):
         model.header.held_out["pair_scale"] ** 2 * force_squares(columns, mean_moments(replicas)[0], pair.sizes)[0]
     )
     assert found == pytest.approx(np.sqrt(variance / sets[0][0].size), rel=1e-3)
+
+
+def test_a_run_keeps_its_curves_with_their_standard_deviation(sets, tmp_path):
+    """A table beside the model: as the model's own curves, and as the scatter of those of independent sets."""
+    config = {
+        "data": {"test_fraction": 0, "validation_fraction": 0}, "network": None, "prior": {"wall": None},
+        "pair": {"cutoff": CUTOFF, "start": START, "spacing": SPACING, "sigma": 0, "penalties": [1e4]},
+    }  # fmt: skip
+    tables = []
+    for number, positions in enumerate(sets[:12]):
+        frames = Frames(positions, np.where(SPECIES == 0, 3, 17), BOX, 300.0, replica=np.arange(SIZE) // 10)
+        model = train(frames, config, tmp_path / str(number), progress=False)
+        tables.append(pandas.read_csv(tmp_path / str(number) / "curves.csv"))
+    first, own = tables[-1], pair_curves(model)
+    assert list(first) == [*own, "sd_kJ/mol"]
+    for name in ("r_nm", "u_kJ/mol", "force_kJ/mol/nm"):
+        np.testing.assert_allclose(first[name], own[name], rtol=1e-5, atol=1e-5)
+    last = first["r_nm"] >= CUTOFF - 1e-9
+    assert (first["sd_kJ/mol"][last] == 0).all() and (first["sd_kJ/mol"][~last] > 0).all()
+    seen = (own["r_nm"] > 0.3) & (own["r_nm"] < 0.6)
+    told = np.sqrt(np.mean([table["sd_kJ/mol"][seen] ** 2 for table in tables]))
+    scatter = np.sqrt(np.mean(np.var([table["u_kJ/mol"][seen] for table in tables], axis=0, ddof=1)))
+    # Three curves of some five independent stretches, twelve times: known to sqrt(1 / (2 * 11 * 15)) = 6 %.
+    assert 0.75 < told / scatter < 1.25
