@@ -27,6 +27,9 @@ UNCERTAIN = 0.17
 #: How far a scale is off 1, beyond `SURE` standard errors of it, that is warned of.
 OFF = 0.1
 
+#: A factor, either way, that is warned of whatever its standard error.
+FAR = 2.0
+
 #: A factor by which a fit is too weak, beyond `SURE` standard errors of it, that is refused.  Of 2,000 dimers whose
 #: distance is Gaussian, the scale is 3 at a width of 0.003 nm (a stiff bond; 9 with 100 of them), 6 at 0.001 nm, 50 at
 #: 1e-4 nm and 1e5 at none: a strong penalty leaves a harmonic force its shape and the factor its strength, which is
@@ -75,7 +78,7 @@ def assess(noun, told, n_frames, n_coordinates):
             "the %s has learnt nothing that frames kept from the fit confirm (factor %s on its forces): leave it out, "
             "or give more than these %d frames", noun, value, n_frames,
         )  # fmt: skip
-    elif abs(scale - 1) > max(OFF, SURE * error):
+    elif abs(scale - 1) > max(OFF, SURE * error) or not 1 / FAR < scale < FAR:
         log.warning(
             "the forces of the %s had to be scaled by %s to fit frames kept from the fit: its penalty %s for these %d "
             "frames; %s its penalties, or give more frames",

@@ -69,7 +69,8 @@ def fit_linear(denoiser, training, config, table=None):
     for term, one in zip(terms, energies):
         term.set_level(one)
     fitted, held_out = [], {}
-    n_frames, n_coordinates = sum(map(len, training)), _coordinates(training, config)
+    counts = [int(part.labelled.sum()) if config.target == "force" else len(part) for part in training]
+    n_frames, n_coordinates = sum(counts), _coordinates(training, config)
     for number, term in enumerate(terms):
         told = [_of_family(result, number, len(terms)) for result in results]
         # The first is the level that the model is evaluated at.
@@ -82,13 +83,11 @@ def fit_linear(denoiser, training, config, table=None):
             denoiser.header.species, terms[0].kind, results[0]["weights"], results[0]["textbook"]
         )
     other = denoiser.rebuilt([*denoiser.header.terms, *fitted], [*denoiser.modules(), *energies])
-    found = (
-        None
-        if table is None
-        else curves(other, results[0]["deviations"], [one.coefficients.numel() for one in energies])
-    )
-    if found is not None:
-        write_whole(table, found.to_csv(index=False, float_format="%.6g"))
+    if table is not None:
+        sizes = [one.coefficients.numel() for one in energies]
+        found = curves(other, results[0]["deviations"], sizes)
+        if found is not None:
+            write_whole(table, found.to_csv(index=False, float_format="%.6g"))
     return other.with_held_out(held_out)
 
 

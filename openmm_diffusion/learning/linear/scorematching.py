@@ -231,8 +231,6 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
     }  # fmt: skip
     found = of_each if joint else {key: values[0] for key, values in of_each.items()}
     found |= {"held_out_score": score, "system_scores": [score], "deviations": spread}
-    found |= {"whole_square": force_squares(energy.coefficients, A, [len(A)])[0]}
-    found |= {"whole_variance": force_squares(spread, A, [len(A)])[0]}
     if systems is not None and len(set(systems)) > 1:
         found["system_scores"] = _scores_of(solutions, replicas, systems)
     return found

@@ -29,6 +29,7 @@ def told(scale=1.0, scale_error=0.02, force_square=900.0, force_variance=4.0):
         (told(1.3, 0.05), "forces of the pair potential had to be scaled by 1.3 +- 0.05 .* take the largest from its"),
         (told(0.6, 0.05), "had to be scaled by 0.6 +- 0.05 .* penalty is too weak for these 70 frames; add larger"),
         (told(3.2, 0.1), "had to be scaled by 3.2 +- 0.1 "),  # stiff bonds under strong penalties
+        (told(2.5, 0.6), "had to be scaled by 2.5 +- 0.6 "),  # uncertain, but far off
         (told(0.3, 0.2), "pair potential has learnt nothing .* more than these 70 frames"),
         (told(-0.3, 0.2), "pair potential has learnt nothing"),
         (told(0.0, 0.0), "pair potential has learnt nothing"),
