@@ -67,8 +67,8 @@ def train(
     config : path, dict or Config
     output : path, optional
         Directory of the run: config.yaml, pair.safetensors (the model before the
-        network), checkpoints/, log/metrics.csv and model.safetensors.  Without one,
-        nothing is kept but the result.
+        network), curves.csv (its pair potential with the standard deviation), checkpoints/,
+        log/metrics.csv and model.safetensors.  Without one, nothing is kept but the result.
     resume : bool
         Go on with the run in `output`.
     progress : bool
@@ -158,7 +158,7 @@ def _train(systems, config, output, resume, progress, sample=None):
     if resume and fitted.exists():
         denoiser = Denoiser.load(fitted)
     else:
-        denoiser = fit_linear(Denoiser(header), training, config)
+        denoiser = fit_linear(Denoiser(header), training, config, output / "curves.csv")
         denoiser.save(fitted)
     if config.network is not None:
         denoiser = _add_network(denoiser, training, validation, config, output, resume, progress)

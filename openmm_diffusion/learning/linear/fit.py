@@ -9,16 +9,22 @@ from ...data.sets import blocks
 from ...energies.linear import LEVELS, LinearSum, Sample
 from ...model.sum import energy_and_forces
 from ...noise import draw_noise
+from ...rundirectory import write_whole
 from ...space.batch import make_batch
 from ...units import thermal_energy
 from ..trainingset import set_up_for, tensors
+from .assessment import assess, force_sd
 from .forcematching import fit_labelled, labelled_moments
 from .scorematching import fit, moments
+from .uncertainty import curves
 
 log = logging.getLogger(__name__)
 
+#: What a joint fit tells of each of its energies.
+OF_EACH = ("penalty", "scale", "scale_error", "degrees_of_freedom", "force_square", "force_variance")
 
-def fit_linear(denoiser, training, config):
+
+def fit_linear(denoiser, training, config, table=None):
     """A denoiser with the linear energies that a configuration asks for, fitted in one joint solve.
 
     They are fitted to frames noised by their noise level, or to those as they are.  Over a range of
@@ -32,6 +38,8 @@ def fit_linear(denoiser, training, config):
     training : list of Frames
         Of each system.
     config : Config
+    table : path, optional
+        CSV file to write the learnt pair potential to, with its standard deviation.
 
     Returns
     -------
@@ -65,16 +73,25 @@ def fit_linear(denoiser, training, config):
     for term, one in zip(terms, energies):
         term.set_level(one)
     fitted, held_out = [], {}
+    counts = [int(part.labelled.sum()) if config.target == "force" else len(part) for part in training]
+    n_frames, n_coordinates = sum(counts), _coordinates(training, config)
     for number, term in enumerate(terms):
         told = [_of_family(result, number, len(terms)) for result in results]
         # The first is the level that the model is evaluated at.
         fitted.append(term.model_copy(update={"penalty": told[0]["penalty"]}))
+        assess(term.noun, told[0], n_frames, n_coordinates)
         held_out |= _report(term.kind, told, levels, len(training))
+        held_out[f"{term.kind}_force_sd"] = force_sd(told[0], n_coordinates)
     if config.target == "hybrid":
         held_out |= weights_report(
             denoiser.header.species, terms[0].kind, results[0]["weights"], results[0]["textbook"]
         )
     other = denoiser.rebuilt([*denoiser.header.terms, *fitted], [*denoiser.modules(), *energies])
+    if table is not None:
+        sizes = [one.coefficients.numel() for one in energies]
+        found = curves(other, results[0]["deviations"], sizes)
+        if found is not None:
+            write_whole(table, found.to_csv(index=False, float_format="%.6g"))
     return other.with_held_out(held_out)
 
 
@@ -102,14 +119,14 @@ def _noised(data, draws, sigma, generator):
 
 def _of_family(result, number, of):
     """The result of a fit as that of one energy among `of`."""
-    return result if of == 1 else result | {key: result[key][number] for key in ("penalty", "degrees_of_freedom")}
+    return result if of == 1 else result | {key: result[key][number] for key in OF_EACH}
 
 
 def _report(kind, told, levels, n_systems):
     """Entries of `held_out` of one energy, from its results at every level."""
     first = told[0]
-    names = {"score": "held_out_score", "scale": "scale", "degrees_of_freedom": "degrees_of_freedom"}
-    entries = {f"{kind}_{name}": first[key] for name, key in names.items()}
+    entries = {f"{kind}_score": first["held_out_score"]}
+    entries |= {f"{kind}_{key}": first[key] for key in ("scale", "scale_error", "degrees_of_freedom")}
     if n_systems > 1:
         entries[f"{kind}_score_of_systems"] = first["system_scores"]
     if levels:
@@ -118,6 +135,12 @@ def _report(kind, told, levels, n_systems):
             for level, result in zip(levels, told)
         ]
     return entries
+
+
+def _coordinates(training, config):
+    """Coordinates of a frame, on average over the frames of all systems as they count."""
+    counts = [len(frames) * w for frames, w in zip(training, config.data.system_weights(len(training)))]
+    return float(np.average([np.prod(frames.positions.shape[1:]) for frames in training], weights=counts))
 
 
 def _replicas(energy, denoiser, settings, training, config, sigma):

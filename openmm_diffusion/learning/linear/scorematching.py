@@ -27,6 +27,8 @@ from torch import Tensor
 
 from ...energies.linear import LinearSum
 from ...space.batch import make_batch
+from .calibration import best_scale, scaled
+from .uncertainty import deviations, force_squares
 
 log = logging.getLogger(__name__)
 
@@ -127,12 +129,13 @@ def score_objective(c, replicas):
 
 
 class Fold(NamedTuple):
-    """Moments of the replicas that a fit sees, and of those left out."""
+    """Moments of the replicas that a fit sees, and of those left out, which are a share of all frames."""
 
     A: Tensor
     b: Tensor
     A_out: Tensor
     b_out: Tensor
+    share: float
 
 
 def folds_of(replicas, n_folds):
@@ -144,38 +147,17 @@ def folds_of(replicas, n_folds):
         left_out = replicas[fold::n_folds]
         A_out, b_out = mean_moments(left_out)
         share = sum(m.weight for m in left_out) / total
-        folds.append(Fold((A - share * A_out) / (1 - share), (b - share * b_out) / (1 - share), A_out, b_out))
+        folds.append(Fold((A - share * A_out) / (1 - share), (b - share * b_out) / (1 - share), A_out, b_out, share))
     return folds
 
 
 def held_out_scale(energy, folds, penalty):
-    """Best factor on the solution of a penalty, and the held-out score with it.
-
-    A penalty that leaves the least noise also shrinks the forces.  On each fold
-    left out, a c scores a^2 c^T A c / 2 - a b^T c; the minimum over one common a
-    undoes the shrinkage, and brings the slope of targets on forces to 1.
-
-    Parameters
-    ----------
-    energy : LinearEnergy or LinearSum
-    folds : list of Fold
-    penalty : float, or one for each energy of a sum
-
-    Returns
-    -------
-    scale : float
-    scores : array, shape (n_folds,), kJ^2/mol^2/nm^2 per frame
-        `score_objective` of each fold left out, with that factor.
-    """
-    solutions = [solved(energy, fold.A, fold.b, penalty) for fold in folds]
-    linear = np.array([float(fold.b_out @ c) for c, fold in zip(solutions, folds)])
-    quadratic = np.array([float(c @ fold.A_out @ c) for c, fold in zip(solutions, folds)])
-    scale = float(linear.sum() / quadratic.sum())
-    return scale, 0.5 * scale**2 * quadratic - scale * linear
+    """`Scale` of the solution of a penalty, one number or one for each energy of a sum: held-out scores with it."""
+    return best_scale([solved(energy, fold.A, fold.b, penalty) for fold in folds], folds, energy.sizes)
 
 
 def fit(energy, replicas, config, noun="pair potential", systems=None):
-    """Fit `energy` in place; penalties and scale are chosen by the held-out score over folds of replicas.
+    """Fit `energy` in place; penalties and scales are chosen by the held-out score over folds of replicas.
 
     The penalty chosen is the largest whose score is within one standard error of the best one's
     (Breiman et al., Classification and Regression Trees, 1984): held-out scores are noisy, and
@@ -197,10 +179,12 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
     Returns
     -------
     dict
-        `penalty`, of a sum a list; `scale`; `held_out_score`, mean over folds; `path`, a list of (penalty,
-        score, standard error of its difference from the best), of a sum one such list for each energy;
-        `degrees_of_freedom`, the effective number of coefficients, of a sum a list; `system_scores`, the
-        held-out score of each system, per frame of it.
+        `penalty`, `scale` and its standard error `scale_error`, of a sum lists; `held_out_score`, mean over
+        folds; `path`, a list of (penalty, score, standard error of its difference from the best), of a sum one
+        such list for each energy; `degrees_of_freedom`, the effective number of coefficients, of a sum a list;
+        `system_scores`, the held-out score of each system, per frame of it; `force_square` and
+        `force_variance`, mean square and variance of the forces summed over the coordinates of a frame, of a sum
+        lists, and `deviations`, both from the fits to all but one fold.
     """
     if len(replicas) < 2:
         raise ValueError("one replica or frame cannot be cross-validated: give at least two frames to train on")
@@ -220,7 +204,7 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
         before = list(chosen)
         for number, one in enumerate(settings):
             tried = [tuple(chosen[:number] + [value] + chosen[number + 1 :]) for value in one.penalties]
-            scores = np.array([scored(penalties)[1] for penalties in tried])
+            scores = np.array([scored(penalties).scores for penalties in tried])
             best = scores.mean(1).argmin()
             errors = (scores - scores[best]).std(1, ddof=1) / np.sqrt(n_folds)
             paths[number] = list(zip(one.penalties, scores.mean(1).tolist(), errors.tolist()))
@@ -228,21 +212,30 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
             chosen[number] = max(one.penalties[row] for row in allowed)
         if chosen == before or not joint:
             break
-    scale, scores = scored(tuple(chosen))
-    penalty, score = chosen if joint else chosen[0], float(scores.mean())
-    energy.assign(scale * solve(energy, replicas, penalty))
+    scale = scored(tuple(chosen))
+    penalty, score = chosen if joint else chosen[0], float(scale.scores.mean())
+    energy.assign(scaled(solve(energy, replicas, penalty), scale.factors, energy.sizes))
     freedom = degrees_of_freedom(energy, replicas, penalty)
     log.info(
-        "%s: penalty %s, scale %.3f, held-out score %.0f kJ^2/mol^2/nm^2 per frame, %s degrees of freedom",
-        noun, ", ".join(f"{one:g}" for one in chosen), scale, score, ", ".join(f"{one:.0f}" for one in freedom),
+        "%s: penalty %s, scale %s, held-out score %.0f kJ^2/mol^2/nm^2 per frame, %s degrees of freedom",
+        noun, ", ".join(f"{one:g}" for one in chosen), ", ".join(f"{one:.3f}" for one in scale.factors), score,
+        ", ".join(f"{one:.0f}" for one in freedom),
     )  # fmt: skip
-    found = {
-        "penalty": penalty, "scale": scale, "held_out_score": score, "path": paths if joint else paths[0],
-        "degrees_of_freedom": freedom if joint else freedom[0], "system_scores": [score],
+    if joint and not scale.own:
+        log.info("%s: one scale for all, for their forces nearly cancel, or are not told apart", noun)
+    solutions = [scaled(solved(energy, fold.A, fold.b, penalty), scale.factors, energy.sizes) for fold in folds]
+    spread = deviations(energy.coefficients.flatten(), solutions, [fold.share for fold in folds])
+    A, _ = mean_moments(replicas)
+    of_each = {
+        "penalty": chosen, "scale": scale.factors.tolist(), "scale_error": scale.errors.tolist(),
+        "degrees_of_freedom": freedom, "path": paths,
+        "force_square": force_squares(energy.coefficients, A, energy.sizes),
+        "force_variance": force_squares(spread, A, energy.sizes),
     }  # fmt: skip
+    found = of_each if joint else {key: values[0] for key, values in of_each.items()}
+    found |= {"held_out_score": score, "system_scores": [score], "deviations": spread}
     if systems is not None and len(set(systems)) > 1:
-        kept = [scale * solved(energy, fold.A, fold.b, penalty) for fold in folds]
-        found["system_scores"] = _scores_of(kept, replicas, systems)
+        found["system_scores"] = _scores_of(solutions, replicas, systems)
     return found
 
 

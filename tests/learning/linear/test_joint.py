@@ -11,6 +11,7 @@ from openmm_diffusion import Frames, train
 from openmm_diffusion.energies import REGISTRY, register
 from openmm_diffusion.energies.linear import LinearSum
 from openmm_diffusion.energies.pair import PairConfig, SplinePair
+from openmm_diffusion.learning.linear.calibration import scaled
 from openmm_diffusion.learning.linear.scorematching import fit, folds_of, mean_moments, moments, solve
 from openmm_diffusion.space.batch import make_batch
 
@@ -78,8 +79,8 @@ def test_a_joint_fit_finds_each_part_of_a_force_that_one_alone_cannot(gaussian, 
     _, single = energies(gaussian)
     alone = fit(single, parts(single, positions, prior), _gaussian())
     assert result["held_out_score"] < alone["held_out_score"]
-    # The solution is that of the stacked equations at the penalties chosen, times the one scale.
-    stacked = result["scale"] * solve(both, parts(both, positions, prior), result["penalty"])
+    # The solution is that of the stacked equations at the penalties chosen, each part times its scale.
+    stacked = scaled(solve(both, parts(both, positions, prior), result["penalty"]), result["scale"], both.sizes)
     torch.testing.assert_close(both.coefficients, stacked)
 
 
@@ -109,13 +110,12 @@ def test_training_fits_all_linear_energies_together(positions, caplog):
     assert "pair potential + Gaussian repulsion: penalty" in caplog.text
     assert [term.kind for term in model.header.terms] == ["pair", "gaussian"]
     found = model.header.held_out
-    assert found["pair_score"] == found["gaussian_score"] and found["pair_scale"] == found["gaussian_scale"]
+    assert found["pair_score"] == found["gaussian_score"]
     assert model.header.terms[1].penalty in (1e-4, 1e-2)
     # As one fit of the two energies by hand.
     both = LinearSum(model.modules())
-    by_hand = model.header.held_out["pair_scale"] * solve(
-        both, parts(both, frames.positions.astype(float)), [term.penalty for term in model.header.terms]
-    )
+    by_hand = solve(both, parts(both, frames.positions.astype(float)), [term.penalty for term in model.header.terms])
+    by_hand = scaled(by_hand, [found["pair_scale"], found["gaussian_scale"]], both.sizes)
     # By hand kT has four digits.
     torch.testing.assert_close(both.coefficients, by_hand, rtol=1e-3, atol=1e-3 * float(by_hand.abs().max()))
 
