@@ -28,6 +28,7 @@ from torch import Tensor
 from ...energies.linear import LinearSum
 from ...space.batch import make_batch
 from .calibration import best_scale, scaled
+from .elimination import Eliminated
 from .uncertainty import deviations, force_squares
 
 log = logging.getLogger(__name__)
@@ -111,10 +112,17 @@ def penalised(energy, A, penalty):
     """A + penalty R of the free coefficients, and which are free: all but the last three of each spline."""
     free = energy.free()
     matrix = (A + energy.penalty(penalty))[free][:, free]
-    # Curves of no fourth difference where no data are: without a ridge the matrix is singular.
-    counts = [int(part.sum()) for part in free.split(energy.sizes)]
+    return ridged(matrix, energy.sizes, free), free
+
+
+def ridged(matrix, sizes, free=None):
+    """The matrix of the free coefficients of energies of some sizes with a small ridge for each energy.
+
+    Curves of no fourth difference where no data are: without a ridge the matrix is singular.
+    """
+    counts = sizes if free is None else [int(part.sum()) for part in free.split(sizes)]
     ridge = torch.cat([part.max().expand(len(part)) for part in matrix.diagonal().split(counts)])
-    return matrix + 1e-9 * torch.diag(ridge), free
+    return matrix + 1e-9 * torch.diag(ridge)
 
 
 def score_objective(c, replicas):
@@ -156,6 +164,25 @@ def held_out_scale(energy, folds, penalty):
     return best_scale([solved(energy, fold.A, fold.b, penalty) for fold in folds], folds, energy.sizes)
 
 
+def _scales(energy, folds, chosen, number, penalties):
+    """`held_out_scale` for each of some penalties of one energy, those of the others as chosen."""
+    if not isinstance(energy, LinearSum):
+        return [held_out_scale(energy, folds, penalty) for penalty in penalties]
+    free = energy.free()
+    own = torch.cat([torch.full((size,), i == number) for i, size in enumerate(energy.sizes)])[free]
+    forms = [energy.penalty(chosen[:number] + [penalty] + chosen[number + 1 :])[free][:, free] for penalty in penalties]
+    solutions = [[] for _ in penalties]
+    for fold in folds:
+        A = fold.A[free][:, free]
+        matrix = ridged(A + forms[0], energy.sizes, free)
+        eliminated = Eliminated(matrix, fold.b[free], own)
+        for found, form in zip(solutions, forms):
+            c = torch.zeros(len(free), dtype=torch.float64)
+            c[free] = eliminated.solved(ridged((A + form)[own][:, own], [int(own.sum())]))
+            found.append(c)
+    return [best_scale(found, folds, energy.sizes) for found in solutions]
+
+
 def fit(energy, replicas, config, noun="pair potential", systems=None):
     """Fit `energy` in place; penalties and scales are chosen by the held-out score over folds of replicas.
 
@@ -193,18 +220,14 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
     n_folds = min(min(one.folds for one in settings), len(replicas))
     folds = folds_of(replicas, n_folds)
     chosen = [one.penalties[len(one.penalties) // 2] for one in settings]
-    paths, known = [[] for _ in settings], {}
-
-    def scored(penalties):
-        if penalties not in known:
-            known[penalties] = held_out_scale(energy, folds, penalties if joint else penalties[0])
-        return known[penalties]
-
+    paths, known = [[] for _ in settings], set()
     for _ in range(ROUNDS):
         before = list(chosen)
         for number, one in enumerate(settings):
-            tried = [tuple(chosen[:number] + [value] + chosen[number + 1 :]) for value in one.penalties]
-            scores = np.array([scored(penalties).scores for penalties in tried])
+            if joint and tuple(chosen[:number] + [None] + chosen[number + 1 :]) in known:
+                continue  # the others are what they were when it was chosen
+            known.add(tuple(chosen[:number] + [None] + chosen[number + 1 :]))
+            scores = np.array([scale.scores for scale in _scales(energy, folds, chosen, number, one.penalties)])
             best = scores.mean(1).argmin()
             errors = (scores - scores[best]).std(1, ddof=1) / np.sqrt(n_folds)
             paths[number] = list(zip(one.penalties, scores.mean(1).tolist(), errors.tolist()))
@@ -212,7 +235,7 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
             chosen[number] = max(one.penalties[row] for row in allowed)
         if chosen == before or not joint:
             break
-    scale = scored(tuple(chosen))
+    scale = held_out_scale(energy, folds, chosen if joint else chosen[0])
     penalty, score = chosen if joint else chosen[0], float(scale.scores.mean())
     energy.assign(scaled(solve(energy, replicas, penalty), scale.factors, energy.sizes))
     freedom = degrees_of_freedom(energy, replicas, penalty)
