@@ -32,7 +32,7 @@ from ..settings import validated
 from ..space.boxes import check_cutoff
 from ..space.neighbours import neighbour_pairs
 from ..units import thermal_energy
-from .checks import check_bias, check_devices, check_labels
+from .checks import check_bias, check_devices, check_internal, check_labels
 from .config import Config, config_model, kind_of, read_config
 from .defaults import for_systems
 from .linear.fit import fit_linear, weights_report
@@ -207,6 +207,7 @@ def _check_system(frames, config):
             )
     own = config.linear[-1] if config.network is None and config.linear else None
     key = "noise.sigma" if own is None or own[1].sigma is None else f"{kind_of(own[0])}.sigma"
+    check_internal(frames, config, key)
     warn_of_smoothing(frames, config.sigma, key)
 
 
