@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from openmm import app, unit
 
+from ..forces.diffusionforce import bonds_of
 from ..model.combination import deviation, members
-from ..space.neighbours import neighbour_pairs
+from ..space.batch import make_batch, nonbonded, pair_species
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Guard:
     every : int
         Steps between looks.
     denoiser : Denoiser
-        A pair closer than `closest_allowed` of it stops the run.
+        A pair closer than `closest_allowed` of it stops the run, unless few bonds join them.
     topology : openmm.app.Topology
         That of one replica.
     """
@@ -54,7 +55,9 @@ class Guard:
         self.path, self.every, self.topology = Path(path), every, topology
         self.allowed = closest_allowed(denoiser)
         self.names = denoiser.types_of(topology)
-        self.species = denoiser.species_index(self.names).numpy()
+        self.species = denoiser.species_index(self.names)
+        # What bonds hold comes closer than any other pair of the data.
+        self.connectivity = denoiser.connectivity(self.species, bonds_of(topology))
         self.last_good = None
 
     def describeNextReport(self, simulation):  # noqa: N802 - OpenMM's reporter interface
@@ -71,9 +74,11 @@ class Guard:
             box = torch.from_numpy(state.getPeriodicBoxVectors(asNumpy=True)._value)
         n = len(self.species)
         copies = torch.from_numpy(positions).view(-1, n, 3)
-        first, second, vectors = neighbour_pairs(copies, box, float(self.allowed.max()))
-        first, second, distances = first.numpy(), second.numpy(), vectors.norm(dim=1).numpy()
-        allowed = self.allowed[self.species[first % n], self.species[second % n]]
+        cutoff = float(self.allowed.max())
+        near = nonbonded(make_batch(copies, box, self.species, cutoff, None, self.connectivity), cutoff)
+        first, second, distances = near.first.numpy(), near.second.numpy(), near.distances.numpy()
+        one, other = pair_species(near)
+        allowed = self.allowed[one.numpy(), other.numpy()]
         if (distances < allowed).any():
             worst = int((distances - allowed).argmin())
             i, j, copy = first[worst] % n, second[worst] % n, int(first[worst] // n)
