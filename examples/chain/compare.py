@@ -1,0 +1,192 @@
+"""Tables and pictures of the example: what the model has of the truth, in numbers with error bars."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas
+import torch
+import truth
+
+from openmm_diffusion.analysis.resampling import mean_and_error
+
+
+def radius_of_gyration(frames):
+    """Rg (nm) of every frame."""
+    x = frames.positions.astype(float)
+    return np.sqrt(((x - x.mean(1, keepdims=True)) ** 2).sum(-1).mean(-1))
+
+
+def blocks_of(frames, longest=200):
+    """Block of each frame: its replica, cut into stretches of so many frames at most."""
+    numbers, inverse, counts = np.unique(frames.replica, return_inverse=True, return_counts=True)
+    place = np.concatenate([np.arange(count) for count in counts])
+    return np.unique(inverse * 1_000_000 + place // longest, return_inverse=True)[1]
+
+
+def averaged(values, blocks):
+    """Mean of values (n_frames,) and its standard error, from blocks."""
+    counts = np.bincount(blocks)
+    mean, error = mean_and_error((np.bincount(blocks, values) / counts)[:, None], counts.astype(float))
+    return float(mean[0]), float(error[0])
+
+
+def internal(frames):
+    """Bond lengths (nm) and cosines of angles of every kind, dict by name ("A-B", "A-A-B") to array (n_frames, n)."""
+    x, kinds, found = frames.positions.astype(float), frames.types, {}
+    bonds = x[:, 1:] - x[:, :-1]
+    r = np.linalg.norm(bonds, axis=-1)
+    cosines = -(bonds[:, :-1] * bonds[:, 1:]).sum(-1) / (r[:, :-1] * r[:, 1:])
+    for values, width in ((r, 2), (cosines, 3)):
+        names = [name_of(kinds[i : i + width]) for i in range(values.shape[1])]
+        for name in sorted(set(names)):
+            found[name] = values[:, [i for i, one in enumerate(names) if one == name]]
+    return found
+
+
+def name_of(beads):
+    """What a bond, an angle or a dihedral is called: from that end which comes first."""
+    return "-".join(min(list(beads), list(beads)[::-1]))
+
+
+def shown(name, values):
+    """A bond length (nm) as it is, the cosine of an angle in degrees."""
+    return values if name.count("-") == 1 else np.degrees(np.arccos(values))
+
+
+def widths(reference, run):
+    """Mean and width of bonds and angles of the 12-mer: data beside the model."""
+    rows, found = [], internal(run)
+    for name, values in internal(reference).items():
+        row = []
+        for frames, q in ((reference, values), (run, found[name])):
+            q = shown(name, q)
+            square, error = averaged(((q - q.mean()) ** 2).mean(1), blocks_of(frames))
+            row += [q.mean(), square**0.5, error / (2 * square**0.5)]
+        rows.append([name, "nm" if name.count("-") == 1 else "degrees", *row, row[4] / row[1]])
+    columns = [f"{what}_{whose}" for whose in ("data", "model") for what in ("mean", "width", "width_error")]
+    return pandas.DataFrame(rows, columns=["coordinate", "unit", *columns, "ratio_of_widths"])
+
+
+def sizes(reference, runs, trained):
+    """Radius of gyration of every length: truth beside the model."""
+    rows = []
+    for n in reference:
+        (a, da), (b, db) = (averaged(radius_of_gyration(f), blocks_of(f)) for f in (reference[n], runs[n]))
+        rows.append([n, n in trained, a, da, b, db, (b - a) / np.hypot(da, db)])
+    columns = ["beads", "trained", "truth_nm", "truth_error_nm", "model_nm", "model_error_nm", "standard_errors_apart"]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def force_errors(model, frames, trained):
+    """Rms error of the model's forces per component, on replicas that the fit has not seen."""
+    rows = []
+    for n, all_of_it in frames.items():
+        apart = all_of_it.split(model.header.data["test_fraction"], model.header.data["seed"])[1][::4]
+        exact, found = truth.forces(apart.positions), model.forces(apart.positions, None, apart.types, apart.bonds)
+        error = np.sqrt(((found - exact) ** 2).mean((1, 2)))
+        blocks, square = blocks_of(apart), (exact**2).mean()
+        mean, spread = averaged(error**2, blocks)
+        rows.append([n, n in trained, len(apart), square**0.5, mean**0.5, spread / (2 * mean**0.5)])
+    columns = ["beads", "trained", "frames", "rms_force_kJ/mol/nm", "rms_error_kJ/mol/nm", "standard_error_kJ/mol/nm"]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def curves(model, frames, pairs):
+    """Every curve of the model beside the truth's, where the data are: q in nm or degrees, energies in kJ/mol.
+
+    Curves of bonded beads are known up to a constant, which is the mean difference over the data.
+
+    Parameters
+    ----------
+    model : Denoiser
+    frames : list of Frames
+        What the model was trained on.
+    pairs : DataFrame
+        Its pair potentials with their standard deviation, `curves.csv` of the training.
+    """
+    tables, seen = [], {}
+    for part in frames:
+        for name, values in internal(part).items():
+            seen.setdefault(name, []).append(values.ravel())
+    for term, module in zip(model.header.terms, model.modules()):
+        for number, beads in enumerate(getattr(term, "kinds", [])):
+            name, where = name_of(beads), {"kind": term.kind}
+            if term.kind in ("bonds", "angles"):
+                table, kind = (truth.BONDS, "".join(sorted(beads))) if len(beads) == 2 else (truth.ANGLES, beads[1])
+                sample = np.concatenate(seen[name])
+                q = np.linspace(*np.quantile(sample, [5e-4, 1 - 5e-4]), 100)
+                exact, found = truth.energy(table, kind, q), module.curve(number, q)
+                constant = (module.curve(number, sample) - truth.energy(table, kind, sample)).mean()
+                tables.append(where | {"beads": name, "q": shown(name, q), "truth": exact, "model": found - constant})
+            elif term.kind == "dihedrals":
+                q = np.linspace(-np.pi, np.pi, 181)
+                exact = truth.energy(truth.TORSIONS, "".join(sorted(beads[1:3])), q)
+                found = (module.series(torch.as_tensor(q))[0] @ module.coefficients[number].double()).numpy()
+                # The series has no constant; over a whole turn, without the end twice, the truth's is its mean.
+                found = found + exact[1:].mean()
+                tables.append(where | {"beads": name, "q": np.degrees(q), "truth": exact, "model": found})
+    names = model.header.species
+    shortest = {
+        name_of([names[i], names[j]]): d
+        for i, row in enumerate(model.header.shortest_distances)
+        for j, d in enumerate(row)
+    }
+    for pair, part in pairs.groupby("pair"):
+        name = name_of(pair.split("-"))
+        part = part[part["r_nm"] >= shortest[name]]
+        exact = truth.energy(truth.PAIRS, name.replace("-", ""), part["r_nm"].to_numpy())
+        tables.append(
+            {"kind": "pair", "beads": name, "q": part["r_nm"], "truth": exact, "model": part["u_kJ/mol"],
+             "sd": part["sd_kJ/mol"]}
+        )  # fmt: skip
+    return pandas.concat([pandas.DataFrame(table) for table in tables], ignore_index=True)
+
+
+def structure_figure(reference, runs, table, path):
+    """A bond, an angle and the radius of gyration of the 12-mer, and Rg of all lengths: truth against model."""
+    figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), layout="constrained")
+    data, run = internal(reference[12]), internal(runs[12])
+    for axis, name, label in zip(axes, ("A-B", "A-A-B"), ("bond A–B / nm", "angle A–A–B / degrees")):
+        values = shown(name, data[name]), shown(name, run[name])
+        edges = np.linspace(values[0].min(), values[0].max(), 61)
+        for one, style in zip(values, (dict(color="0.75"), dict(color="tab:red", histtype="step", lw=1.5))):
+            axis.hist(one.ravel(), edges, density=True, label="truth" if "histtype" not in style else "model", **style)
+        axis.set(xlabel=label, ylabel="probability density")
+    for n, colour in zip(reference, ("tab:blue", "tab:green", "tab:purple")):
+        low, high = np.quantile(radius_of_gyration(reference[n]), [0, 1])
+        edges = np.linspace(low, high, 31)
+        for frames, filled in ((reference[n], True), (runs[n], False)):
+            style = dict(alpha=0.35) if filled else dict(histtype="step", lw=1.5)
+            label = f"{n} beads, {'truth' if filled else 'model'}"
+            axes[2].hist(radius_of_gyration(frames), edges, density=True, color=colour, label=label, **style)
+    axes[2].set(xlabel="radius of gyration / nm", ylabel="probability density / nm$^{-1}$")
+    for who, colour, shift in (("truth", "black", -0.15), ("model", "tab:red", 0.15)):
+        mean, error = table[f"{who}_nm"], 2 * table[f"{who}_error_nm"]
+        axes[3].errorbar(table["beads"] + shift, mean, error, fmt="o", ms=4, capsize=3, color=colour, label=who)
+    axes[3].set(xlabel="beads", ylabel="mean radius of gyration / nm", xticks=list(table["beads"]))
+    axes[3].set_title("bars: two standard errors; 24 not trained on", fontsize=9)
+    for axis in axes:
+        axis.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def potentials_figure(table, path):
+    """All curves of the model over the truth's own."""
+    labels = {"pair": "r / nm", "bonds": "r / nm", "angles": "angle / degrees", "dihedrals": "dihedral / degrees"}
+    figure, axes = plt.subplots(len(labels), 3, figsize=(11, 12), layout="constrained")
+    for row, (kind, label) in zip(axes, labels.items()):
+        parts = list(table[table["kind"] == kind].groupby("beads"))
+        for axis, (beads, part) in zip(row, parts):
+            axis.plot(part["q"], part["truth"], color="black", lw=2.5, alpha=0.5, label="truth")
+            axis.plot(part["q"], part["model"], color="tab:red", lw=1.2, label="model, from positions alone")
+            if kind == "pair":
+                low, high = part["model"] - 2 * part["sd"], part["model"] + 2 * part["sd"]
+                axis.fill_between(part["q"], low, high, color="tab:red", alpha=0.2, lw=0)
+                axis.set_ylim(-3, 4)
+            axis.set(xlabel=label, title=f"{kind if kind != 'pair' else 'pair'} {beads.replace('-', '–')}")
+        for axis in row[len(parts) :]:
+            axis.set_axis_off()
+        row[0].set_ylabel("energy / kJ/mol")
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
