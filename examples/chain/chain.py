@@ -3,9 +3,9 @@
     python examples/chain/chain.py [--output runs/chain] [--results DIR]
 
 Everything is known here: `truth.py` makes the data, positions only.  One training with the defaults of bonded particles
-(`chain.yaml`) learns from both lengths.  The model runs the chain of 12 by `simulate`, twice 1 ns, and chains of 16 and
-of 24, a length that it has never seen, by `create_system`.  What is in OUTPUT already is not computed again; tables
-and pictures (`compare.py`) go to RESULTS, OUTPUT/results if not given.
+(`chain.yaml`) learns from both lengths.  The model runs the chain of 12 by `simulate`, twice 1 ns, and sixteen chains
+of every length by `create_system`, those of 24 among them, which it has never seen.  What is in OUTPUT already is not
+computed again; tables and pictures (`compare.py`) go to RESULTS, OUTPUT/results if not given.
 """
 
 import argparse
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 LENGTHS, TRAINED = (12, 16, 24), (12, 16)
 #: Runs of the chain of 12, and their length, time between frames and start that is left out (ps).
 RUNS, DURATION, INTERVAL, DISCARD = 2, 1000.0, 1.0, 50.0
-#: Of the other lengths: sets that are computed one after the other, chains in each, and frames of each chain.
+#: Of every length: sets that are computed one after the other, chains in each, and frames of each chain.
 SETS, CHAINS, FRAMES = 4, 4, 100
 #: Time between these frames and start that is left out (ps).
 BETWEEN, RELAXED = 10.0, 200.0
@@ -73,7 +73,7 @@ def runs_of_12(output, model, frames):
 
 
 def runs_of(n_beads, output, model, topology):
-    """Chains of another length under the model, several in one System, each from a stretched chain."""
+    """Chains of one length under the model, several in one System, each from a stretched chain."""
     system = create_system(model, replicated(topology, CHAINS), backend="native")
     runs = []
     for number in range(SETS):
@@ -101,11 +101,11 @@ def main():
 
     frames = data(output)
     model = fitted(output, frames)
-    runs = {12: runs_of_12(output, model, frames[12])}
-    runs |= {n: runs_of(n, output, model, frames[n].topology()) for n in LENGTHS if n != 12}
+    runs = {(12, "simulate"): runs_of_12(output, model, frames[12])}
+    runs |= {(n, "create_system"): runs_of(n, output, model, frames[n].topology()) for n in LENGTHS}
 
     tables = {
-        "widths": compare.widths(frames[12], runs[12]),
+        "widths": compare.widths(frames[12], runs[12, "simulate"]),
         "sizes": compare.sizes(frames, runs, TRAINED),
         "forces": compare.force_errors(model, frames, TRAINED),
         "curves": compare.curves(model, [frames[n] for n in TRAINED], pandas.read_csv(output / "model" / "curves.csv")),

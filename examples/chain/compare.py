@@ -67,17 +67,32 @@ def widths(reference, run):
 
 
 def sizes(reference, runs, trained):
-    """Radius of gyration of every length: truth beside the model."""
+    """Radius of gyration: truth beside every run of the model.
+
+    Parameters
+    ----------
+    reference : dict of int to Frames
+        By the number of beads.
+    runs : dict of (int, str) to Frames
+        By the number of beads and how it was run.
+    trained : tuple of int
+        Lengths that the fit saw.
+    """
     rows = []
-    for n in reference:
-        (a, da), (b, db) = (averaged(radius_of_gyration(f), blocks_of(f)) for f in (reference[n], runs[n]))
-        rows.append([n, n in trained, a, da, b, db, (b - a) / np.hypot(da, db)])
-    columns = ["beads", "trained", "truth_nm", "truth_error_nm", "model_nm", "model_error_nm", "standard_errors_apart"]
-    return pandas.DataFrame(rows, columns=columns)
+    for (n, how), frames in runs.items():
+        of_both = [averaged(radius_of_gyration(f), blocks_of(f)) for f in (reference[n], frames)]
+        (a, da), (b, db) = of_both
+        rows.append([n, n in trained, how, a, da, b, db, (b - a) / np.hypot(da, db)])
+    columns = ["beads", "trained", "run_by", "truth_nm", "truth_error_nm", "model_nm", "model_error_nm"]
+    return pandas.DataFrame(rows, columns=[*columns, "standard_errors_apart"])
 
 
 def force_errors(model, frames, trained):
-    """Rms error of the model's forces per component, on replicas that the fit has not seen."""
+    """Rms error of the model's forces per component, on replicas that the fit has not seen.
+
+    Beside it what the fit says of itself, for the data that it saw: all its `force_sd`, as if independent.
+    """
+    told = np.sqrt(sum(sd**2 for key, sd in model.header.held_out.items() if key.endswith("_force_sd")))
     rows = []
     for n, all_of_it in frames.items():
         apart = all_of_it.split(model.header.data["test_fraction"], model.header.data["seed"])[1][::4]
@@ -85,9 +100,10 @@ def force_errors(model, frames, trained):
         error = np.sqrt(((found - exact) ** 2).mean((1, 2)))
         blocks, square = blocks_of(apart), (exact**2).mean()
         mean, spread = averaged(error**2, blocks)
-        rows.append([n, n in trained, len(apart), square**0.5, mean**0.5, spread / (2 * mean**0.5)])
-    columns = ["beads", "trained", "frames", "rms_force_kJ/mol/nm", "rms_error_kJ/mol/nm", "standard_error_kJ/mol/nm"]
-    return pandas.DataFrame(rows, columns=columns)
+        rows.append([n, n in trained, len(apart), square**0.5, mean**0.5, spread / (2 * mean**0.5), told])
+    columns = ["rms_force", "rms_error", "standard_error", "told_by_the_fit"]
+    units = [f"{column}_kJ/mol/nm" for column in columns]
+    return pandas.DataFrame(rows, columns=["beads", "trained", "frames", *units])
 
 
 def curves(model, frames, pairs):
@@ -142,32 +158,45 @@ def curves(model, frames, pairs):
 
 
 def structure_figure(reference, runs, table, path):
-    """A bond, an angle and the radius of gyration of the 12-mer, and Rg of all lengths: truth against model."""
-    figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), layout="constrained")
-    data, run = internal(reference[12]), internal(runs[12])
-    for axis, name, label in zip(axes, ("A-B", "A-A-B"), ("bond A–B / nm", "angle A–A–B / degrees")):
-        values = shown(name, data[name]), shown(name, run[name])
-        edges = np.linspace(values[0].min(), values[0].max(), 61)
-        for one, style in zip(values, (dict(color="0.75"), dict(color="tab:red", histtype="step", lw=1.5))):
-            axis.hist(one.ravel(), edges, density=True, label="truth" if "histtype" not in style else "model", **style)
-        axis.set(xlabel=label, ylabel="probability density")
-    for n, colour in zip(reference, ("tab:blue", "tab:green", "tab:purple")):
-        low, high = np.quantile(radius_of_gyration(reference[n]), [0, 1])
-        edges = np.linspace(low, high, 31)
-        for frames, filled in ((reference[n], True), (runs[n], False)):
-            style = dict(alpha=0.35) if filled else dict(histtype="step", lw=1.5)
-            label = f"{n} beads, {'truth' if filled else 'model'}"
-            axes[2].hist(radius_of_gyration(frames), edges, density=True, color=colour, label=label, **style)
-    axes[2].set(xlabel="radius of gyration / nm", ylabel="probability density / nm$^{-1}$")
-    for who, colour, shift in (("truth", "black", -0.15), ("model", "tab:red", 0.15)):
-        mean, error = table[f"{who}_nm"], 2 * table[f"{who}_error_nm"]
-        axes[3].errorbar(table["beads"] + shift, mean, error, fmt="o", ms=4, capsize=3, color=colour, label=who)
-    axes[3].set(xlabel="beads", ylabel="mean radius of gyration / nm", xticks=list(table["beads"]))
-    axes[3].set_title("bars: two standard errors; 24 not trained on", fontsize=9)
-    for axis in axes:
+    """A bond and an angle of the chain of 12, and the radius of gyration of all lengths: truth against model."""
+    figure, axes = plt.subplots(2, 3, figsize=(12, 6.6), layout="constrained")
+    first = next(frames for (n, _), frames in runs.items() if n == 12)
+    data, run = internal(reference[12]), internal(first)
+    for axis, name, label in zip(axes[0], ("A-B", "A-A-B"), ("bond A–B / nm", "angle A–A–B / degrees")):
+        both = shown(name, data[name]).ravel(), shown(name, run[name]).ravel()
+        histograms(axis, *both, np.linspace(both[0].min(), both[0].max(), 51))
+        axis.set(xlabel=label, title="chain of 12")
+    for axis, n in zip(axes[1], reference):
+        longest = max((frames for (m, _), frames in runs.items() if m == n), key=lambda f: len(np.unique(f.replica)))
+        both = radius_of_gyration(reference[n]), radius_of_gyration(longest)
+        histograms(axis, *both, np.linspace(both[0].min(), both[0].max(), 26))
+        unseen = "" if table.set_index("beads")["trained"].loc[[n]].iloc[0] else ", not in the training"
+        axis.set(xlabel="radius of gyration / nm", title=f"chain of {n}{unseen}")
+    axis, apart = axes[0, 2], table["run_by"].unique()
+    axis.errorbar(
+        table["beads"], table["truth_nm"], 2 * table["truth_error_nm"], fmt="o", ms=4, capsize=3, color="black",
+        label="truth",
+    )  # fmt: skip
+    for how, shift, colour in zip(apart, (-0.3, 0.3), ("tab:orange", "tab:red")):
+        part = table[table["run_by"] == how]
+        axis.errorbar(
+            part["beads"] + shift, part["model_nm"], 2 * part["model_error_nm"], fmt="o", ms=4, capsize=3,
+            color=colour, label=f"model, {how}",
+        )  # fmt: skip
+    axis.set(xlabel="beads", ylabel="mean radius of gyration / nm", xticks=list(reference))
+    axis.set_title("bars are two standard errors")
+    axis.legend(frameon=False, fontsize=8)
+    for axis in (*axes[0, :2], *axes[1]):
+        axis.set_ylabel("probability density")
         axis.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def histograms(axis, truth_values, model_values, edges):
+    """Two densities in one axis."""
+    axis.hist(truth_values, edges, density=True, color="0.75", label="truth")
+    axis.hist(model_values, edges, density=True, color="tab:red", histtype="step", lw=1.5, label="model")
 
 
 def potentials_figure(table, path):
@@ -183,10 +212,11 @@ def potentials_figure(table, path):
                 low, high = part["model"] - 2 * part["sd"], part["model"] + 2 * part["sd"]
                 axis.fill_between(part["q"], low, high, color="tab:red", alpha=0.2, lw=0)
                 axis.set_ylim(-3, 4)
-            axis.set(xlabel=label, title=f"{kind if kind != 'pair' else 'pair'} {beads.replace('-', '–')}")
+            axis.set(xlabel=label, title=f"{kind.removesuffix('s')} {beads.replace('-', '–')}")
         for axis in row[len(parts) :]:
             axis.set_axis_off()
         row[0].set_ylabel("energy / kJ/mol")
+    axes[0, 0].set_title("pair A–A (bands: two standard deviations)")
     axes[0, 0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
