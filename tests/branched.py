@@ -10,7 +10,7 @@ from openmm_diffusion.model.header import Header
 from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.space.connectivity import connectivity
 
-KINDS = ("bonds", "angles", "impropers", "dihedrals", "maps")
+KINDS = ("bonds", "angles", "onethree", "impropers", "dihedrals", "onefour", "maps")
 SPECIES = ["A", "B", "C"]
 #: A chain of six with a branch at 2, whose three partners differ, and one at 6 with two alike.
 BONDS = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (2, 6), (6, 7), (6, 8)]

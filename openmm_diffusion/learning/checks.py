@@ -123,8 +123,8 @@ def check_internal(frames, config, name):
 def _refuse_no_width(label, width, unit, least):
     if width < least:
         raise ValueError(
-            f"{label} have no width in the frames (standard deviation {width:.1g} {unit}, {least:g} is the least): what "
-            "a constraint holds has no force that could be learnt; make one bead of what is rigid (data.map), or "
+            f"{label} have no width in the frames (standard deviation {width:.1g} {unit}, {least:g} is the least): "
+            "what a constraint holds has no force that could be learnt; make one bead of what is rigid (data.map), or "
             "give frames without constraints"
         )
 

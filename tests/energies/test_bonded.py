@@ -30,7 +30,7 @@ def module_of(kind, damped=None, seed=0, **settings):
 def test_coordinates_are_those_of_mdtraj():
     x = positions(5)
     trajectory, tables = mdtraj.Trajectory(x, None), links()
-    found = {name: COORDINATES[name](batch(x), getattr(tables, name)).value for name in COORDINATES}
+    found = {name: compute(batch(x), getattr(tables, table)).value for name, (table, compute) in COORDINATES.items()}
     given = {"periodic": False}
     # mdtraj computes in single precision.
     np.testing.assert_allclose(found["bonds"], mdtraj.compute_distances(trajectory, tables.bonds, **given), atol=1e-6)
@@ -44,8 +44,9 @@ def test_coordinates_are_those_of_mdtraj():
 @pytest.mark.parametrize("name", list(COORDINATES))
 def test_gradients_and_laplacians_are_those_of_automatic_differentiation(name):
     x = torch.as_tensor(positions(3)).requires_grad_(True)
-    groups = getattr(links(), name)
-    q = COORDINATES[name](make_batch(x, None, INDEX, 0.0, None, links()), groups)
+    table, compute = COORDINATES[name]
+    groups = getattr(links(), table)
+    q = compute(make_batch(x, None, INDEX, 0.0, None, links()), groups)
     for number in range(len(groups)):
         (slope,) = torch.autograd.grad(q.value[:, number].sum(), x, create_graph=True)
         expected = slope[:, groups[number]]
@@ -134,7 +135,7 @@ def test_partners_that_are_alike_leave_no_sign_to_an_improper():
 # ---- beyond the data
 
 
-@pytest.mark.parametrize("kind", ["bonds", "angles", "impropers"])
+@pytest.mark.parametrize("kind", ["bonds", "angles", "onethree", "onefour", "impropers"])
 def test_curves_go_on_beyond_the_data_without_a_hole_or_a_jump(kind):
     given = term(kind)
     module = given.module(header())
@@ -188,6 +189,8 @@ def test_bonds_of_other_types_and_molecules_without_bonds_are_refused():
     model = denoiser(["bonds"])
     with pytest.raises(ValueError, match="topology has bonds C-C, which the model was not trained on: check its bonds"):
         model.energy(PLACES[:2], False, ["C", "C"], [(0, 1)])
+    with pytest.raises(ValueError, match="topology has particles A with 0 bonds, and the training data had none such"):
+        model.energy(PLACES, False, TYPES, BONDS[:-1])
     with pytest.raises(ValueError, match="topology has no bonds, but A, C were bonded in the training data: give"):
         model.energy(PLACES[:2], False, ["A", "C"])
     assert model.energy(PLACES, False).shape == ()  # of the training data's own molecule the bonds are known
