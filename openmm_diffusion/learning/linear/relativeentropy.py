@@ -121,7 +121,7 @@ def solve(energy, replicas, data, model, penalty, weight, kT):
     kT : float, kJ/mol
     """
     A, b = mean_moments(replicas)
-    smooth = A + penalty * energy.roughness()
+    smooth = A + energy.penalty(penalty)
 
     def objective(c):
         return float(0.5 * c @ smooth @ c - b @ c) + weight * kT**2 * change(c, data, model, kT)
