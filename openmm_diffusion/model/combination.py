@@ -215,10 +215,10 @@ def merged(denoiser: "Denoiser") -> "Denoiser":
     for alike in bases.values():
         update = {"weight": 1.0, "sigma": denoiser.sigma, "sigmas": None, "member": None, "level": None}
         one = alike[0][0].model_copy(update=update)
-        module: Any = one.module(denoiser.header)
-        module.coefficients.copy_(sum(term.weight * part.coefficients for term, part in alike))
+        joined: Any = one.module(denoiser.header)
+        joined.coefficients.copy_(sum(term.weight * part.coefficients for term, part in alike))
         terms.append(one)
-        modules.append(module)
+        modules.append(joined)
     return denoiser.rebuilt(terms, modules)
 
 
