@@ -14,7 +14,7 @@ from ..analysis.rdf import compute_rdf, rmsd
 from ..analysis.structure import BIN_WIDTH, rdf_range
 from ..data.sets import blocks, trained_on
 from ..energies.linear import LinearSum
-from ..learning.linear.relativeentropy import basis_sums, change, held_out, mean_sums, sample, solve
+from ..learning.linear.relativeentropy import basis_sums, change, crossed, held_out, mean_sums, sample, solve
 from ..learning.linear.scorematching import moments
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
@@ -125,8 +125,15 @@ def refine(model, frames, output, config=None, resume=False, report=None):
             score, entropy = held_out(energy, replicas, sums, current, penalty, weight, kT)
             row[f"held-out score{label}"], row[f"held-out relative entropy{label}"] = score, entropy
         row.update(effective_sample=current.effective(c, kT), relative_entropy=change(c, data, current, kT))
+        other = crossed(energy, replicas, data, current, penalty, config.weight, kT)
+        row["relative_entropy, other half"] = other
         rows.append(row)
-        if row["effective_sample"] < 0.5:
+        if other > 0:
+            log.warning(
+                "iteration %d: a step from half of the sampled frames gains nothing in the other half (%+.3f per "
+                "frame): give longer sampling before more iterations", iteration, other,
+            )  # fmt: skip
+        elif row["effective_sample"] < 0.5:
             log.warning(
                 "iteration %d went as far as its sample reaches (%.0f %% of it effective): give more iterations",
                 iteration, 100 * row["effective_sample"],
