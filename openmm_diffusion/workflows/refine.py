@@ -39,9 +39,10 @@ class RefineConfig(BaseModel):
         enough where the first potential's ensemble overlaps with the data's: the log says so where not.
     weight : float, 1/nm^2
         w of the relative entropy beside the score-matching objective.  On 2.4 M LiCl the held-out
-        score is best at 300 to 3,000, for 500 as for 1,400 frames, and differs little within.
+        score is best at 300 to 3,000, for 500 as for 1,400 frames, and differs little within; with 468 many-body
+        coefficients beside the pairs (2,000 frames) at 1,000.
     sampling : SamplingConfig
-        Its g(r) limits what a step can know: make it as long as the data.
+        Its populations limit what a step can know: make it as long as the data, and longer for many coefficients.
     """
 
     model_config = ConfigDict(extra="forbid")
