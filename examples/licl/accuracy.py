@@ -55,20 +55,19 @@ CONFIGS = {
         "training": dict(steps=1500, weight_decay=0.3, ema_decay=0.995, check_every=50, patience=8),
     },
 }
-#: Learners that are refined of others, and the MD for it.
+#: Learners that are refined of others.
 REFINED = {
-    "refined": ("pair", SAMPLING),
-    "pair + many-body, refined": ("pair + many-body", SAMPLING),
-    "pair + many-body, refined by 8 x 400 ps": ("pair + many-body", SAMPLING.model_copy(update={"duration": 410})),
-    "pair + many-body, refined twice": ("pair + many-body, refined", SAMPLING),
+    "refined": "pair",
+    "pair + many-body, refined": "pair + many-body",
+    "pair + many-body, refined twice": "pair + many-body, refined",
 }
 #: Learners made of others; those whose g(r) is measured, always or of 2,000 frames of the first division; and those
 #: that are made of 2,000 frames alone, or of these in the first division.
 DERIVED = [*REFINED, "0.05 and 0.1 A to none", "0.1 A, half step"]
-EVERYWHERE = list(dict.fromkeys([*(base for base, _ in REFINED.values()), *REFINED]))
+EVERYWHERE = list(dict.fromkeys([*REFINED.values(), *REFINED]))
 FIRST = [n for n in (*CONFIGS, *DERIVED) if n not in EVERYWHERE]
 LARGE = ["pair + many-body", "pair + many-body, refined"]
-ONCE = ["pair + many-body, refined by 8 x 400 ps", "pair + many-body, refined twice", "0.1 A, half step"]
+ONCE = ["pair + many-body, refined twice", "0.1 A, half step"]
 
 
 def folder(name):
@@ -80,11 +79,10 @@ def model(name, frames, n_frames, division, root):
     """Train one learner, or read what an earlier call trained."""
     directory = root / f"{n_frames}-{division}" / folder(name)
     if name in REFINED:
-        base, sampling = REFINED[name]
-        base = model(base, frames, n_frames, division, root)
+        base = model(REFINED[name], frames, n_frames, division, root)
         if (directory / "model.safetensors").exists():
             return Denoiser.load(directory / "model.safetensors")
-        settings = RefineConfig(sampling=sampling)
+        settings = RefineConfig(sampling=SAMPLING)
         return refine(base, frames, directory, settings, True, lambda line: print("  " + line, flush=True))
     if name == "0.05 and 0.1 A to none":
         return extrapolated([model(f"pair, {s} A", frames, n_frames, division, root) for s in ("0.05", "0.1")])
@@ -110,7 +108,7 @@ def model(name, frames, n_frames, division, root):
 
 def dynamics(name, denoiser, frames, n_frames, division, root):
     """Frames of MD under a model; that of an unrefined model is its refinement's first round."""
-    where = {base: f"{folder(refined)}/iteration-0" for refined, (base, its) in REFINED.items() if its == SAMPLING}
+    where = {base: f"{folder(refined)}/iteration-0" for refined, base in REFINED.items()}
     where["0.1 A, half step"] = "pair-0.1_A/md"
     directory = root / f"{n_frames}-{division}" / where.get(name, f"{folder(name)}/md")
     starts = frames.positions[:: len(frames) // SAMPLING.runs]
