@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,9 @@ from .starts import read_start
 from .trajectories import cut_back, trajectory_paths, trajectory_reporters, write_topology
 
 log = logging.getLogger(__name__)
+
+#: Held while a System is made: TorchScript takes one module at a time, and runs may be begun side by side.
+BUILDING = threading.Lock()
 
 
 class SimulationConfig(BaseModel):
@@ -146,7 +150,8 @@ def simulate(
             f"positions is missing: {what}, so that random places are no start; give positions in nm (--start FILE)"
         )
     options = _force_options(output, denoiser, topology, config, resume)
-    system = create_system(denoiser, topology, replicas=config.replicas, **options)
+    with BUILDING:
+        system = create_system(denoiser, topology, replicas=config.replicas, **options)
     check_system(system)
     limit = _spread_limit(denoiser, config)
     simulation = _simulation(denoiser, replicated(topology, config.replicas), system, config)
