@@ -16,37 +16,39 @@ from .resampling import block_numbers, block_sums, mean_and_error
 class AngleDistribution:
     """Distribution of the angle at a particle between every two of its neighbours, by the type of the particle.
 
-    Its blocks are those of an `RDF`: `rmsd_error` and `split_half_error` take it as they take one.
+    It is to angles what g(r) is to distances: the density over the cosine, divided by that of directions that know
+    nothing of each other, which is the same for every cosine.  Its blocks are those of an `RDF`: `rmsd_error` and
+    `split_half_error` take it as they take one.
 
     Attributes
     ----------
-    angle : array, shape (n_bins,), degrees
-        Bin centres.
-    density : dict of str to array, shape (n_bins,), 1/rad
-        By type; the integral over 0 to pi is 1, and independent directions have sin(angle) / 2.
-    error : dict of str to array, shape (n_bins,), 1/rad
+    cosine : array, shape (n_bins,)
+        Bin centres, from -1 to 1.
+    density : dict of str to array, shape (n_bins,), dimensionless
+        By type; its mean over all bins is 1.
+    error : dict of str to array, shape (n_bins,)
         Standard error of the mean from the spread over blocks; NaN from one block alone.
-    blocks : dict of str to array, shape (n_blocks, n_bins), 1/rad
+    blocks : dict of str to array, shape (n_blocks, n_bins)
         Of each block: an independent run, or a contiguous stretch of a single one.
     weights : array, shape (n_blocks,)
         Frames in each block.
     """
 
-    angle: np.ndarray
+    cosine: np.ndarray
     density: dict
     error: dict
     blocks: dict
     weights: np.ndarray
 
     def table(self):
-        """All curves as a pandas DataFrame: angle (degrees), then one column density and one column error per type."""
-        columns = {"angle_deg": self.angle}
+        """All curves as a pandas DataFrame: cosine, then one column density and one column error per type."""
+        columns = {"cosine": self.cosine}
         for kind in self.density:
             columns[kind], columns[f"{kind}_error"] = self.density[kind], self.error[kind]
         return pandas.DataFrame(columns)
 
 
-def neighbour_angles(frames, distance, n_bins=60):
+def neighbour_angles(frames, distance, n_bins=50):
     """Distribution of the angles at every particle between neighbours within a distance, of whatever type.
 
     Parameters
@@ -55,7 +57,7 @@ def neighbour_angles(frames, distance, n_bins=60):
     distance : float, nm
         Up to where a particle is a neighbour; at most half the smallest width of the box.
     n_bins : int
-        Between 0 and 180 degrees.
+        Of equal width in the cosine.
 
     Returns
     -------
@@ -76,7 +78,7 @@ def neighbour_angles(frames, distance, n_bins=60):
         x = torch.from_numpy(frames.positions[start : start + step]).double()
         box = None if frames.box is None else torch.from_numpy(frames.boxes[start : start + step])
         centre, cosine = _cosines(*neighbour_pairs(x, box, distance))
-        bins = np.minimum((np.arccos(cosine) * n_bins / np.pi).astype(int), n_bins - 1)
+        bins = np.minimum(((1 + cosine) / 2 * n_bins).astype(int), n_bins - 1)
         for number, kind in enumerate(kinds):
             own = names[centre % n] == kind
             np.add.at(counts, (start + centre[own] // n, number, bins[own]), 1)
@@ -87,9 +89,9 @@ def neighbour_angles(frames, distance, n_bins=60):
         rows = sums[:, number]
         if not rows.sum(1).all():
             raise ValueError(f"distance is {distance:g} nm: no {kind} has two neighbours so near; give a larger one")
-        curves[kind] = rows / rows.sum(1, keepdims=True) * n_bins / np.pi
+        curves[kind] = rows / rows.mean(1, keepdims=True)
         density[kind], error[kind] = mean_and_error(curves[kind], weights)
-    return AngleDistribution((np.arange(n_bins) + 0.5) * 180 / n_bins, density, error, curves, weights)
+    return AngleDistribution((np.arange(n_bins) + 0.5) * 2 / n_bins - 1, density, error, curves, weights)
 
 
 def _cosines(first, second, vectors):
