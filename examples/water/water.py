@@ -229,6 +229,9 @@ def main(arguments=None):
     table_of(angles, "cosine").round(4).to_csv(options.results / "angles.csv", index=False)
     structure.round(4).to_csv(options.results / "structure.csv", index=False)
     thermodynamics.round(4).to_csv(options.results / "pressure.csv", index=False)
+    columns = {f"{name}, run {i + 1}": t["density"] for name, runs in breaths.items() for i, t in enumerate(runs)}
+    columns = {"time_ps": next(iter(breaths.values()))[0]["time_ps"], **columns}
+    pandas.DataFrame(columns)[4::5].round(4).to_csv(options.results / "density.csv", index=False)
     density = thermodynamics["density_g/cm3"][0]
     picture(rdfs, angles, breaths, density, options.results / "water.png")
     for table in (structure, thermodynamics):
