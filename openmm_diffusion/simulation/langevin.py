@@ -159,6 +159,9 @@ def simulate(
     trajectories = trajectory_paths(output, config.format, config.replicas)
     if resume and checkpoint.exists():
         simulation.loadState(str(checkpoint))
+        # A Context whose positions come from a State alone ends the process in its first PythonForce (OpenMM 8.5).
+        context = simulation.context
+        context.setPositions(context.getState(positions=True).getPositions(asNumpy=True))
         done = simulation.currentStep = round(simulation.context.getState().getTime()._value / config.timestep)
         # The streams of random numbers are not part of a State: go on with new ones.
         simulation.integrator.setRandomNumberSeed(config.seed + done)
