@@ -34,6 +34,9 @@ class LinearSettings(Settings):
         Folds of the cross-validation; at most one for each replica.
     """
 
+    #: Standard errors of the held-out score within which a larger penalty is preferred.
+    caution: ClassVar[float] = 1.0
+
     sigma: NonNegativeFloat | None = None
     draws: PositiveInt = 2
     penalties: list[PositiveFloat] = [float(10**e) for e in np.arange(0, 6.5, 0.5)]

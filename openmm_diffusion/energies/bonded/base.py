@@ -38,7 +38,7 @@ class BondedSettings(LinearSettings):
     #: It is no sum over pairs within a distance.
     cutoff: ClassVar[float] = 0.0
 
-    penalties: list[PositiveFloat] = [float(10.0**e) for e in range(-5, 5)]
+    penalties: list[PositiveFloat] = [float(10.0**e) for e in range(-6, 2)]
 
 
 class BondedTerm(LinearTerm):

@@ -57,6 +57,8 @@ class FourierSettings(BondedSettings):
         As in `LinearSettings`.
     """
 
+    caution: ClassVar[float] = 0.0
+
     order: int = Field(6, ge=1, le=12)
     chiral: bool = True
 
