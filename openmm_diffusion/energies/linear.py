@@ -34,6 +34,9 @@ class LinearSettings(Settings):
         Folds of the cross-validation; at most one for each replica.
     """
 
+    #: Standard errors of the held-out score within which a larger penalty is preferred.
+    caution: ClassVar[float] = 1.0
+
     sigma: NonNegativeFloat | None = None
     draws: PositiveInt = 2
     penalties: list[PositiveFloat] = [float(10**e) for e in np.arange(0, 6.5, 0.5)]
@@ -223,6 +226,10 @@ class LinearSum:
         """Give each energy its part of the coefficients (n_coefficients,)."""
         for energy, part in zip(self.energies, coefficients.flatten().split(self.sizes)):
             energy.assign(part)
+
+    def values(self, c: Batch) -> Tensor:
+        """As `LinearEnergy.values`, of all; the batch holds all pairs within the longest cutoff."""
+        return torch.cat([energy.values(within(c, float(energy.cutoff))) for energy in self.energies], dim=1)
 
     def design(self, c: Batch) -> tuple[Tensor, Tensor]:
         """As `LinearEnergy.design`, of all; the batch holds all pairs within the longest cutoff."""

@@ -57,6 +57,8 @@ class FourierSettings(BondedSettings):
         As in `LinearSettings`.
     """
 
+    caution: ClassVar[float] = 0.0
+
     order: int = Field(6, ge=1, le=12)
     chiral: bool = True
 
@@ -133,6 +135,7 @@ class DihedralsTerm(FourierTerm):
 
     Settings: ClassVar = DihedralsConfig
     noun: ClassVar = "dihedral potential"
+    internal: ClassVar = "dihedrals"
     table: ClassVar = "dihedrals"
     native_name: ClassVar = "DihedralPotential"
     members: ClassVar = 4

@@ -195,7 +195,7 @@ class SplineEnergy(BondedEnergy):
         return (curves[:, :, 2] - curves[:, :, 0]) / step, (curves[:, :, -1] - curves[:, :, -3]) / step
 
     def derivatives(self, c: Batch, groups: Tensor, kind: Tensor) -> tuple[list[Coordinate], Tensor, Tensor, Tensor]:
-        q = COORDINATES[self.internal](c, groups)
+        q = COORDINATES[self.internal][1](c, groups)
         knot, t, out = self.located(q.value, kind)
         step = ((self.high - self.low) / self.intervals)[kind].unsqueeze(-1)
         first, second = spline_derivatives(t)
@@ -212,7 +212,8 @@ class SplineEnergy(BondedEnergy):
 
         The squared third derivative, in units of the width s of the coordinate, integrated over the range: a
         parabola costs nothing, so that where data are few a curve goes on as a harmonic one.  It is scaled by
-        |grad q|^2 / s^2, so that one strength means the same for a stiff bond and for a soft angle.
+        |grad q|^2 / s^2, so that one strength means the same for a stiff bond and for a soft angle.  A constant,
+        which no force tells of, is fixed by a sum of coefficients of zero, at no other cost.
         """
         order = 3
         differences = torch.as_tensor(np.diff(np.eye(self.n_functions), order, axis=0))
@@ -221,7 +222,8 @@ class SplineEnergy(BondedEnergy):
             step = float(self.high[kind] - self.low[kind]) / self.intervals
             tie = one_hot(self.taken[kind], self.n_functions)
             form = (differences @ tie).T @ (differences @ tie)
-            blocks.append(weight * (width / step) ** (2 * order - 1) * form)
+            constant = tie.T @ torch.ones_like(form) @ tie / self.n_functions
+            blocks.append(weight * ((width / step) ** (2 * order - 1) * form + constant))
         return torch.block_diag(*blocks)
 
     def tabulated(self, weight: float) -> tuple[openmm.Continuous1DFunction, list[list[float]]]:

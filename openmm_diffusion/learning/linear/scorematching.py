@@ -80,8 +80,14 @@ def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=
         boxes = None if box is None else box[chunk]
         c = make_batch(positions[chunk].double(), boxes, species, energy.cutoff, None, connectivity)
         G, divergence = energy.design(c)
-        A += G.T @ G
         b -= G.T @ prior_forces[chunk].double().reshape(-1) + kT * divergence
+        # Many functions are of pairs of types that no frame holds: what is zero costs as much as what is not.
+        used = torch.nonzero(G.abs().amax(0)).squeeze(1)
+        if len(used) < 0.9 * size:
+            part = G.index_select(1, used)
+            A[used.unsqueeze(1), used] += part.T @ part
+        else:
+            A += G.T @ G
     return Moments(A / len(positions), b / len(positions), float(len(positions)))
 
 
@@ -231,7 +237,7 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
             best = scores.mean(1).argmin()
             errors = (scores - scores[best]).std(1, ddof=1) / np.sqrt(n_folds)
             paths[number] = list(zip(one.penalties, scores.mean(1).tolist(), errors.tolist()))
-            allowed = np.flatnonzero(scores.mean(1) <= scores.mean(1)[best] + errors)
+            allowed = np.flatnonzero(scores.mean(1) <= scores.mean(1)[best] + one.caution * errors)
             chosen[number] = max(one.penalties[row] for row in allowed)
         if chosen == before or not joint:
             break
