@@ -9,7 +9,7 @@ from scipy.spatial.distance import jensenshannon
 from .resampling import block_numbers, block_sums, bootstrap
 
 #: Bins on the range of the data, which may go on for `BEYOND` ranges on either side, and on a circle.
-BINS, BEYOND, BINS_ON_CIRCLE, BINS_OF_MAPS = 40, 2, 72, 36
+BINS, BEYOND, BINS_ON_CIRCLE, BINS_OF_MAPS = 40, 4, 72, 36
 #: Random halves of the data, of whose divergences the floor is the mean.
 SPLITS = 10
 

@@ -150,7 +150,7 @@ def internal_coordinates(frames, bonds=None):
     members = [np.flatnonzero(label == number) for number in np.flatnonzero(np.bincount(label) > 1)]
     whole = WholeGroups.of([group.tolist() for group in members], graph)
     large, masses = [group for group in members if len(group) > 2], frames.masses
-    values: dict = {}
+    values = {}
     step, boxes = max(1, AT_ONCE // len(species)), frames.boxes
     for start in range(0, len(frames), step):
         part = slice(start, start + step)

@@ -71,7 +71,7 @@ def test_bins_follow_the_data_and_reach_for_the_model_within_bounds():
     data = np.linspace(1.0, 2.0, 101)
     near, far = common_bins(data, np.array([0.5, 2.2]), False), common_bins(data, np.array([-90.0, 1.5]), False)
     assert np.allclose(np.diff(near), 0.025) and near[0] <= 0.5 and near[-1] >= 2.2 and len(near) < 75
-    assert np.isclose(far[0], 1 - 2 * 1.0) and np.isclose(far[-1], 2.0)
+    assert np.isclose(far[0], 1 - 4 * 1.0) and np.isclose(far[-1], 2.0)
     assert binned(np.array([-90.0, 1.5]), far)[0] == 1, "what lies beyond is counted at the end"
     assert binned(data, common_bins(data, data, False)).sum() == 101
 

@@ -65,7 +65,7 @@ def test_radius_of_gyration_without_masses_is_mdtrajs():
 
 
 def test_radius_of_gyration_with_masses_is_that_of_all_pairs():
-    """sum over pairs of m m' r^2, over the square of the whole mass: no centre is needed (mdtraj's is the geometric)."""
+    """sum over pairs of m m' r^2, over the squared sum of m: no centre is needed, and mdtraj's is that of no masses."""
     x, masses = chains(9, 3, width=0.05).positions, np.array([12.0, 14, 16, 12, 1, 32, 12])
     frames = Frames(x, [0] * 7, None, 300, types=TYPES, bonds=BONDS, masses=masses)
     (found,) = [one.values[:, 0] for key, one in internal_coordinates(frames).items() if key[0].startswith("radius")]
