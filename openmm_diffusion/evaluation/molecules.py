@@ -24,7 +24,7 @@ def molecule_rows(comparison):
     share = len(comparison.broken_frames) / comparison.n_frames
     return [
         ("broken bonds in MD", "", "", "1", sum(comparison.broken.values()), nan),
-        ("share of frames with one", "", "", "1", share, nan),
+        ("share of frames with broken bonds", "", "", "1", share, nan),
     ]
 
 

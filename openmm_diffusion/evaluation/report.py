@@ -15,7 +15,7 @@ from ..data import sets
 from ..data.frames import Frames
 from ..data.sets import read_runs
 from ..model.denoiser import Denoiser
-from .calibration import DIVERGENCE_SIGMA, explained_variance, projections, slope
+from .calibration import divergence_sigma, explained_variance, projections, slope
 from .forces import ForceComparison, compare_forces, force_rows, noise_rows
 from .molecules import NO_BONDS, NO_DENSITY, molecule_notes, molecule_rows
 from .tables import COLUMNS, SCALE
@@ -138,12 +138,12 @@ def evaluate(
     rows += [] if comparison is None else force_rows(comparison)
     fresh, scales = projections(denoiser, reference), _scales(denoiser.header)
     if comparison is not None:
-        small = min(denoiser.sigma, DIVERGENCE_SIGMA)
+        small = min(denoiser.sigma, divergence_sigma(reference))
         rows += noise_rows(reference, *(projections(denoiser, reference, small, draws=2) if small > 0 else fresh))
     calibrated = slope(*fresh, reference.replica)
     rows += _held_out_rows(reference, fresh, calibrated, scales)
     table = pandas.DataFrame(rows, columns=COLUMNS)
-    notes += _notes(table, denoiser.sigma, curves, contact_pairs(minima, reference.types))
+    notes += _notes(table, denoiser.sigma, curves, contact_pairs(minima, reference.types), divergence_sigma(reference))
     return Evaluation(errors, curves, peaks, table, calibrated, comparison, scales, molecules, notes)
 
 
@@ -166,7 +166,7 @@ def _held_out_rows(reference, fresh, calibrated, scales):
     return rows
 
 
-def _notes(table, sigma, curves, contacts):
+def _notes(table, sigma, curves, contacts, little):
     """What has to be read beside the table."""
     notes = []
     if len(curves):
@@ -193,7 +193,7 @@ def _notes(table, sigma, curves, contacts):
     if sigma == 0:
         notes.append(
             f"The model is of clean frames (sigma = 0): slope and explained variance are measured with noise of "
-            f"{DIVERGENCE_SIGMA:g} nm, which is Hutchinson's estimate of the divergence of its forces."
+            f"{little:g} nm, which is Hutchinson's estimate of the divergence of its forces."
         )
     return notes
 
