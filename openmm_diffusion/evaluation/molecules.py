@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..analysis.molecules import BROKEN
+from ..analysis.molecules.comparison import BROKEN
 
 #: Widths that differ from the data's by more than this part are called out.
 WIDTHS_OFF = {"bond": 0.10, "angle": 0.20}

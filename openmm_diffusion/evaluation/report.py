@@ -9,7 +9,7 @@ import pandas
 
 from ..analysis.comparison import compare_rdf, structure_rows
 from ..analysis.contacts import contact_pairs
-from ..analysis.molecules import MoleculeComparison, compare_molecules
+from ..analysis.molecules.comparison import MoleculeComparison, compare_molecules
 from ..analysis.structure import first_minima
 from ..data import sets
 from ..data.frames import Frames

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from openmm_diffusion.analysis.distributions import (
+from openmm_diffusion.analysis.molecules.distributions import (
     BINS_OF_MAPS,
     binned,
     circular_mean,

@@ -7,7 +7,8 @@ import torch
 from molecules import CUBIC, TRICLINIC, broken, whole_water
 
 from openmm_diffusion import Frames
-from openmm_diffusion.analysis.molecules import compare_molecules, internal_coordinates
+from openmm_diffusion.analysis.molecules.comparison import compare_molecules
+from openmm_diffusion.analysis.molecules.coordinates import internal_coordinates
 from openmm_diffusion.energies.bonded.survey import COORDINATES
 from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.space.connectivity import connectivity

@@ -9,7 +9,7 @@ import pandas
 import pytest
 
 from openmm_diffusion import Frames, evaluate, train
-from openmm_diffusion.analysis.molecules import compare_molecules
+from openmm_diffusion.analysis.molecules.comparison import compare_molecules
 from openmm_diffusion.evaluation.calibration import projections, slope
 from openmm_diffusion.evaluation.molecules import molecule_notes
 from openmm_diffusion.evaluation.tables import write

@@ -6,7 +6,7 @@ Angles are in degrees.
 import numpy as np
 from scipy.spatial.distance import jensenshannon
 
-from .resampling import block_numbers, block_sums, bootstrap
+from ..resampling import block_numbers, block_sums, bootstrap
 
 #: Bins on the range of the data, which may go on for `BEYOND` ranges on either side, and on a circle.
 BINS, BEYOND, BINS_ON_CIRCLE, BINS_OF_MAPS = 40, 4, 72, 36
