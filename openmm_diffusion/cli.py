@@ -108,7 +108,7 @@ def evaluate(
 
 @app.command()
 def refine(
-    model: Annotated[str, typer.Argument(help="Model file with a pair potential.")],
+    model: Annotated[str, typer.Argument(help="Model file with linear energies.")],
     frames: Annotated[Path, typer.Argument(help="The frames it was trained on.")],
     output: Output,
     config: Annotated[Optional[Path], typer.Option(help="YAML file with the settings.")] = None,
@@ -116,7 +116,7 @@ def refine(
     temperature: Annotated[Optional[float], typer.Option(help="K, of frames that do not say")] = None,
     resume: Resume = False,
 ):
-    """Give the pair part the relative populations of the data: MD, then a step."""
+    """Give the linear energies of a model the relative populations of the data: MD, then a step."""
     from .data.frames import Frames
     from .settings import read_yaml, validated
     from .workflows.refine import RefineConfig
@@ -172,22 +172,27 @@ def distil(
     model: Annotated[str, typer.Argument(help="Model file, or licl or licl_vector.")],
     frames: Annotated[Path, typer.Argument(help="Configurations of its ensemble: the frames it was trained on, best.")],
     output: Output,
-    cutoff: Annotated[Optional[float], typer.Option(help="nm; without one, as the model's pair part")] = None,
+    config: Annotated[Optional[Path], typer.Option(help="YAML file with a section for each energy to fit.")] = None,
+    cutoff: Annotated[Optional[float], typer.Option(help="nm, of the pair potential; else as in the model")] = None,
     temperature: Annotated[Optional[float], typer.Option(help="K, of frames that do not say")] = None,
 ):
-    """Fit the best pair potential to a model's learnt force, and say what is lost: model, table and picture."""
+    """Fit the best linear energies to a model's learnt force, and say what is lost: model, table and picture."""
     from .data.frames import Frames
     from .evaluation.tables import readable
     from .figures import distillation_figure
+    from .settings import read_yaml
     from .workflows.distillation import distil as run
     from .workflows.distillation import write
 
-    result = run(model, Frames.load(frames, temperature), cutoff=cutoff)
+    energies = read_yaml(config) if config else None
+    result = run(model, Frames.load(frames, temperature), energies=energies, cutoff=cutoff)
     write(result, output)
-    distillation_figure(result.curves, output / "distillation.png")
+    if len(result.curves):
+        distillation_figure(result.curves, output / "distillation.png")
     typer.echo(f"\n{readable(result.table)}\n")
     typer.echo(f"Fitted on {result.fitted} frames; the table is of {result.apart} frames kept apart.")
-    typer.echo(f"{output}: model.safetensors, distillation.csv, distillation.png, pair.csv")
+    curves = ", distillation.png, pair.csv" if len(result.curves) else ""
+    typer.echo(f"{output}: model.safetensors, distillation.csv{curves}")
 
 
 @app.command()

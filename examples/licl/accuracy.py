@@ -31,6 +31,7 @@ NETWORK = {"cutoff": 0.6, "lmax": 1, "features": 8, "layers": 2}
 #: Noise levels (nm) and learners; None: no such learner.
 CONFIGS = {
     "pair": {"pair": {"sigma": 0}, "network": None},
+    "pair + many-body": {"pair": {"sigma": 0}, "manybody": {"sigma": 0}, "network": None},
     "pair, 0.05 A": {"noise": {"sigma": 0.005}, "network": None},
     "pair, 0.1 A": {"noise": {"sigma": 0.01}, "network": None},
     "pair, 0.265 A": {"noise": {"sigma": 0.0265}, "network": None},
@@ -54,19 +55,31 @@ CONFIGS = {
         "training": dict(steps=1500, weight_decay=0.3, ema_decay=0.995, check_every=50, patience=8),
     },
 }
-#: Learners made of others, and those whose g(r) is measured: always, or of 2,000 frames of the first division.
-DERIVED = ["refined", "0.05 and 0.1 A to none", "0.1 A, half step"]
-EVERYWHERE, FIRST = (
-    ["pair", "refined"],
-    [*[n for n in CONFIGS if n != "pair"], "0.05 and 0.1 A to none", "0.1 A, half step"],
-)
+#: Learners that are refined of others.
+REFINED = {
+    "refined": "pair",
+    "pair + many-body, refined": "pair + many-body",
+    "pair + many-body, refined twice": "pair + many-body, refined",
+}
+#: Learners made of others; those whose g(r) is measured, always or of 2,000 frames of the first division; and those
+#: that are made of 2,000 frames alone, or of these in the first division.
+DERIVED = [*REFINED, "0.05 and 0.1 A to none", "0.1 A, half step"]
+EVERYWHERE = list(dict.fromkeys([*REFINED.values(), *REFINED]))
+FIRST = [n for n in (*CONFIGS, *DERIVED) if n not in EVERYWHERE]
+LARGE = ["pair + many-body", "pair + many-body, refined"]
+ONCE = ["pair + many-body, refined twice", "0.1 A, half step"]
+
+
+def folder(name):
+    """Name of the folder of a learner."""
+    return name.replace(", ", "-").replace(" ", "_")
 
 
 def model(name, frames, n_frames, division, root):
     """Train one learner, or read what an earlier call trained."""
-    directory = root / f"{n_frames}-{division}" / name.replace(", ", "-").replace(" ", "_")
-    if name == "refined":
-        base = model("pair", frames, n_frames, division, root)
+    directory = root / f"{n_frames}-{division}" / folder(name)
+    if name in REFINED:
+        base = model(REFINED[name], frames, n_frames, division, root)
         if (directory / "model.safetensors").exists():
             return Denoiser.load(directory / "model.safetensors")
         settings = RefineConfig(sampling=SAMPLING)
@@ -94,9 +107,10 @@ def model(name, frames, n_frames, division, root):
 
 
 def dynamics(name, denoiser, frames, n_frames, division, root):
-    """Frames of MD under a model; that of the unrefined pair potential is the refinement's first round."""
-    where = {"pair": "refined/iteration-0", "0.1 A, half step": "pair-0.1_A/md"}
-    directory = root / f"{n_frames}-{division}" / where.get(name, f"{name.replace(', ', '-').replace(' ', '_')}/md")
+    """Frames of MD under a model; that of an unrefined model is its refinement's first round."""
+    where = {base: f"{folder(refined)}/iteration-0" for refined, base in REFINED.items()}
+    where["0.1 A, half step"] = "pair-0.1_A/md"
+    directory = root / f"{n_frames}-{division}" / where.get(name, f"{folder(name)}/md")
     starts = frames.positions[:: len(frames) // SAMPLING.runs]
     md, _ = sample_ensemble(denoiser, directory, starts, SAMPLING, lambda line: print("  " + line, flush=True))
     if name == "0.1 A, half step":
@@ -127,7 +141,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("frames", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("learners", nargs="*", default=[*EVERYWHERE, *FIRST, *CONFIGS])
+    parser.add_argument("learners", nargs="*", default=[*EVERYWHERE, *FIRST])
     options = parser.parse_args()
     unknown = set(options.learners) - {*CONFIGS, *DERIVED}
     if unknown:
@@ -144,7 +158,7 @@ def main():
                 if any(all(row[k] == v for k, v in key.items()) for row in rows):
                     continue
                 first = division == 0 and n_frames == 2000
-                if name == "0.1 A, half step" and not first:
+                if (name in ONCE and not first) or (name in LARGE and n_frames != 2000):
                     continue
                 print(f"{name}, {n_frames} frames, division {division}", flush=True)
                 denoiser = model(name, frames, n_frames, division, options.output)

@@ -224,6 +224,10 @@ class LinearSum:
         for energy, part in zip(self.energies, coefficients.flatten().split(self.sizes)):
             energy.assign(part)
 
+    def values(self, c: Batch) -> Tensor:
+        """As `LinearEnergy.values`, of all; the batch holds all pairs within the longest cutoff."""
+        return torch.cat([energy.values(within(c, float(energy.cutoff))) for energy in self.energies], dim=1)
+
     def design(self, c: Batch) -> tuple[Tensor, Tensor]:
         """As `LinearEnergy.design`, of all; the batch holds all pairs within the longest cutoff."""
         parts = [energy.design(within(c, float(energy.cutoff))) for energy in self.energies]

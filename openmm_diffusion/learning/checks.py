@@ -123,8 +123,8 @@ def check_internal(frames, config, name):
 def _refuse_no_width(label, width, unit, least):
     if width < least:
         raise ValueError(
-            f"{label} have no width in the frames (standard deviation {width:.1g} {unit}, {least:g} is the least): what "
-            " a constraint holds has no force that could be learnt; make one bead of what is rigid (data.map), or "
+            f"{label} have no width in the frames (standard deviation {width:.1g} {unit}, {least:g} is the least): "
+            "what a constraint holds has no force that could be learnt; make one bead of what is rigid (data.map), or "
             "give frames without constraints"
         )
 
@@ -146,7 +146,7 @@ def _check_held(frames, config):
     if held and len(held) < len(first):
         i, j = int(first[held[0]]), int(second[held[0]])
         raise ValueError(
-            f"particles {i} ({frames.types[i]}) and {j} ({frames.types[j]}) stay {float(mean[held[0]]):.4f} nm apart in "
-            f"all frames, and so do {len(held) - 1} other pairs: what a constraint holds has no force that could be learnt; "
-            "make one bead of what is rigid (data.map), or give frames without constraints and with their bonds"
+            f"particles {i} ({frames.types[i]}) and {j} ({frames.types[j]}) stay {float(mean[held[0]]):.4f} nm apart "
+            f"in all frames, and so do {len(held) - 1} other pairs: what a constraint holds has no force that could be "
+            "learnt; make one bead of what is rigid (data.map), or give frames without constraints, with their bonds"
         )

@@ -10,7 +10,7 @@ from ..data.mapping import Mapping
 from ..data.sets import TEST_FRACTION, VALIDATION_FRACTION, divide
 from ..energies import REGISTRY
 from ..energies.bonded.angles import AnglesConfig
-from ..energies.bonded.bonds import BondsConfig
+from ..energies.bonded.bonds import BondsConfig, OneFourConfig, OneThreeConfig
 from ..energies.bonded.dihedrals import DihedralsConfig
 from ..energies.bonded.impropers import ImpropersConfig
 from ..energies.bonded.maps import MapsConfig
@@ -238,8 +238,10 @@ class Config(BaseModel):
     exclusions: int = Field(EXCLUSIONS, ge=0, le=EXCLUSIONS)
     bonds: BondsConfig | None = BondsConfig()
     angles: AnglesConfig | None = AnglesConfig()
+    onethree: OneThreeConfig | None = OneThreeConfig()
     impropers: ImpropersConfig | None = ImpropersConfig()
     dihedrals: DihedralsConfig | None = DihedralsConfig()
+    onefour: OneFourConfig | None = OneFourConfig()
     maps: MapsConfig | None = MapsConfig()
     pair: PairConfig | None = PairConfig()
     manybody: ManyBodyConfig | None = None

@@ -1,7 +1,7 @@
-"""Sums of models: noise levels extrapolated to none, members of an ensemble, pair terms joined into one."""
+"""Sums of models: noise levels extrapolated to none, members of an ensemble, linear terms of one basis joined."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -190,9 +190,9 @@ def half_step(
 
 
 def merged(denoiser: "Denoiser") -> "Denoiser":
-    """The same energy with all learnt terms in one, where they are linear in coefficients of the same basis.
+    """The same energy with one learnt term for each basis, where all are linear in their coefficients.
 
-    The joined term stands at the noise level of the sum, and knows no range any more.
+    A joined term stands at the noise level of the sum, and knows no range any more.
 
     Parameters
     ----------
@@ -205,18 +205,23 @@ def merged(denoiser: "Denoiser") -> "Denoiser":
     """
     pairs = zip(denoiser.header.terms, denoiser.modules())
     learnt: list[tuple[Term, Any]] = [(term, module) for term, module in pairs if term.learnt]
-    if not all(term.linear for term, _ in learnt) or len({term.basis for term, _ in learnt}) != 1:
+    if not all(term.linear for term, _ in learnt):
         return denoiser
-    first, _ = learnt[0]
-    if len(learnt) == 1 and first.weight == 1:
+    bases: dict[Hashable, list[tuple[Term, Any]]] = {}
+    for term, module in learnt:
+        bases.setdefault(term.basis, []).append((term, module))
+    if len(bases) == len(learnt) and all(term.weight == 1 for term, _ in learnt):
         return denoiser
-    one = first.model_copy(
-        update={"weight": 1.0, "sigma": denoiser.sigma, "sigmas": None, "member": None, "level": None}
-    )
-    module: Any = one.module(denoiser.header)
     prior = denoiser.prior
-    module.coefficients.copy_(sum(term.weight * part.coefficients for term, part in learnt))
-    return denoiser.rebuilt([*prior.header.terms, one], [*prior.modules(), module])
+    terms, modules = list(prior.header.terms), prior.modules()
+    for alike in bases.values():
+        update = {"weight": 1.0, "sigma": denoiser.sigma, "sigmas": None, "member": None, "level": None}
+        one = alike[0][0].model_copy(update=update)
+        joined: Any = one.module(denoiser.header)
+        joined.coefficients.copy_(sum(term.weight * part.coefficients for term, part in alike))
+        terms.append(one)
+        modules.append(joined)
+    return denoiser.rebuilt(terms, modules)
 
 
 def _sum(denoisers: Sequence["Denoiser"], weights: Sequence[float], role: str) -> "Denoiser":

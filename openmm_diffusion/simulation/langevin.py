@@ -18,6 +18,7 @@ from .. import rundirectory
 from ..forces.diffusionforce import check_system
 from ..model.combination import members
 from ..model.denoiser import Denoiser
+from ..model.sum import TRACING
 from ..settings import read_yaml, validated
 from ..systems.platforms import platform_named
 from ..systems.system import create_system, fastest
@@ -146,7 +147,9 @@ def simulate(
             f"positions is missing: {what}, so that random places are no start; give positions in nm (--start FILE)"
         )
     options = _force_options(output, denoiser, topology, config, resume)
-    system = create_system(denoiser, topology, replicas=config.replicas, **options)
+    # Runs side by side are threads, and torch scripts and compiles one module at a time.
+    with TRACING:
+        system = create_system(denoiser, topology, replicas=config.replicas, **options)
     check_system(system)
     limit = _spread_limit(denoiser, config)
     simulation = _simulation(denoiser, replicated(topology, config.replicas), system, config)
@@ -156,6 +159,9 @@ def simulate(
     trajectories = trajectory_paths(output, config.format, config.replicas)
     if resume and checkpoint.exists():
         simulation.loadState(str(checkpoint))
+        # A Context whose positions come from a State alone ends the process in its first PythonForce (OpenMM 8.5).
+        context = simulation.context
+        context.setPositions(context.getState(positions=True).getPositions(asNumpy=True))
         done = simulation.currentStep = round(simulation.context.getState().getTime()._value / config.timestep)
         # The streams of random numbers are not part of a State: go on with new ones.
         simulation.integrator.setRandomNumberSeed(config.seed + done)

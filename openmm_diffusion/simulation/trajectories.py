@@ -1,5 +1,7 @@
 """The files of a run: one trajectory per replica, cut back to the checkpoint when the run goes on."""
 
+import io
+
 import mdtraj
 from openmm import app, unit
 
@@ -31,9 +33,37 @@ def write_topology(folder, topology, positions):
         for atom in topology.atoms()
     )
     path, writer = folder / ("topology.pdb" if fits else "topology.cif"), app.PDBFile if fits else app.PDBxFile
-    with open(path, "w") as file:
-        writer.writeFile(topology, positions * unit.nanometer, file)
+    text = io.StringIO()
+    writer.writeFile(topology, positions * unit.nanometer, text)
+    path.write_text((_with_conect if fits else _with_struct_conn)(text.getvalue(), topology))
     return path
+
+
+def _with_conect(text, topology):
+    """A PDB file with all bonds: OpenMM leaves out those within residues that it takes for standard ones ("A")."""
+    lines = [line for line in text.splitlines() if not line.startswith(("CONECT", "END"))]
+    serials = [line[6:11] for line in lines if line.startswith(("ATOM", "HETATM"))]
+    bonds = [f"CONECT{serials[one.index]}{serials[other.index]}" for one, other in topology.bonds()]
+    return "\n".join([*lines, *bonds, "END", ""])
+
+
+def _with_struct_conn(text, topology):
+    """An mmCIF file with all bonds, see `_with_conect`."""
+    loops = [loop for loop in text.split("loop_\n") if not loop.startswith("_struct_conn.")]
+    chains = {chain: chr(ord("A") + number % 26) for number, chain in enumerate(topology.chains())}
+    seqs = {residue: n + 1 for chain in topology.chains() for n, residue in enumerate(chain.residues())}
+    columns = ["id", "conn_type_id"]
+    columns += [f"ptnr{end}_label_{of}_id" for end in (1, 2) for of in ("asym", "comp", "seq", "atom")]
+    rows = [
+        " ".join([str(number + 1), "covale", *(
+            f"{chains[atom.residue.chain]} {atom.residue.name} {seqs[atom.residue]} {atom.name}" for atom in bond
+        )])
+        for number, bond in enumerate(topology.bonds())
+    ]  # fmt: skip
+    if not rows:
+        return "loop_\n".join(loops)
+    own = "\n".join([*(f"_struct_conn.{column}" for column in columns), *rows, "#", ""])
+    return "loop_\n".join([*loops, own])
 
 
 def topology_path(folder):

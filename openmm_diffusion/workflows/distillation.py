@@ -1,13 +1,14 @@
-"""The best pair potential behind a model's learnt force, and what is lost with it.
+"""The best linear energies behind a model's learnt force, and what is lost with them.
 
 The learnt force of any model, network or not, is known at every configuration without
-noise.  The pair force F = G c nearest to it is a least-squares problem in closed form,
+noise.  The force F = G c nearest to it of energies that are linear in their coefficients, a pair
+potential or several kinds together, is a least-squares problem in closed form,
 
     min_c <|F_learnt(y) - G(y) c|^2>,   <G^T G> c = <G^T F_learnt>
 
 over configurations y of the ensemble that the model belongs to: frames noised by its
-sigma.  What the residual holds are the many-body forces that no pair potential has,
-measured on replicas that the fit never saw.
+sigma.  What the residual holds are the forces that none of these energies has, such as the
+many-body forces beside a pair potential, measured on replicas that the fit never saw.
 """
 
 from dataclasses import dataclass, replace
@@ -15,11 +16,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas
 import torch
+from pydantic import ConfigDict, create_model
 
 from ..analysis.comparison import noised
 from ..analysis.structure import first_minima
 from ..data.sets import kept_apart
-from ..energies.pair import PairConfig, PairTerm, SplinePair
+from ..energies.base import REGISTRY
+from ..energies.linear import LinearSettings, LinearSum
 from ..evaluation.forces import compare_forces, force_rows
 from ..evaluation.tables import COLUMNS
 from ..learning.linear.forcematching import labelled_moments, mixed
@@ -28,12 +31,15 @@ from ..model.combination import merged
 from ..model.curves import pair_curves
 from ..model.denoiser import Denoiser
 from ..rundirectory import made
+from ..settings import validated
 from ..space.boxes import check_cutoff, wrap
 from ..units import thermal_energy
 
 #: Weight of the smoothness (`SplinePair.roughness`): next to nothing, as forces have no noise.  It decides only how
 #: the potential goes on where no frames are.  On 2.4 M LiCl the residual on replicas apart is the same within 1 %
 #: from 1e-8 to 1 (1,386 frames; within 1.5 % to 0.1 for 100 frames), and 10-20 % more at 100 (up to twice as much).
+#: That of a many-body energy beside it differs by 0.6 % from 1e-8 to 10 (1,386 frames).  Of 100 frames such an energy
+#: needs 1,000 or more: they are too few for 468 coefficients more.
 PENALTY = 0.01
 #: Part of the frames to measure the loss on, where the model does not name one.
 APART = 0.2
@@ -41,17 +47,18 @@ APART = 0.2
 
 @dataclass
 class Distillation:
-    """A pair potential in the place of all learnt terms, and what that costs.
+    """Linear energies in the place of all learnt terms, and what that costs.
 
     Attributes
     ----------
     denoiser : Denoiser
-        The prior of the model and one pair potential.
+        The prior of the model and the energies fitted.
     table : DataFrame
         One number per row: quantity, of, curve, unit, value, error, over `apart`; for all particles, by
         element, and with and without contact.  Per Cartesian component, errors by bootstrap over replicas.
     curves : DataFrame
         As `pair_curves`, with a column curve: "distilled", and the model's own "pair part" if it has one.
+        Empty where no energy fitted is a sum over pairs.
     fitted, apart : int
         Frames of the fit, and those that the loss was measured on.
     """
@@ -63,10 +70,10 @@ class Distillation:
     apart: int
 
 
-def distil(model, frames, *, cutoff=None, spacing=None):
-    """The best pair potential for a model's learnt force, in closed form.
+def distil(model, frames, *, energies=None, cutoff=None, spacing=None):
+    """The best linear energies for a model's learnt force, in closed form.
 
-    Where the model has a pair part of the same knots, the potential is this one and a
+    Where the model has a linear energy of the same basis, the one fitted is this one and a
     correction; beyond the frames, where nothing is known, it stays close to it.  A model over
     a range of noise levels is distilled at the level it is evaluated at (`Denoiser.at`).
 
@@ -76,8 +83,12 @@ def distil(model, frames, *, cutoff=None, spacing=None):
     frames : Frames
         Configurations of the model's ensemble, without noise: its training frames, best.  Of those,
         the replicas that training kept apart serve to measure the loss; of others, a fifth.
+    energies : dict, optional
+        Sections of linear energies, as in the configuration of a training: those to fit, jointly.  What a section
+        does not say is as in the model's own energy of that kind, or the default.  None: the model's linear
+        energies, where it has learnt something beside them; else a pair potential.
     cutoff, spacing : float, nm, optional
-        Knots of the spline; None: as in the model's pair part, or `PairConfig`.
+        Knots of the pair potential; None: as in `energies`.
 
     Returns
     -------
@@ -86,22 +97,25 @@ def distil(model, frames, *, cutoff=None, spacing=None):
     Raises
     ------
     ValueError
-        For a model without learnt terms, or whose noise left coordinates clean; frames of unknown
-        species; a cutoff above half the box.
+        For a model without learnt terms, or whose noise left coordinates clean; energies that are unknown or not
+        linear; frames of unknown species; a cutoff above half the box.
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
     _check(denoiser)
-    own, pair = _pair_part(denoiser), _blank(denoiser, cutoff, spacing)
-    if frames.box is not None:
-        check_cutoff(pair.cutoff, torch.as_tensor(frames.boxes), "cutoff")
+    terms = _blank(denoiser, _sections(denoiser, energies, cutoff, spacing), frames)
+    modules = [term.module(denoiser.header) for term in terms]
+    own = _own(denoiser, terms)
     fitted, apart = _divided(denoiser, frames)
-    start = own if own and _knots(own.modules()[0]) == _knots(pair) else None
-    pair.coefficients.copy_(_correction(pair, learnt_forces(denoiser, fitted), denoiser, start))
-    if start:
-        pair.coefficients.add_(start.modules()[0].coefficients)
-    term = PairTerm(sigma=denoiser.sigma, cutoff=pair.cutoff, start=pair.start, spacing=pair.spacing)
+    bases = {term.basis for term in terms}
+    start = merged(own).part(lambda term: term.basis in bases)
+    energy = modules[0] if len(modules) == 1 else LinearSum(modules)
+    energy.assign(_correction(energy, learnt_forces(denoiser, fitted), denoiser, start))
+    known = {term.basis: module for term, module in zip(start.header.terms, start.modules())}
+    for term, module in zip(terms, modules):
+        if term.basis in known:
+            module.coefficients.add_(known[term.basis].coefficients)
     prior = denoiser.prior
-    distilled = prior.rebuilt([*prior.header.terms, term], [*prior.modules(), pair])
+    distilled = prior.rebuilt([*prior.header.terms, *terms], [*prior.modules(), *modules])
     table = _loss(denoiser, distilled, own, apart)
     whole = table[table["of"] == "all"].set_index("quantity")["value"]
     distilled.header.held_out = {
@@ -123,49 +137,84 @@ def learnt_forces(denoiser, frames):
 
 
 def write(distillation, directory):
-    """Write model.safetensors, distillation.csv (the loss) and pair.csv (the curves)."""
+    """Write model.safetensors, distillation.csv (the loss) and pair.csv (the curves of sums over pairs)."""
     directory = made(directory)
     distillation.denoiser.save(directory / "model.safetensors")
     distillation.table.round(5).to_csv(directory / "distillation.csv", index=False)
-    distillation.curves.to_csv(directory / "pair.csv", index=False, float_format="%.8g")
+    if len(distillation.curves):
+        distillation.curves.to_csv(directory / "pair.csv", index=False, float_format="%.8g")
 
 
 def _check(denoiser):
-    """Refuse models whose learnt force no pair potential can stand for."""
+    """Refuse models whose learnt force no energy can stand for."""
     header = denoiser.header
     if not header.learnt:
         raise ValueError("the model has no learnt terms, only a prior: there is nothing to distil")
     if header.noised["species"] is not None or header.noised["axes"] != "xyz":
         raise ValueError(
             f"the model was trained with noise on {header.noised['species'] or 'all species'} along "
-            f"{header.noised['axes']} alone and knows no other forces, but a pair potential pushes both ends of a "
-            "pair along all axes: distil a model trained without noise.species and noise.axes"
+            f"{header.noised['axes']} alone and knows no other forces, but an energy pushes all "
+            "particles along all axes: distil a model trained without noise.species and noise.axes"
         )
 
 
-def _pair_part(denoiser):
-    """The model's own pair potential as a denoiser; None without one, or with several of different knots."""
-    pairs = merged(_pairs(denoiser))
-    return pairs if len(pairs.header.terms) == 1 else None
+def _linear_kinds():
+    """Classes of the terms that can be fitted, by kind."""
+    return {kind: term for kind, term in REGISTRY.items() if term.linear and term.Settings is not None}
 
 
-def _pairs(denoiser):
-    """The denoiser of the model's pair potentials alone."""
-    return denoiser.part(lambda term: isinstance(term, PairTerm))
-
-
-def _blank(denoiser, cutoff, spacing):
-    """The `SplinePair` to fit, with the knots asked for, or of the longest pair term, or `PairConfig`'s."""
-    pairs = _pairs(denoiser).header.terms
-    given = max(pairs, key=lambda term: term.cutoff, default=PairConfig())
+def _sections(denoiser, energies, cutoff, spacing):
+    """Settings of the energies to fit, by kind, with what was said alone in `model_fields_set`."""
+    kinds = _linear_kinds()
+    if energies is None:
+        learnt = denoiser.header.learnt
+        own = [term.kind for term in learnt if term.linear]
+        energies = dict.fromkeys(own if own and len(own) < len(learnt) else ["pair"], {})
+    given = {kind: {} if section is None else section for kind, section in energies.items()}
     for name, value in (("cutoff", cutoff), ("spacing", spacing)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} is {value:g} nm: give a positive length")
-    return SplinePair(len(denoiser.header.species), cutoff or given.cutoff, given.start, spacing or given.spacing)
+        if value is not None:
+            if not value > 0:
+                raise ValueError(f"{name} is {value:g} nm: give a positive length")
+            if "pair" not in given:
+                raise ValueError(f"{name} is {value:g} nm, but no pair potential is to be fitted: leave {name} out")
+            given["pair"] = {**given["pair"], name: value}
+    fields = {kind: (term.Settings | None, None) for kind, term in kinds.items()}
+    config = create_model("DistillationConfig", __config__=ConfigDict(extra="forbid"), **fields)
+    sections = validated(config, given, "config")
+    found = {kind: getattr(sections, kind) for kind in kinds if getattr(sections, kind) is not None}
+    if not found:
+        raise ValueError(f"config names no energy to fit: give at least one section of {', '.join(kinds)}")
+    for kind, section in found.items():
+        idle = sorted(section.model_fields_set & set(LinearSettings.model_fields))
+        if idle:
+            raise ValueError(
+                f"config: {kind}.{idle[0]} has no meaning here: noise is the model's, and forces without noise need "
+                "no penalty to be chosen; leave it out"
+            )
+    return found
 
 
-def _knots(pair):
-    return pair.cutoff, pair.start, pair.n_basis
+def _blank(denoiser, sections, frames):
+    """The terms to fit, their bases as the sections tell, or else as in the model's own of the longest range."""
+    terms = []
+    for kind, section in sections.items():
+        of_kind, alike = REGISTRY[kind], [term for term in denoiser.header.learnt if term.kind == kind]
+        if alike:
+            own = max(alike, key=lambda term: term.cutoff)
+            missing = [name for name in of_kind.shape() if name not in section.model_fields_set]
+            section = section.model_copy(update={name: getattr(own, name) for name in missing})
+        section.check(frames.types, frames.box is not None)
+        term = of_kind.blank(section, denoiser.sigma, None)
+        if frames.box is not None:
+            check_cutoff(term.cutoff, torch.as_tensor(frames.boxes), f"{kind}.cutoff")
+        terms.append(term)
+    return terms
+
+
+def _own(denoiser, terms):
+    """The denoiser of the model's own linear energies of the kinds that are fitted."""
+    kinds = {term.kind for term in terms}
+    return denoiser.part(lambda term: term.learnt and term.kind in kinds)
 
 
 def _divided(denoiser, frames):
@@ -174,31 +223,34 @@ def _divided(denoiser, frames):
     return frames.split(APART) if apart is None else (rest, apart)
 
 
-def _correction(pair, labelled, denoiser, start):
-    """Coefficients that least squares adds to a pair potential (None: to nothing), kJ/mol."""
+def _correction(energy, labelled, denoiser, start):
+    """Coefficients that least squares adds to those of `start`, a denoiser, kJ/mol."""
     positions, boxes = torch.as_tensor(labelled.positions).double(), None
     known = torch.zeros_like(positions)
     if labelled.box is not None:
         boxes = torch.as_tensor(labelled.boxes)
         positions = wrap(positions, boxes.unsqueeze(1))
-    if start:
+    if start.header.terms:
         known = torch.as_tensor(start.evaluated(labelled.positions, labelled.boxes, labelled.types, labelled.bonds)[1])
+    index = denoiser.species_index(labelled.types)
     moments = labelled_moments(
-        pair, positions, known, torch.as_tensor(labelled.forces), boxes, denoiser.species_index(labelled.types),
-        thermal_energy(labelled.temperature),
+        energy, positions, known, torch.as_tensor(labelled.forces), boxes, index, thermal_energy(labelled.temperature),
+        connectivity=denoiser.connectivity(index, labelled.bonds),
     )  # fmt: skip
-    labels_alone = np.ones(pair.n_species)
-    return solve(pair, mixed([moments], labels_alone), PENALTY)
+    labels_alone = np.ones(energy.n_species)
+    penalty = [PENALTY] * len(energy.sizes)
+    return solve(energy, mixed([moments], labels_alone), penalty if isinstance(energy, LinearSum) else PENALTY)
 
 
 def _loss(denoiser, distilled, own, apart):
-    """Rows of the loss on frames kept apart, and of the model's own pair part for comparison."""
+    """Rows of the loss on frames kept apart, and of the model's own part of the same kinds for comparison."""
     labelled, distances = learnt_forces(denoiser, apart), first_minima(apart)
     found = force_rows(compare_forces(distilled.learnt, labelled, distances))
     rows = _renamed(found, "force rms, labels", "learnt force rms") + _renamed(found, "force RMSE", "residual rms")
-    if own and len(denoiser.header.learnt) > len(_pairs(denoiser).header.terms):
+    kinds = dict.fromkeys(term.kind for term in own.header.terms)
+    if kinds and len(denoiser.header.learnt) > len(own.header.terms):
         others = force_rows(compare_forces(own, labelled, distances))
-        rows += _renamed(others, "force RMSE", "residual rms of its pair part alone")
+        rows += _renamed(others, "force RMSE", f"residual rms of its {' + '.join(kinds)} part alone")
     rows += [row for row in found if row[0] in ("explained fraction", "share of particles")]
     return pandas.DataFrame(rows, columns=COLUMNS)
 
@@ -209,6 +261,11 @@ def _renamed(rows, quantity, name):
 
 
 def _curves(distilled, own):
-    """Curves of the distilled potential, and those of the model's own pair part beside them."""
-    parts = {"distilled": distilled} | ({} if own is None else {"pair part": own})
-    return pandas.concat([pair_curves(part).assign(curve=name) for name, part in parts.items()], ignore_index=True)
+    """Curves of the distilled sums over pairs, and those of the model's own beside them."""
+    parts = {"distilled": distilled, "pair part": own}
+    tables = [
+        pair_curves(part).assign(curve=name)
+        for name, part in parts.items()
+        if any(term.joins for term in part.header.learnt)
+    ]
+    return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame()

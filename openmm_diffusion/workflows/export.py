@@ -148,7 +148,7 @@ def _check_terms(denoiser, format):
     if format == "native" and obstacle:
         raise ValueError(
             f"format is native, which holds one pair potential beside the prior, but the model {obstacle}: fit a pair "
-            "potential to its forces first (openmm-diffusion distil), or choose format torchscript"
+            "potential alone to its forces first (openmm-diffusion distil), or choose format torchscript"
         )
 
 

@@ -6,6 +6,7 @@ from models import licl_denoiser, licl_frames
 
 from openmm_diffusion.data.frames import Frames
 from openmm_diffusion.data.sets import blocks, resampled
+from openmm_diffusion.energies.manybody import ManyBodyTerm
 from openmm_diffusion.learning.training import train
 from openmm_diffusion.model.combination import ensemble, extrapolated, half_step, members, merged, spread
 from openmm_diffusion.model.denoiser import Denoiser
@@ -236,3 +237,24 @@ def test_models_of_different_systems_are_not_combined():
         ensemble([ensemble([one, one])] * 2)
     with pytest.raises(ValueError, match="no ensemble"):
         spread(one, licl_frames().positions[0])
+
+
+def test_members_of_several_linear_energies_are_joined_basis_by_basis():
+    base = licl_denoiser(kinds=("coulomb", "pair"))
+    term = ManyBodyTerm(sigma=0.005, cutoff=0.6, start=0.18, radial=2, lmax=1)
+    module = term.module(base.header)
+    module.coefficients.fill_(0.02)
+    one = base.rebuilt([*base.header.terms, term], [*base.modules(), module])
+    two = one.rebuilt(one.header.terms, one.modules())
+    for energy in two.modules()[1:]:
+        energy.coefficients.mul_(0.3)
+    whole, x = ensemble([one, two]), licl_frames().positions[:2]
+    joined = merged(whole)
+    assert [(term.kind, term.weight) for term in joined.header.learnt] == [("pair", 1.0), ("manybody", 1.0)]
+    np.testing.assert_allclose(joined.forces(x), whole.forces(x), atol=1e-9 * np.abs(whole.forces(x)).max())
+    assert merged(joined) is joined and merged(one) is one
+    # One whose members have another basis each stays a sum of both.
+    other = term.model_copy(update={"radial": 3})
+    mixed = ensemble([one, base.rebuilt([*base.header.terms, other], [*base.modules(), other.module(base.header)])])
+    assert [term.kind for term in merged(mixed).header.learnt] == ["pair", "manybody", "manybody"]
+    np.testing.assert_allclose(merged(mixed).forces(x), mixed.forces(x), atol=1e-9 * np.abs(mixed.forces(x)).max())

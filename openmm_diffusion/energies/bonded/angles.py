@@ -25,6 +25,7 @@ class AnglesTerm(SplineTerm):
 
     Settings: ClassVar = AnglesConfig
     noun: ClassVar = "angle potential"
+    internal: ClassVar = "angles"
     table: ClassVar = "angles"
     native_name: ClassVar = "AnglePotential"
     variable: ClassVar = "cos(angle(p1, p2, p3))"

@@ -52,6 +52,8 @@ class BondedTerm(LinearTerm):
         Mean |grad q|^2 of each kind in the training frames, to which the penalty is scaled.
     """
 
+    #: Its coordinate, one of `survey.COORDINATES`, and the table of a `Connectivity` that its groups are in.
+    internal: ClassVar[str]
     table: ClassVar[str]
     cutoff: ClassVar[float] = 0.0
 
@@ -64,7 +66,7 @@ class BondedTerm(LinearTerm):
     @classmethod
     def blank(cls, settings: Any, sigma: float, sigmas: list[float] | None, sample: Sample) -> "BondedTerm | None":
         """The term for the kinds of groups that there are, or None where there are none."""
-        found = surveyed(cls.table, sample.batches())
+        found = surveyed(cls.internal, sample.batches())
         if not found:
             return None
         given = {name: getattr(settings, name) for name in cls.shape() if name in type(settings).model_fields}

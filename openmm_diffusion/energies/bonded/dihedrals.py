@@ -133,6 +133,7 @@ class DihedralsTerm(FourierTerm):
 
     Settings: ClassVar = DihedralsConfig
     noun: ClassVar = "dihedral potential"
+    internal: ClassVar = "dihedrals"
     table: ClassVar = "dihedrals"
     native_name: ClassVar = "DihedralPotential"
     members: ClassVar = 4

@@ -37,6 +37,7 @@ class ImpropersTerm(SplineTerm):
 
     Settings: ClassVar = ImpropersConfig
     noun: ClassVar = "improper potential"
+    internal: ClassVar = "impropers"
     table: ClassVar = "impropers"
     native_name: ClassVar = "ImproperPotential"
     variable: ClassVar = "dihedral(p1, p2, p3, p4)"

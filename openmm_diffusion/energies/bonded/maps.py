@@ -30,6 +30,7 @@ class MapsTerm(FourierTerm):
 
     Settings: ClassVar = MapsConfig
     noun: ClassVar = "map of two dihedrals"
+    internal: ClassVar = "chains"
     table: ClassVar = "chains"
     native_name: ClassVar = "DihedralMaps"
     members: ClassVar = 5

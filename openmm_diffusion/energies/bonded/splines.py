@@ -195,7 +195,7 @@ class SplineEnergy(BondedEnergy):
         return (curves[:, :, 2] - curves[:, :, 0]) / step, (curves[:, :, -1] - curves[:, :, -3]) / step
 
     def derivatives(self, c: Batch, groups: Tensor, kind: Tensor) -> tuple[list[Coordinate], Tensor, Tensor, Tensor]:
-        q = COORDINATES[self.internal](c, groups)
+        q = COORDINATES[self.internal][1](c, groups)
         knot, t, out = self.located(q.value, kind)
         step = ((self.high - self.low) / self.intervals)[kind].unsqueeze(-1)
         first, second = spline_derivatives(t)

@@ -30,13 +30,21 @@ def dihedral_angles(c: Batch, groups: Tensor) -> Coordinate:
     return dihedral_of(vectors_between(c, j, i), vectors_between(c, k, j), vectors_between(c, k, m))
 
 
-#: How the coordinate of each table of a `Connectivity` is computed.
-COORDINATES: dict[str, Callable[[Batch, Tensor], Coordinate]] = {
-    "bonds": bond_lengths,
-    "angles": angle_cosines,
-    "dihedrals": dihedral_angles,
-    "impropers": dihedral_angles,
-    "chains": lambda c, groups: placed(dihedral_angles(c, groups[:, :4]), (0, 1, 2, 3), 5),
+def end_distances(c: Batch, groups: Tensor) -> Coordinate:
+    """Distance of the first and the last particle of every group (n_groups, n_members)."""
+    ends = groups[:, (0, -1)]
+    return placed(bond_lengths(c, ends), (0, groups.shape[1] - 1), groups.shape[1])
+
+
+#: The table of a `Connectivity` that each kind of coordinate is of, and how it is computed.
+COORDINATES: dict[str, tuple[str, Callable[[Batch, Tensor], Coordinate]]] = {
+    "bonds": ("bonds", bond_lengths),
+    "angles": ("angles", angle_cosines),
+    "onethree": ("angles", end_distances),
+    "dihedrals": ("dihedrals", dihedral_angles),
+    "onefour": ("dihedrals", end_distances),
+    "impropers": ("impropers", dihedral_angles),
+    "chains": ("chains", lambda c, groups: placed(dihedral_angles(c, groups[:, :4]), (0, 1, 2, 3), 5)),
 }
 
 
@@ -61,13 +69,13 @@ class Spread:
     slope: float
 
 
-def surveyed(table: str, batches: Iterable[Batch]) -> dict[Kind, Spread]:
+def surveyed(coordinate: str, batches: Iterable[Batch]) -> dict[Kind, Spread]:
     """The `Spread` of each kind of coordinate in some frames.
 
     Parameters
     ----------
-    table : str
-        Name of a table of a `Connectivity`.
+    coordinate : str
+        One of `COORDINATES`.
     batches : iterable of Batch
 
     Returns
@@ -77,11 +85,12 @@ def surveyed(table: str, batches: Iterable[Batch]) -> dict[Kind, Spread]:
     """
     sums: dict[Kind, Tensor] = {}
     extremes: dict[Kind, tuple[float, float]] = {}
+    table, compute = COORDINATES[coordinate]
     for c in batches:
         if c.connectivity is None or not len(getattr(c.connectivity, table)):
             continue
         groups = getattr(c.connectivity, table)
-        q = COORDINATES[table](c, groups)
+        q = compute(c, groups)
         slope = (q.gradient**2).sum((-1, -2))
         kinds, place = torch.unique(c.species[groups], dim=0, return_inverse=True)
         for number, kind in enumerate(map(tuple, kinds.tolist())):

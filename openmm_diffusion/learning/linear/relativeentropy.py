@@ -1,12 +1,13 @@
-"""The weight of basins: a pair potential that also has the data's g(r), by relative entropy.
+"""The weight of basins: linear energies that also have the data's populations, by relative entropy.
 
 Score matching knows the relative population of two basins only through the forces on the
 sparsely sampled barrier between them.  The relative entropy of the data to the model,
 
-    S_rel(c) = c . <B>_data / kT + ln Z(c) + const,   B_k = sum_{i<j} B_k(r_ij),
+    S_rel(c) = c . <B>_data / kT + ln Z(c) + const,   U = sum_k c_k B_k,
 
-knows it from the populations themselves; at its minimum <B_k>_model = <B_k>_data, which is
-to say equal g(r).  Frames of the model's own ensemble at coefficients c_0 give it near there
+knows it from the populations themselves; at its minimum <B_k>_model = <B_k>_data.  For a pair
+potential, B_k = sum_{i<j} B_k(r_ij), that is to say equal g(r); for several energies together it holds
+for the basis functions of all.  Frames of the model's own ensemble at coefficients c_0 give it near there
 by reweighting:
 
     S_rel(c) - S_rel(c_0) = <B>_data . d / kT + ln <exp(-B . d / kT)>_0,   d = c - c_0.
@@ -72,11 +73,11 @@ def sample(energy, sums):
 
 
 def basis_sums(energy, positions, box, species, frames_per_chunk=64, connectivity=None):
-    """B_k of every frame, shape (n_frames, n_coefficients): how often the pairs visit each basis function.
+    """B_k of every frame, shape (n_frames, n_coefficients): of pairs, how often they visit each basis function.
 
     Parameters
     ----------
-    energy : LinearEnergy
+    energy : LinearEnergy or LinearSum
     positions : Tensor, shape (n_frames, n_particles, 3), nm
     box : Tensor, shape (n_frames, 3, 3), nm, or None
     species : Tensor, shape (n_particles,)
@@ -114,17 +115,17 @@ def solve(energy, replicas, data, model, penalty, weight, kT):
 
     Parameters
     ----------
-    energy : LinearEnergy
+    energy : LinearEnergy or LinearSum
     replicas : list of Moments
     data : Tensor
         <B>_data of the same frames.
     model : Sample
-    penalty : float
+    penalty : float, or one for each energy of a sum
     weight : float, 1/nm^2
     kT : float, kJ/mol
     """
     A, b = mean_moments(replicas)
-    smooth = A + penalty * energy.roughness()
+    smooth = A + energy.penalty(penalty)
 
     def objective(c):
         return float(0.5 * c @ smooth @ c - b @ c) + weight * kT**2 * change(c, data, model, kT)
@@ -174,6 +175,21 @@ def held_out(energy, replicas, sums, model, penalty, weight, kT, n_folds=5):
         scores.append(score_objective(c, [replicas[i] for i in out]))
         entropies.append(change(c, mean_sums(replicas, sums, out), model, kT))
     return float(np.mean(scores)), float(np.mean(entropies))
+
+
+def crossed(energy, replicas, data, model, penalty, weight, kT):
+    """`change` in one half of the sample by a step that knew the other half alone, mean of both: negative is better.
+
+    In the sample that a step is made from, it fits the sample's noise too, the more so the more coefficients
+    there are.  Arguments as `solve`.
+    """
+    parts = zip(model.sums.tensor_split(2), model.probabilities.tensor_split(2))
+    first, second = (Sample(model.c, sums, p / p.sum()) for sums, p in parts)
+    steps = [
+        change(solve(energy, replicas, data, known, penalty, weight, kT), data, other, kT)
+        for known, other in ((first, second), (second, first))
+    ]
+    return float(np.mean(steps))
 
 
 def mean_sums(replicas, sums, chosen=None):

@@ -194,8 +194,8 @@ def test_particles_in_any_order_start_where_they_are(tmp_path):
         np.testing.assert_allclose(there, used.positions[0][np.array(used.symbols) == symbol], atol=1e-3)
 
 
-def test_models_without_one_fitted_pair_potential_are_not_refined(tmp_path):
-    with pytest.raises(ValueError, match="needs one fitted pair potential"):
+def test_models_without_a_fitted_linear_energy_are_not_refined(tmp_path):
+    with pytest.raises(ValueError, match="needs an energy that is linear in its coefficients"):
         refine(licl_denoiser(kinds=("coulomb", "wall")), licl_frames(), tmp_path / "a", SHORT)
     with pytest.raises(ValueError, match="unknown key iteration"):
         refine(licl_denoiser(), licl_frames(), tmp_path / "b", {"iteration": 1})
