@@ -9,7 +9,7 @@ from molecules import CUBIC, TRICLINIC, broken, whole_water
 from openmm_diffusion import Frames
 from openmm_diffusion.analysis.molecules.comparison import compare_molecules
 from openmm_diffusion.analysis.molecules.coordinates import internal_coordinates
-from openmm_diffusion.energies.bonded.survey import COORDINATES
+from openmm_diffusion.energies.bonded.survey import angle_cosines, bond_lengths, dihedral_angles
 from openmm_diffusion.space.batch import make_batch
 from openmm_diffusion.space.connectivity import connectivity
 
@@ -42,11 +42,11 @@ def test_coordinates_are_those_of_the_energies_wherever_the_images_are(box):
     links = connectivity(frames.bonds, species)
     cells = None if box is None else torch.as_tensor(frames.boxes)
     batch = make_batch(torch.as_tensor(frames.positions).double(), cells, species, 0.0, None, links)
-    found, names = internal_coordinates(frames), {"bonds": "bond", "angles": "angle"}
-    names |= {"dihedrals": "dihedral", "impropers": "improper"}
-    for table, quantity in names.items():
+    found, tables = internal_coordinates(frames), {"bonds": ("bond", bond_lengths), "angles": ("angle", angle_cosines)}
+    tables |= {"dihedrals": ("dihedral", dihedral_angles), "impropers": ("improper", dihedral_angles)}
+    for table, (quantity, computed) in tables.items():
         groups = getattr(links, table)
-        values = COORDINATES[table](batch, groups).value.numpy()
+        values = computed(batch, groups).value.numpy()
         values = np.degrees(np.arccos(values)) if table == "angles" else values
         values = np.degrees(values) if table in ("dihedrals", "impropers") else values
         for column, group in zip(values.T, groups.tolist()):
