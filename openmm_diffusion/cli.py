@@ -87,11 +87,11 @@ def evaluate(
     interval: Annotated[Optional[float], typer.Option(help="ps between saved frames")] = None,
     temperature: Annotated[Optional[float], typer.Option(help="K, of frames that do not say")] = None,
 ):
-    """Compare a model with frames: structure, forces, calibration, held-out loss; evaluation.csv and evaluation.png."""
+    """Compare a model with frames: structure, molecules, forces, calibration, held-out loss; tables and pictures."""
     from .data.frames import Frames
     from .evaluation.report import evaluate as run
     from .evaluation.tables import readable, write
-    from .figures import evaluation_figure, rdf_figure
+    from .figures import evaluation_figure, molecule_figures, rdf_figure
     from .model.denoiser import Denoiser
 
     denoiser = Denoiser.load(model)
@@ -100,6 +100,8 @@ def evaluate(
     if len(result.errors):
         rdf_figure(result.rdf, output / "rdf.png", denoiser.sigma)
     evaluation_figure(result, output / "evaluation.png", denoiser.sigma)
+    if result.molecules is not None:
+        molecule_figures(result.molecules, output)
     typer.echo("\n".join(["", readable(result.table), "", *(f"- {note}" for note in result.notes)]))
     typer.echo(f"\n{output}: " + ", ".join(sorted(p.name for p in output.glob("*.*") if p.suffix in (".csv", ".png"))))
 

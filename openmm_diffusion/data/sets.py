@@ -10,7 +10,7 @@ import numpy as np
 
 from ..particles import atom_types
 from .frames import Frames
-from .trajectories import read_topology
+from .trajectories import read_topology, read_trajectory
 
 #: Parts of the frames that are kept out of everything, and of the rest to validate with, where nobody says.
 TEST_FRACTION, VALIDATION_FRACTION = 0.3, 0.15
@@ -122,10 +122,13 @@ def read_runs(
     interval: float | None,
     known: Sequence[str],
     elemental: bool,
+    bonded: bool = False,
 ) -> Frames:
     """Independent runs as one set of Frames, one replica each, the first `discard` ps of each left out.
 
     Particles are known by their element if the `known` types are elements (`elemental`), else by name.
+    Where they are of molecules (`bonded`), these may have broken: that is for the caller to see, and no reason to
+    refuse the file.
     """
     if discard > 0 and interval is None:
         raise ValueError(
@@ -135,7 +138,8 @@ def read_runs(
     parts = []
     for path in trajectories:
         types = types_in(path, topology, known, elemental)
-        run = Frames.from_trajectory(path, top=topology, temperature=temperature, types=types)
+        fields = read_trajectory(path, topology, types=types, temperature=temperature, check=not bonded)
+        run = Frames(temperature=temperature, **fields)
         if len(run) <= skip:
             raise ValueError(f"{path} has {len(run)} frames and {skip} are discarded: run longer, or discard less")
         parts.append(run[skip:])

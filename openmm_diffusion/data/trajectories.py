@@ -263,10 +263,12 @@ def read_trajectory(
     types: str | Sequence[str] = "element",
     box: ArrayLike | unit.Quantity | None = None,
     temperature: float | unit.Quantity | None = None,
+    check: bool = True,
 ) -> dict[str, Any]:
     """Fields of Frames of the selected atoms of a trajectory; arguments as in `frames.Frames.from_trajectory`.
 
     Extended XYZ brings its forces and replicas; a temperature in it must agree with the one given.
+    Positions that cannot be right are refused, unless `check` is false.
     """
     path = existing(path)
     described = read_atoms(path, top)
@@ -295,6 +297,8 @@ def read_trajectory(
         log.warning(
             "%s has no box and %s has one: pass it as box= (--box, data.box) if the system is periodic", path, top
         )
+    if not check:
+        return fields
     hint = _hint(path, types, fields["species"])
     check_plausible(
         fields["positions"], fields["species"], fields["box"], path,

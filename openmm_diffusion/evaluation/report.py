@@ -1,4 +1,4 @@
-"""A model against frames: structure, forces, calibration and held-out loss, as one table."""
+"""A model against frames: structure, molecules, forces, calibration and held-out loss."""
 
 import logging
 import os
@@ -9,13 +9,15 @@ import pandas
 
 from ..analysis.comparison import compare_rdf, structure_rows
 from ..analysis.contacts import contact_pairs
+from ..analysis.molecules.comparison import MoleculeComparison, compare_molecules
 from ..analysis.structure import first_minima
 from ..data import sets
 from ..data.frames import Frames
 from ..data.sets import read_runs
 from ..model.denoiser import Denoiser
-from .calibration import DIVERGENCE_SIGMA, explained_variance, projections, slope
+from .calibration import divergence_sigma, explained_variance, projections, slope
 from .forces import ForceComparison, compare_forces, force_rows, noise_rows
+from .molecules import NO_BONDS, NO_DENSITY, molecule_notes, molecule_rows
 from .tables import COLUMNS, SCALE
 
 log = logging.getLogger(__name__)
@@ -40,13 +42,15 @@ class Evaluation:
     peaks : DataFrame
         Position and height of the first and second peak of each curve.
     table : DataFrame
-        Everything, one number per row: quantity, of, curve, unit, value, error.
+        Everything but molecules, one number per row: quantity, of, curve, unit, value, error.
     calibration : tuple of float
         Slope of denoising targets on forces, and its standard error; 1 for a right scale.
     comparison : ForceComparison or None
         Forces beside labels.
     scales : dict of str to float
         Factor by which training undid the shrinkage of a linear part, chosen on its own frames, by kind of term.
+    molecules : MoleculeComparison or None
+        Bonds, angles, dihedrals, maps and sizes of molecules, MD beside reference frames; None without bonds or MD.
     notes : list of str
         Sentences without which the numbers would mislead.
     """
@@ -58,6 +62,7 @@ class Evaluation:
     calibration: tuple | None
     comparison: ForceComparison | None = None
     scales: dict = field(default_factory=dict)
+    molecules: MoleculeComparison | None = None
     notes: list = field(default_factory=list)
 
     @property
@@ -79,7 +84,9 @@ def evaluate(
     discard: float = 5.0,
     interval: float | None = None,
 ) -> Evaluation:
-    """Compare a model with frames, and the MD under it with their g(r).
+    """Compare a model with frames, and the MD under it with their g(r) and their molecules.
+
+    Without a box there is no g(r), and molecules alone are compared.
 
     Where these are the very frames that the model was trained on, only those that training kept
     apart are used.
@@ -111,24 +118,33 @@ def evaluate(
     reference = kept_apart(denoiser, frames)
     minima = first_minima(reference)
     errors = curves = peaks = pandas.DataFrame()
-    rows = []
+    rows: list = []
+    molecules, notes = None, []
     if trajectories:
         header = denoiser.header
         known = header.species, header.elemental
-        runs = read_runs(trajectories, topology, frames.temperature, discard, interval, *known)
-        errors, curves, peaks = compare_rdf(reference, runs, denoiser.sigma)
-        rows += structure_rows(reference, runs, errors, peaks, minima)
+        bonded = frames.bonds is not None and len(frames.bonds) > 0
+        runs = read_runs(trajectories, topology, frames.temperature, discard, interval, *known, bonded=bonded)
+        if bonded:
+            molecules = compare_molecules(reference, runs, denoiser.sigma)
+            rows += [] if molecules is None else molecule_rows(molecules)
+            notes += [NO_BONDS] if molecules is None else molecule_notes(molecules, denoiser.sigma)
+        if reference.box is None and bonded:
+            notes.append(NO_DENSITY)
+        else:
+            errors, curves, peaks = compare_rdf(reference, runs, denoiser.sigma)
+            rows += structure_rows(reference, runs, errors, peaks, minima)
     comparison = compare_forces(denoiser, reference, minima)
     rows += [] if comparison is None else force_rows(comparison)
     fresh, scales = projections(denoiser, reference), _scales(denoiser.header)
     if comparison is not None:
-        small = min(denoiser.sigma, DIVERGENCE_SIGMA)
+        small = min(denoiser.sigma, divergence_sigma(reference))
         rows += noise_rows(reference, *(projections(denoiser, reference, small, draws=2) if small > 0 else fresh))
     calibrated = slope(*fresh, reference.replica)
     rows += _held_out_rows(reference, fresh, calibrated, scales)
     table = pandas.DataFrame(rows, columns=COLUMNS)
-    notes = _notes(table, denoiser.sigma, curves, contact_pairs(minima, reference.types))
-    return Evaluation(errors, curves, peaks, table, calibrated, comparison, scales, notes)
+    notes += _notes(table, denoiser.sigma, curves, contact_pairs(minima, reference.types), divergence_sigma(reference))
+    return Evaluation(errors, curves, peaks, table, calibrated, comparison, scales, molecules, notes)
 
 
 def _scales(header):
@@ -150,7 +166,7 @@ def _held_out_rows(reference, fresh, calibrated, scales):
     return rows
 
 
-def _notes(table, sigma, curves, contacts):
+def _notes(table, sigma, curves, contacts, little):
     """What has to be read beside the table."""
     notes = []
     if len(curves):
@@ -177,7 +193,7 @@ def _notes(table, sigma, curves, contacts):
     if sigma == 0:
         notes.append(
             f"The model is of clean frames (sigma = 0): slope and explained variance are measured with noise of "
-            f"{DIVERGENCE_SIGMA:g} nm, which is Hutchinson's estimate of the divergence of its forces."
+            f"{little:g} nm, which is Hutchinson's estimate of the divergence of its forces."
         )
     return notes
 

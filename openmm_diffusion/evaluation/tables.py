@@ -45,7 +45,10 @@ def _number(value, error):
 
 
 def write(evaluation, directory):
-    """Write evaluation.csv, and of it errors.csv, rdf.csv, peaks.csv (first peaks) and summary.csv."""
+    """Write evaluation.csv, and of it errors.csv, rdf.csv, peaks.csv (first peaks) and summary.csv.
+
+    Of molecules molecules.csv, and distributions.csv with the curves of their picture.
+    """
     directory = made(directory)
     evaluation.table.round(5).to_csv(directory / "evaluation.csv", index=False)
     if len(evaluation.errors):
@@ -53,6 +56,9 @@ def write(evaluation, directory):
         evaluation.rdf.round(5).to_csv(directory / "rdf.csv", index=False)
         first = evaluation.peaks[evaluation.peaks["number"] == 1].drop(columns="number")
         first.round(4).to_csv(directory / "peaks.csv", index=False)
+    if evaluation.molecules is not None:
+        evaluation.molecules.table.round(6).to_csv(directory / "molecules.csv", index=False)
+        evaluation.molecules.curves.round(6).to_csv(directory / "distributions.csv", index=False)
     rows = []
     if evaluation.calibration:
         rows.append(("calibration slope", "1", *evaluation.calibration))
