@@ -136,7 +136,8 @@ def topology_of(
     """OpenMM Topology of particles, each a residue of its own.
 
     Ions are named by their element, in capitals as PDB files have them; where there are beads, every
-    particle is named by its type, and a type "ALA:CA" is the atom CA of a residue ALA.
+    particle is named by its type, and a type "ALA:CA" is the atom CA of a residue ALA.  Other bonded particles are of
+    residues MOL: a bead CA alone in a residue CA would be read as calcium.
 
     Parameters
     ----------
@@ -148,12 +149,13 @@ def topology_of(
     numbers = map(atomic_number, types) if numbers is None else numbers
     elements = [Element.getByAtomicNumber(int(n)) if n else None for n in numbers]
     beads = any(found is None or found.symbol != kind for kind, found in zip(types, elements))
-    topology = Topology()
+    topology, bonds = Topology(), list(bonds)
     chain = topology.addChain()
-    atoms = []
-    for kind, found in zip(types, elements):
+    atoms, bonded = [], {int(end) for bond in bonds for end in bond}
+    for i, (kind, found) in enumerate(zip(types, elements)):
         residue, _, name = str(kind if beads else kind.upper()).rpartition(":")
-        atoms.append(topology.addAtom(name, found, topology.addResidue(residue or name, chain)))
+        residue = residue or ("MOL" if i in bonded else name)
+        atoms.append(topology.addAtom(name, found, topology.addResidue(residue, chain)))
     for i, j in bonds:
         topology.addBond(atoms[i], atoms[j])
     return topology

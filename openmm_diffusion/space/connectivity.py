@@ -82,7 +82,7 @@ def connectivity(
     excluded = _excluded(graph, exclusions)
     shaped = [np.array(table, dtype=np.int64).reshape(-1, width) for table, width in zip(tables, (2, 3, 4))]
     shaped += [np.array(impropers, dtype=np.int64).reshape(-1, 4), np.array(chains, dtype=np.int64).reshape(-1, 5)]
-    return Connectivity(*[torch.from_numpy(table) for table in shaped], torch.from_numpy(excluded))
+    return Connectivity(*[torch.from_numpy(table) for table in [*shaped, excluded]])
 
 
 def free_pairs(n_particles: int, bonds: np.ndarray | None, exclusions: int) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +126,7 @@ def _impropers(centre: int, graph: BondGraph, kinds: Sequence[int]) -> list[list
 
 
 def _excluded(graph: BondGraph, exclusions: int) -> np.ndarray:
-    pairs = set()
+    pairs: set[int] = set()
     for start in range(graph.n_particles):
         reached, front = {start}, [start]
         for _ in range(exclusions):

@@ -59,7 +59,8 @@ def create_system(
         denoiser = denoiser.with_ewald(tolerance=ewald_error_tolerance)
     # A native force over pairs has what else is a sum over pairs in it: one force less to be evaluated.
     native = options.get("backend") == "native"
-    joined = native and any(term.learnt and term.joins for term in denoiser.header.terms)
+    learnt = denoiser.header.learnt
+    joined = native and (not learnt or any(term.joins for term in learnt))
 
     def apart(term):
         """Whether a term is an OpenMM force of its own."""

@@ -64,8 +64,12 @@ class BondedTerm(LinearTerm):
     slopes: list[float]
 
     @classmethod
-    def blank(cls, settings: Any, sigma: float, sigmas: list[float] | None, sample: Sample) -> "BondedTerm | None":
+    def blank(
+        cls, settings: Any, sigma: float, sigmas: list[float] | None, sample: Sample | None = None
+    ) -> "BondedTerm | None":
         """The term for the kinds of groups that there are, or None where there are none."""
+        if sample is None:
+            raise ValueError(f"{cls.__name__} takes its kinds and ranges from frames: give a sample")
         found = surveyed(cls.internal, sample.batches())
         if not found:
             return None
@@ -144,9 +148,8 @@ class BondedEnergy(LinearEnergy):
     ) -> None:
         super().__init__((len(kinds), n_functions), n_species, sigmas)
         self.cutoff, self.n_functions, self.n_members = 0.0, n_functions, len(kinds[0])
-        kinds = torch.as_tensor(kinds, dtype=torch.int64)
         powers = n_species ** torch.arange(self.n_members - 1, -1, -1)
-        keys, order = torch.sort((kinds * powers).sum(1))
+        keys, order = torch.sort((torch.as_tensor(kinds, dtype=torch.int64) * powers).sum(1))
         self.register_buffer("powers", powers, persistent=False)
         self.register_buffer("keys", keys, persistent=False)
         self.register_buffer("order", order, persistent=False)

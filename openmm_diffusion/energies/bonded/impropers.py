@@ -47,7 +47,7 @@ class ImpropersTerm(SplineTerm):
 
     def module(self, header: ModelHeader) -> "Impropers":
         even = [not self.chiral or kind[1] == kind[2] for kind in self.kinds]
-        return Impropers(*self.arguments(header), even)
+        return Impropers(*self.arguments(header), even=even)
 
 
 class Impropers(SplineEnergy):

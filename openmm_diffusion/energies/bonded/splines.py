@@ -242,7 +242,7 @@ class SplineEnergy(BondedEnergy):
         first, last = (weight * ends[0] for ends in self.end_slopes(None))
         density = POINTS * self.intervals / (self.high - self.low)
         place = torch.arange(n_kinds) * n + idle
-        stiffness = abs(weight) * self.stiffness
+        stiffness: Any = abs(weight) * self.stiffness
         columns = place, density, self.low, self.high, first.clamp(max=0), last.clamp(min=0), stiffness
         function = openmm.Continuous1DFunction(tables.flatten().tolist(), 0, n_kinds * n - 1.0)
         return function, torch.stack([column.double() for column in columns], 1).tolist()
