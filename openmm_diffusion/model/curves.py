@@ -46,6 +46,38 @@ def pair_curves(denoiser: "Denoiser") -> pandas.DataFrame:
     return pandas.concat(tables, ignore_index=True)
 
 
+def bonded_curves(denoiser: "Denoiser") -> pandas.DataFrame:
+    """The energies of bonds, angles and dihedrals of a model as a table, each with its least value at zero.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+
+    Returns
+    -------
+    DataFrame
+        Columns energy (the kind of its term), types ("C-N-CA"), axis ("r_nm", "theta_degree" or "phi_degree"),
+        value (of the axis) and u_kJ/mol; no rows where nothing is bonded.  Maps of two dihedrals are no curves.
+    """
+    tables = []
+    for term, module in zip(denoiser.header.terms, denoiser.modules()):
+        if getattr(term, "axis", None) is None:
+            continue
+        for number, types in enumerate(term.kinds):
+            q = term.points(module, number)
+            u = term.weight * term.curve(module, number, q)
+            rows = {
+                "energy": term.kind,
+                "types": "-".join(types),
+                "axis": term.axis,
+                "value": q,
+                "u_kJ/mol": u - u.min(),
+            }
+            tables.append(pandas.DataFrame(rows))
+    columns = ["energy", "types", "axis", "value", "u_kJ/mol"]
+    return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame(columns=columns)
+
+
 def _points(module: Any) -> np.ndarray:
     """Distances (nm) at which a module's curve should be known."""
     if hasattr(module, "points"):

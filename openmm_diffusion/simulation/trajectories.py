@@ -14,7 +14,7 @@ def trajectory_paths(output, extension, replicas):
     return [output / f"trajectory-{number:0{digits}}.{extension}" for number in range(replicas)]
 
 
-def write_topology(folder, topology, positions):
+def write_topology(folder, topology, positions, keep_ids=False):
     """Write topology.pdb, or topology.cif where a PDB file would cut the names of atoms or residues short.
 
     Parameters
@@ -22,6 +22,8 @@ def write_topology(folder, topology, positions):
     folder : Path
     topology : openmm.app.Topology
     positions : array, shape (n_particles, 3), nm
+    keep_ids : bool
+        Whether chains and residues keep their own numbers.
 
     Returns
     -------
@@ -34,12 +36,12 @@ def write_topology(folder, topology, positions):
     )
     path, writer = folder / ("topology.pdb" if fits else "topology.cif"), app.PDBFile if fits else app.PDBxFile
     text = io.StringIO()
-    writer.writeFile(topology, positions * unit.nanometer, text)
-    path.write_text((_with_conect if fits else _with_struct_conn)(text.getvalue(), topology))
+    writer.writeFile(topology, positions * unit.nanometer, text, keepIds=keep_ids)
+    path.write_text((_with_conect if fits else _with_struct_conn)(text.getvalue(), topology, keep_ids))
     return path
 
 
-def _with_conect(text, topology):
+def _with_conect(text, topology, keep_ids):
     """A PDB file with all bonds: OpenMM leaves out those within residues that it takes for standard ones ("A")."""
     lines = [line for line in text.splitlines() if not line.startswith(("CONECT", "END"))]
     serials = [line[6:11] for line in lines if line.startswith(("ATOM", "HETATM"))]
@@ -47,11 +49,11 @@ def _with_conect(text, topology):
     return "\n".join([*lines, *bonds, "END", ""])
 
 
-def _with_struct_conn(text, topology):
+def _with_struct_conn(text, topology, keep_ids):
     """An mmCIF file with all bonds, see `_with_conect`."""
     loops = [loop for loop in text.split("loop_\n") if not loop.startswith("_struct_conn.")]
-    chains = {chain: chr(ord("A") + number % 26) for number, chain in enumerate(topology.chains())}
-    seqs = {residue: n + 1 for chain in topology.chains() for n, residue in enumerate(chain.residues())}
+    chains = {chain: chain.id if keep_ids else chr(65 + n % 26) for n, chain in enumerate(topology.chains())}
+    seqs = {r: r.id if keep_ids else n + 1 for chain in topology.chains() for n, r in enumerate(chain.residues())}
     columns = ["id", "conn_type_id"]
     columns += [f"ptnr{end}_label_{of}_id" for end in (1, 2) for of in ("asym", "comp", "seq", "atom")]
     rows = [

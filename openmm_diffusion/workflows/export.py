@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
+from ..figures import bonded_figure
 from ..forces.diffusionforce import native_obstacle
 from ..model.combination import merged
-from ..model.curves import pair_curves
+from ..model.curves import bonded_curves, pair_curves
 from ..model.denoiser import Denoiser
 from ..rundirectory import made
+from ..simulation.trajectories import write_topology
 from ..systems.system import create_system
 from ..systems.topologies import random_positions, training_topology
 from ..units import nanometers
@@ -34,9 +36,9 @@ from pathlib import Path
 from openmm import app
 
 here = Path(__file__).parent
-pdb = app.PDBFile(str(here / "topology.pdb"))
+pdb = app.{reader}(str(here / "{topology}"))
 system = openmm.XmlSerializer.deserialize((here / "system.xml").read_text())
-integrator = openmm.LangevinMiddleIntegrator({temperature:g}, 2.0, 0.004)  # K, 1/ps, ps
+integrator = openmm.LangevinMiddleIntegrator({temperature:g}, 2.0, {timestep})  # K, 1/ps, ps
 simulation = app.Simulation(pdb.topology, system, integrator)
 simulation.context.setPositions(pdb.positions)
 simulation.step(100)
@@ -45,15 +47,20 @@ simulation.step(100)
 _FILES = {
     "native": """\
 system.xml    openmm.System of {terms}; the pair potential is tabulated, and needs no torch
-topology.pdb  the particles in the order of the System, in the box
-pair.csv      u(r) and -du/dr of every pair of species: the pair potential alone
-""",
+{topology}  the particles in the order of the System, in the box
+{curves}""",
     "torchscript": """\
 system.xml    openmm.System of {terms}; the learnt part is a TorchForce (openmm-torch)
-topology.pdb  the particles in the order of the System, in the box
+{topology}  the particles in the order of the System, in the box
 learnt.pt     the TorchScript module of that TorchForce, without the prior: from positions and box (nm) to
               energy (kJ/mol) and forces (kJ/mol/nm); TorchForce("learnt.pt") needs setOutputsForces(True)
 """,
+}
+
+_CURVES = {
+    "pair.csv": "pair.csv      u(r) and -du/dr of every pair of species: the pair potential alone",
+    "bonded.csv": "bonded.csv    energies of bonds, angles and dihedrals, each with its least value at zero",
+    "bonded.png": "bonded.png    the same as pictures",
 }
 
 _IMPORTS = {
@@ -66,8 +73,8 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
     """Write a model as files that OpenMM reads without this package.
 
     The System is that of `create_system`: Coulomb by PME, the wall, and the learnt part.
-    "native" makes the learnt part a tabulated CustomNonbondedForce, which needs no torch at
-    run time and runs on every platform; "torchscript" makes it a TorchForce, which takes
+    "native" makes the learnt part custom forces, tabulated, which need no torch at
+    run time and run on every platform; "torchscript" makes it a TorchForce, which takes
     every model.  Either differs from `Denoiser.forces` by the error of PME; the tabulated
     potential goes through the knots of the spline and is the same function, the TorchForce
     computes in single precision.
@@ -78,8 +85,8 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
     topology : openmm.app.Topology or None
         With elements and box; None: composition and box of the training data.
     output : path
-        Directory that receives system.xml, topology.pdb, pair.csv (native) or learnt.pt (torchscript), and
-        run.py, which says what they are and runs them.
+        Directory that receives system.xml, topology.pdb (or .cif), curves (native: pair.csv, bonded.csv and
+        bonded.png) or learnt.pt (torchscript), and run.py, which says what they are and runs them.
     format : "native" or "torchscript"
     positions : array or Quantity, shape (n_particles, 3), nm, optional
         For topology.pdb; None: random places.
@@ -115,17 +122,29 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         raise ValueError(f"positions have shape {positions.shape}: give ({topology.getNumAtoms()}, 3), in nm")
     output = made(output)
     (output / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
-    with open(output / "topology.pdb", "w") as file:
-        app.PDBFile.writeFile(topology, positions * unit.nanometer, file, keepIds=True)
+    path, written = write_topology(output, topology, positions, keep_ids=True), []
     if format == "native":
-        pair_curves(denoiser).to_csv(output / "pair.csv", index=False, float_format="%.8g")
+        written = _write_curves(denoiser, output)
     else:
         import openmmtorch
 
         force = next(force for force in system.getForces() if openmmtorch.TorchForce.isinstance(force))
         openmmtorch.TorchForce.cast(force).getModule().save(str(output / "learnt.pt"))
-    (output / "run.py").write_text(_script(denoiser, topology, format))
+    (output / "run.py").write_text(_script(denoiser, topology, format, path.name, written))
     return system
+
+
+def _write_curves(denoiser, output):
+    """pair.csv, bonded.csv and bonded.png, where there is something to draw; their names."""
+    written, bonded = [], bonded_curves(denoiser)
+    if any(term.learnt and term.joins for term in denoiser.header.terms):
+        pair_curves(denoiser).to_csv(output / "pair.csv", index=False, float_format="%.8g")
+        written.append("pair.csv")
+    if len(bonded):
+        bonded.to_csv(output / "bonded.csv", index=False, float_format="%.8g")
+        bonded_figure(bonded, output / "bonded.png")
+        written += ["bonded.csv", "bonded.png"]
+    return written
 
 
 def read_pdb(path):
@@ -152,7 +171,7 @@ def _check_terms(denoiser, format):
         )
 
 
-def _script(denoiser, topology, format):
+def _script(denoiser, topology, format, path, written):
     """run.py: what the files are, and a run of them."""
     header, names = denoiser.header, denoiser.types_of(topology)
     kinds = list(dict.fromkeys(term.kind for term in header.terms))
@@ -162,7 +181,12 @@ def _script(denoiser, topology, format):
         temperature=header.temperature,
         noise=f", noise of {denoiser.sigma:g} nm" if denoiser.sigma else "",
         digest=denoiser.digest(),
-        files=_FILES[format].format(terms=" + ".join(kinds)),
+        files=_FILES[format].format(
+            terms=" + ".join(kinds), topology=path, curves="".join(_CURVES[name] + "\n" for name in written)
+        ),
+        reader="PDBFile" if path.endswith(".pdb") else "PDBxFile",
+        topology=path,
+        timestep=0.004 if next(topology.bonds(), None) is None else 0.002,
         warning="" if denoiser.conservative else warning,
         imports=_IMPORTS[format],
     )

@@ -1,9 +1,12 @@
 """Molecules in every backend: the same forces, whatever the box, the image and the platform; exclusions as OpenMM's."""
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import openmm
+import pandas
 import pytest
 from branched import BONDS, PLACES, TYPES, denoiser, positions, term
 from openmm import app, unit
@@ -14,6 +17,7 @@ from openmm_diffusion.forces.torchscript import torchscript_failure
 from openmm_diffusion.particles import topology_of
 from openmm_diffusion.simulation.trajectories import write_topology
 from openmm_diffusion.systems import create_system
+from openmm_diffusion.workflows.export import export
 
 TRICLINIC = np.array([[2.9, 0, 0], [0.4, 2.8, 0], [-0.5, 0.6, 2.7]])
 PAIR = {"sigma": 0.0, "cutoff": 1.2, "start": 0.15, "spacing": 0.05}
@@ -204,3 +208,23 @@ def test_the_gradient_reaches_positions_through_the_exact_ones():
     forces = given.forces(x, False)
     system = create_system(given, topology_of(TYPES, [0] * 9, BONDS), backend="python", types="name")
     np.testing.assert_allclose(computed(system, x)[1], forces, atol=2e-5 * np.abs(forces).max())
+
+
+def test_an_export_has_every_curve_and_runs_without_the_package(tmp_path):
+    """run.py in a process without openmm_diffusion gives finite positions; curves are those of the terms."""
+    given = model(charged=False)
+    topology = topology_of(TYPES, [0] * 9, BONDS)
+    export(given, topology, tmp_path / "out", positions=PLACES)
+    script = (tmp_path / "out" / "run.py").read_text()
+    script += "\nstate = simulation.context.getState(getEnergy=True)\nprint(state.getPotentialEnergy()._value)\n"
+    (tmp_path / "out" / "run.py").write_text("import sys\nsys.modules['openmm_diffusion'] = None\n" + script)
+    done = subprocess.run([sys.executable, tmp_path / "out" / "run.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert np.isfinite(float(done.stdout))
+    table = pandas.read_csv(tmp_path / "out" / "bonded.csv")
+    assert set(table["energy"]) == {"bonds", "angles", "onethree", "onefour", "impropers", "dihedrals"}
+    assert (tmp_path / "out" / "bonded.png").stat().st_size > 10_000
+    term_, module = next(pair for pair in zip(given.header.terms, given.modules()) if pair[0].kind == "angles")
+    rows = table[(table["energy"] == "angles") & (table["types"] == "-".join(term_.kinds[0]))]
+    u = module.curve(0, np.cos(np.radians(rows["value"])))
+    np.testing.assert_allclose(rows["u_kJ/mol"], u - u.min(), atol=1e-5)

@@ -4,8 +4,9 @@ The cosine is smooth where three particles are in line, and a function of it is 
 must be: the angle itself has slopes that no average of their squares bounds (see `coordinates`).
 """
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 from torch import Tensor
 
 from ...space.batch import Batch
@@ -28,9 +29,16 @@ class AnglesTerm(SplineTerm):
     internal: ClassVar = "angles"
     table: ClassVar = "angles"
     native_name: ClassVar = "AnglePotential"
+    axis: ClassVar = "theta_degree"
     variable: ClassVar = "cos(angle(p1, p2, p3))"
 
     kind: Literal["angles"] = "angles"
+
+    def points(self, module: Any, number: int) -> np.ndarray:
+        return np.degrees(np.arccos(np.clip(super().points(module, number), -1, 1)))[::-1]
+
+    def curve(self, module: Any, number: int, q: np.ndarray) -> np.ndarray:
+        return module.curve(number, np.cos(np.radians(q)))
 
     def module(self, header: ModelHeader) -> "Angles":
         return Angles(*self.arguments(header))

@@ -55,6 +55,8 @@ class BondedTerm(LinearTerm):
     #: Its coordinate, one of `survey.COORDINATES`, and the table of a `Connectivity` that its groups are in.
     internal: ClassVar[str]
     table: ClassVar[str]
+    #: What a curve of it is drawn over, with the unit; None: it is no curve.
+    axis: ClassVar[str | None] = None
     cutoff: ClassVar[float] = 0.0
 
     sigma: float
@@ -100,6 +102,14 @@ class BondedTerm(LinearTerm):
             return []
         groups = getattr(connectivity, self.table)
         return list(zip(groups.tolist(), module.kind_of(torch.as_tensor(species), groups).tolist()))
+
+    def points(self, module: Any, number: int) -> np.ndarray:
+        """Values of the coordinate, in the unit of `axis`, that the curve of a kind is known by."""
+        raise NotImplementedError
+
+    def curve(self, module: Any, number: int, q: np.ndarray) -> np.ndarray:
+        """U(q), kJ/mol, of a kind, `q` in the unit of `axis`."""
+        raise NotImplementedError
 
     def check_bonds(self, header: ModelHeader, species: Tensor, connectivity: Optional[Connectivity]) -> None:
         """Refuse a system with a group of a kind that was not trained; see `Term.check_bonds`."""

@@ -46,6 +46,7 @@ class BondsTerm(SplineTerm):
     internal: ClassVar = "bonds"
     table: ClassVar = "bonds"
     native_name: ClassVar = "BondPotential"
+    axis: ClassVar = "r_nm"
     variable: ClassVar = "distance(p1, p2)"
 
     kind: Literal["bonds"] = "bonds"
@@ -83,6 +84,7 @@ class OneThreeTerm(SplineTerm):
     internal: ClassVar = "onethree"
     table: ClassVar = "angles"
     native_name: ClassVar = "OneThreePotential"
+    axis: ClassVar = "r_nm"
     variable: ClassVar = "distance(p1, p3)"
 
     kind: Literal["onethree"] = "onethree"
@@ -100,6 +102,7 @@ class OneFourTerm(SplineTerm):
     internal: ClassVar = "onefour"
     table: ClassVar = "dihedrals"
     native_name: ClassVar = "OneFourPotential"
+    axis: ClassVar = "r_nm"
     variable: ClassVar = "distance(p1, p4)"
 
     kind: Literal["onefour"] = "onefour"

@@ -138,12 +138,21 @@ class DihedralsTerm(FourierTerm):
     internal: ClassVar = "dihedrals"
     table: ClassVar = "dihedrals"
     native_name: ClassVar = "DihedralPotential"
+    axis: ClassVar = "phi_degree"
     members: ClassVar = 4
 
     kind: Literal["dihedrals"] = "dihedrals"
 
     def expression(self) -> tuple[list[str], str]:
         return multiples_of("theta", self.order), "theta = dihedral(p1, p2, p3, p4)" if self.damped else ""
+
+    def points(self, module: Any, number: int) -> np.ndarray:
+        return np.linspace(-180.0, 180.0, 181)
+
+    def curve(self, module: Any, number: int, q: np.ndarray) -> np.ndarray:
+        """A damped series at right angles, where the damping is one."""
+        n = np.arange(1, self.order + 1) * np.radians(q)[:, None]
+        return np.concatenate([np.cos(n), np.sin(n)], 1) @ module.coefficients[number].numpy()
 
     def module(self, header: ModelHeader) -> "Dihedrals":
         return Dihedrals(*self.arguments(header))

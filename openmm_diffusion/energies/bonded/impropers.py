@@ -5,8 +5,9 @@ partners of different types the sign of the dihedral is the handedness of the ce
 costs energy.  Where two partners are alike there is no such sign, and the curve is even.
 """
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,10 +41,17 @@ class ImpropersTerm(SplineTerm):
     internal: ClassVar = "impropers"
     table: ClassVar = "impropers"
     native_name: ClassVar = "ImproperPotential"
+    axis: ClassVar = "phi_degree"
     variable: ClassVar = "dihedral(p1, p2, p3, p4)"
 
     kind: Literal["impropers"] = "impropers"
     chiral: bool
+
+    def points(self, module: Any, number: int) -> np.ndarray:
+        return np.degrees(super().points(module, number))
+
+    def curve(self, module: Any, number: int, q: np.ndarray) -> np.ndarray:
+        return module.curve(number, np.radians(q))
 
     def module(self, header: ModelHeader) -> "Impropers":
         even = [not self.chiral or kind[1] == kind[2] for kind in self.kinds]

@@ -93,6 +93,14 @@ class SplineTerm(BondedTerm):
         force.setUsesPeriodicBoundaryConditions(box is not None)
         return force
 
+    def points(self, module: Any, number: int) -> np.ndarray:
+        """Over the range of the data and a tenth of it beyond either end."""
+        low, high = float(module.low[number]), float(module.high[number])
+        return np.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), 121)
+
+    def curve(self, module: Any, number: int, q: np.ndarray) -> np.ndarray:
+        return module.curve(number, q)
+
     def arguments(self, header: ModelHeader) -> tuple[Any, ...]:
         """What the module of a subclass is made from."""
         index = {kind: number for number, kind in enumerate(header.species)}
@@ -249,7 +257,7 @@ class SplineEnergy(BondedEnergy):
 
     def curve(self, kind: int, q: ArrayLike) -> np.ndarray:
         """U(q) (kJ/mol) of one kind, as numpy, the continuation beyond the range included."""
-        values = torch.as_tensor(np.asarray(q), dtype=torch.float64).reshape(1, -1)
+        values = torch.as_tensor(np.array(q), dtype=torch.float64).reshape(1, -1)
         row = torch.full((values.shape[1],), kind)
         knot, t, out = self.located(values, row)
         step = float(self.high[kind] - self.low[kind]) / self.intervals
