@@ -307,13 +307,17 @@ def bonded_figure(table, path):
     """Energies of bonds, angles and dihedrals, a panel for each energy; `table` as of `model.curves.bonded_curves`."""
     energies = list(dict.fromkeys(table["energy"]))
     names = {"r_nm": "distance / nm", "theta_degree": "angle / degrees", "phi_degree": "dihedral / degrees"}
-    figure = Figure(figsize=(5 * len(energies), 4), layout="constrained")
-    for ax, energy in zip(figure.subplots(1, len(energies), squeeze=False)[0], energies):
-        rows = table[table["energy"] == energy]
-        for types, curve in rows.groupby("types", sort=False):
+    rows, columns = -(-len(energies) // 3), min(3, len(energies))
+    figure = Figure(figsize=(5 * columns, 4 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in panels[len(energies) :]:
+        ax.set_axis_off()
+    for ax, energy in zip(panels, energies):
+        own = table[table["energy"] == energy]
+        for types, curve in own.groupby("types", sort=False):
             ax.plot(curve["value"], curve["u_kJ/mol"], label=types)
-        ax.set(title=energy, xlabel=names[rows["axis"].iloc[0]], ylabel="energy / (kJ/mol)", ylim=(0, 40))
-        if rows["types"].nunique() <= 12:
+        ax.set(title=energy, xlabel=names[own["axis"].iloc[0]], ylabel="energy / (kJ/mol)", ylim=(0, 40))
+        if own["types"].nunique() <= 12:
             ax.legend(fontsize="x-small")
     figure.savefig(path, dpi=150)
 
