@@ -18,6 +18,8 @@ ANGSTROM = 0.1
 BOHR = 0.0529177210903
 #: Coulomb constant 1/(4 pi epsilon_0), kJ/mol nm/e^2: the value OpenMM computes with.
 COULOMB = 138.93545764438198
+#: Bar, kJ/mol/nm^3 (exact in the 2019 SI).
+BAR = 0.0602214076
 #: Amount of particles per nm^3 in one mol/L.
 MOLAR = 0.602214076
 #: Millipascal second, amu/nm/ps (the same as kJ/mol ps/nm^3).

@@ -63,6 +63,23 @@ def check_bias(systems, config):
         )
 
 
+def check_pressure(systems, config):
+    """Refuse a pressure where frames have no volume, and where what is fitted is not at the clean positions alone."""
+    if config.pressure is None:
+        return
+    if any(frames.box is None for frames in systems):
+        raise ValueError("pressure is given, but frames have no box, and so no volume: leave it out")
+    if config.target != "denoise" or config.linear_sigma > 0 or config.network is not None or not config.linear:
+        raise ValueError(
+            "pressure is given, which is a row of the fit in closed form to frames as they are: set sigma: 0 of what "
+            "is fitted, network: null, and target: denoise"
+        )
+    if len(systems) > 1:
+        raise ValueError(
+            f"pressure is given for {len(systems)} systems, each of its own volume: train on the one that it is of"
+        )
+
+
 def check_devices(validation, config):
     """Refuse more processes than there are GPUs, on a machine that has some, or frames for their held-out loss."""
     number = config.training.devices

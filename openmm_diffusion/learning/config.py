@@ -22,6 +22,7 @@ from ..energies.wall import WallConfig
 from ..noise import NoiseConfig
 from ..settings import read_yaml, validated
 from ..space.connectivity import EXCLUSIONS
+from .linear.pressure import PressureConfig
 
 
 class DataConfig(BaseModel):
@@ -246,6 +247,7 @@ class Config(BaseModel):
     pair: PairConfig | None = PairConfig()
     manybody: ManyBodyConfig | None = None
     network: NetworkConfig | None = NetworkConfig()
+    pressure: PressureConfig | None = None
     training: TrainingConfig = TrainingConfig()
     ensemble: EnsembleConfig | None = None
 

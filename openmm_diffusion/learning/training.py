@@ -32,7 +32,7 @@ from ..settings import validated
 from ..space.boxes import check_cutoff
 from ..space.neighbours import neighbour_pairs
 from ..units import thermal_energy
-from .checks import check_bias, check_devices, check_internal, check_labels
+from .checks import check_bias, check_devices, check_internal, check_labels, check_pressure
 from .config import Config, config_model, kind_of, read_config
 from .defaults import for_systems
 from .linear.fit import fit_linear, weights_report
@@ -178,6 +178,7 @@ def check_training(systems, config):
             "temperature; give systems at one, or set data.several_temperatures to fit what they have in common"
         )
     check_bias(systems, config)
+    check_pressure(systems, config)
     config.check_network()
     names = ordered(kind for frames in systems for kind in frames.types)
     unknown = sorted(set(config.noise.species or []) - set(names))

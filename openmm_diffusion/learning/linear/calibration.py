@@ -50,7 +50,7 @@ class Scale(NamedTuple):
     own: bool
 
 
-def best_scale(solutions, folds, sizes):
+def best_scale(solutions, folds, sizes, fixed=False):
     """`Scale` of solutions on the folds that they did not see.
 
     Each energy has a factor of its own where the forces of all are told apart (`CONDITION`), and no factor is below
@@ -63,6 +63,8 @@ def best_scale(solutions, folds, sizes):
     folds : list of Fold
     sizes : list of int
         Number of coefficients of each energy.
+    fixed : bool
+        Leave all factors at one.
 
     Returns
     -------
@@ -71,13 +73,13 @@ def best_scale(solutions, folds, sizes):
     forms = [_forms(c, fold, sizes) for c, fold in zip(solutions, folds)]
     quadratic, linear = (np.array(part) for part in zip(*forms))
     own = len(sizes) > 1 and told_apart(quadratic.sum(0))
-    find = _own if own else _common
+    find = _one if fixed else _own if own else _common
     factors = find(quadratic, linear)
     kept = [np.delete(np.arange(len(folds)), number) for number in range(len(folds))]
     without = np.array([find(quadratic[rows], linear[rows]) for rows in kept])
     spread = (without - without.mean(0)) ** 2
     errors = np.sqrt((len(folds) - 1) / len(folds) * spread.sum(0))
-    if own:
+    if own or fixed:
         scores = 0.5 * np.einsum("f,ifg,g->i", factors, quadratic, factors) - linear @ factors
     else:
         scores = 0.5 * factors[0] ** 2 * quadratic.sum((1, 2)) - factors[0] * linear.sum(1)
@@ -112,6 +114,11 @@ def _own(quadratic, linear):
     known = values > 1e-12 * values[-1]  # an energy may be zero in the folds that are left
     root = np.sqrt(values[known])
     return nnls(root[:, None] * vectors.T[known], vectors.T[known] @ linear.sum(0) / root)[0]
+
+
+def _one(quadratic, linear):
+    """No factor."""
+    return np.ones(linear.shape[1])
 
 
 def _common(quadratic, linear):

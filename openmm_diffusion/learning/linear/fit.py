@@ -15,6 +15,7 @@ from ...units import thermal_energy
 from ..trainingset import set_up_for, tensors
 from .assessment import assess, force_sd
 from .forcematching import fit_labelled, labelled_moments
+from .pressure import strain
 from .scorematching import fit, moments
 from .uncertainty import curves
 
@@ -63,7 +64,7 @@ def fit_linear(denoiser, training, config, table=None):
     for i, level in enumerate(levels or [terms[0].sigma]):
         replicas, system = _replicas(energy, denoiser, settings, training, config, level)
         if config.target == "denoise":
-            results.append(fit(energy, replicas, given, noun, system))
+            results.append(fit(energy, replicas, given, noun, system, config.pressure))
         else:
             known = level or noise.smallest
             results.append(fit_labelled(energy, replicas, given, config.target, known, kT, noun, system))
@@ -82,6 +83,8 @@ def fit_linear(denoiser, training, config, table=None):
         assess(term.noun, told[0], n_frames, n_coordinates)
         held_out |= _report(term.kind, told, levels, len(training))
         held_out[f"{term.kind}_force_sd"] = force_sd(told[0], n_coordinates)
+    if config.pressure is not None:
+        held_out |= {key: results[0][key] for key in ("pressure", "pressure_error", "pressure_price")}
     if config.target == "hybrid":
         held_out |= weights_report(
             denoiser.header.species, terms[0].kind, results[0]["weights"], results[0]["textbook"]
@@ -173,7 +176,10 @@ def _moments_of(energy, denoiser, settings, training, config, sigma, generator):
         if block.bias_forces is not None:
             prior_forces = prior_forces + torch.as_tensor(block.bias_forces)
         if config.target == "denoise":
-            replicas.append(moments(energy, y, prior_forces, boxes, data.species, kT, step, links))
+            found = moments(energy, y, prior_forces, boxes, data.species, kT, step, links)
+            if config.pressure is not None:
+                found.strain = strain(energy, model, y, boxes, data.species, kT, links)
+            replicas.append(found)
         else:
             labels = torch.full_like(data.positions, torch.nan) if data.forces is None else data.forces
             labels = labels.repeat(len(y) // len(labels), 1, 1)

@@ -29,6 +29,7 @@ from ...energies.linear import LinearSum
 from ...space.batch import make_batch
 from .calibration import best_scale, scaled
 from .elimination import Eliminated
+from .pressure import Strain, pressure_error, pressure_of, with_row
 from .uncertainty import deviations, force_squares
 
 log = logging.getLogger(__name__)
@@ -49,11 +50,14 @@ class Moments:
         -<G^T F_prior + kT div G> per frame.
     weight : float
         Frames averaged over.
+    strain : Strain or None
+        What the pressure depends on, where one is asked for.
     """
 
     A: Tensor
     b: Tensor
     weight: float
+    strain: Strain | None = None
 
     def weighted(self, factor):
         """The same, each frame counting `factor` times."""
@@ -97,12 +101,13 @@ def mean_moments(replicas):
     return sum(m.A * (m.weight / total) for m in replicas), sum(m.b * (m.weight / total) for m in replicas)
 
 
-def solve(energy, replicas, penalty):
+def solve(energy, replicas, penalty, pressure=None):
     """Penalised solution c of A c = b, shape of `energy.coefficients`, kJ/mol.
 
-    The last three coefficients of each spline stay zero.
+    The last three coefficients of each spline stay zero.  `pressure` adds a row, see `fit`.
     """
-    return solved(energy, *mean_moments(replicas), penalty).view_as(energy.coefficients)
+    A, b = with_row(*mean_moments(replicas), replicas, pressure)
+    return solved(energy, A, b, penalty).view_as(energy.coefficients)
 
 
 def solved(energy, A, b, penalty):
@@ -152,8 +157,8 @@ class Fold(NamedTuple):
     share: float
 
 
-def folds_of(replicas, n_folds):
-    """`Fold` after `Fold`: replica i is left out of fold i % n_folds."""
+def folds_of(replicas, n_folds, pressure=None):
+    """`Fold` after `Fold`: replica i is left out of fold i % n_folds; `pressure` adds a row to what is fitted."""
     total = sum(m.weight for m in replicas)
     A, b = mean_moments(replicas)
     folds = []
@@ -161,19 +166,21 @@ def folds_of(replicas, n_folds):
         left_out = replicas[fold::n_folds]
         A_out, b_out = mean_moments(left_out)
         share = sum(m.weight for m in left_out) / total
-        folds.append(Fold((A - share * A_out) / (1 - share), (b - share * b_out) / (1 - share), A_out, b_out, share))
+        kept = [m for i, m in enumerate(replicas) if i % n_folds != fold]
+        seen = (A - share * A_out) / (1 - share), (b - share * b_out) / (1 - share)
+        folds.append(Fold(*with_row(*seen, kept, pressure), A_out, b_out, share))
     return folds
 
 
-def held_out_scale(energy, folds, penalty):
+def held_out_scale(energy, folds, penalty, fixed=False):
     """`Scale` of the solution of a penalty, one number or one for each energy of a sum: held-out scores with it."""
-    return best_scale([solved(energy, fold.A, fold.b, penalty) for fold in folds], folds, energy.sizes)
+    return best_scale([solved(energy, fold.A, fold.b, penalty) for fold in folds], folds, energy.sizes, fixed)
 
 
-def _scales(energy, folds, chosen, number, penalties):
+def _scales(energy, folds, chosen, number, penalties, fixed):
     """`held_out_scale` for each of some penalties of one energy, those of the others as chosen."""
     if not isinstance(energy, LinearSum):
-        return [held_out_scale(energy, folds, penalty) for penalty in penalties]
+        return [held_out_scale(energy, folds, penalty, fixed) for penalty in penalties]
     free = energy.free()
     own = torch.cat([torch.full((size,), i == number) for i, size in enumerate(energy.sizes)])[free]
     forms = [energy.penalty(chosen[:number] + [penalty] + chosen[number + 1 :])[free][:, free] for penalty in penalties]
@@ -186,10 +193,10 @@ def _scales(energy, folds, chosen, number, penalties):
             c = torch.zeros(len(free), dtype=torch.float64)
             c[free] = eliminated.solved(ridged((A + form)[own][:, own], [int(own.sum())]))
             found.append(c)
-    return [best_scale(found, folds, energy.sizes) for found in solutions]
+    return [best_scale(found, folds, energy.sizes, fixed) for found in solutions]
 
 
-def fit(energy, replicas, config, noun="pair potential", systems=None):
+def fit(energy, replicas, config, noun="pair potential", systems=None, pressure=None):
     """Fit `energy` in place; penalties and scales are chosen by the held-out score over folds of replicas.
 
     The penalty chosen is the largest whose score is within one standard error of the best one's
@@ -208,6 +215,9 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
         What the log calls the energy.
     systems : list of int, optional
         Number of the system that each replica is of; None: all of one.
+    pressure : PressureConfig, optional
+        That the energies shall have on these frames, of which the replicas hold the strain.  No factor
+        scales the forces then: the pressure would follow.
 
     Returns
     -------
@@ -224,7 +234,7 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
     joint = isinstance(energy, LinearSum)
     settings = list(config) if joint else [config]
     n_folds = min(min(one.folds for one in settings), len(replicas))
-    folds = folds_of(replicas, n_folds)
+    folds, fixed = folds_of(replicas, n_folds, pressure), pressure is not None
     chosen = [one.penalties[len(one.penalties) // 2] for one in settings]
     paths, known = [[] for _ in settings], set()
     for _ in range(ROUNDS):
@@ -233,7 +243,7 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
             if joint and tuple(chosen[:number] + [None] + chosen[number + 1 :]) in known:
                 continue  # the others are what they were when it was chosen
             known.add(tuple(chosen[:number] + [None] + chosen[number + 1 :]))
-            scores = np.array([scale.scores for scale in _scales(energy, folds, chosen, number, one.penalties)])
+            scores = np.array([scale.scores for scale in _scales(energy, folds, chosen, number, one.penalties, fixed)])
             best = scores.mean(1).argmin()
             errors = (scores - scores[best]).std(1, ddof=1) / np.sqrt(n_folds)
             paths[number] = list(zip(one.penalties, scores.mean(1).tolist(), errors.tolist()))
@@ -241,9 +251,9 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
             chosen[number] = max(one.penalties[row] for row in allowed)
         if chosen == before or not joint:
             break
-    scale = held_out_scale(energy, folds, chosen if joint else chosen[0])
+    scale = held_out_scale(energy, folds, chosen if joint else chosen[0], fixed)
     penalty, score = chosen if joint else chosen[0], float(scale.scores.mean())
-    energy.assign(scaled(solve(energy, replicas, penalty), scale.factors, energy.sizes))
+    energy.assign(scaled(solve(energy, replicas, penalty, pressure), scale.factors, energy.sizes))
     freedom = degrees_of_freedom(energy, replicas, penalty)
     log.info(
         "%s: penalty %s, scale %s, held-out score %.0f kJ^2/mol^2/nm^2 per frame, %s degrees of freedom",
@@ -265,7 +275,25 @@ def fit(energy, replicas, config, noun="pair potential", systems=None):
     found |= {"held_out_score": score, "system_scores": [score], "deviations": spread}
     if systems is not None and len(set(systems)) > 1:
         found["system_scores"] = _scores_of(solutions, replicas, systems)
+    if pressure is not None:
+        found |= _pressures(energy, replicas, n_folds, penalty, score)
     return found
+
+
+def _pressures(energy, replicas, n_folds, penalty, score):
+    """What the row of the pressure did: the pressure, its standard error, and what it cost on held-out frames."""
+    free = held_out_scale(energy, folds_of(replicas, n_folds), penalty)
+    without = pressure_of(solve(energy, replicas, penalty), replicas)
+    told = {
+        "pressure": pressure_of(energy.coefficients, replicas),
+        "pressure_error": pressure_error(energy.coefficients, replicas),
+        "pressure_price": score - float(free.scores.mean()),
+    }
+    log.info(
+        "pressure %.0f +- %.0f bar, without its row %.0f bar; it costs %.0f kJ^2/mol^2/nm^2 per frame of a held-out "
+        "score of %.0f", told["pressure"], told["pressure_error"], without, told["pressure_price"], score,
+    )  # fmt: skip
+    return told
 
 
 def degrees_of_freedom(energy, replicas, penalty):
