@@ -6,7 +6,8 @@ import pandas
 import torch
 import truth
 
-from openmm_diffusion.analysis.resampling import mean_and_error
+from openmm_diffusion.analysis.resampling import block_sums, jackknife, mean_and_error
+from openmm_diffusion.units import thermal_energy
 
 
 def radius_of_gyration(frames):
@@ -87,6 +88,24 @@ def sizes(reference, runs, trained):
     return pandas.DataFrame(rows, columns=[*columns, "standard_errors_apart"])
 
 
+def reweighted(model, frames):
+    """Radius of gyration of the model without any dynamics: by the truth's frames with weights exp(-dU/kT).
+
+    The difference to the truth has a smaller error than a run has, for both are of the same frames.
+    """
+    rows = []
+    for n, part in frames.items():
+        exact = truth.energies_and_forces(part.positions)[0]
+        difference = model.energy(part.positions, None, part.types, part.bonds) - exact
+        weights = np.exp(-(difference - difference.mean()) / thermal_energy(part.temperature))
+        rg = radius_of_gyration(part)
+        sums = block_sums(np.stack([weights, weights * rg, np.ones(len(rg)), rg], -1), blocks_of(part))
+        shift, error = jackknife(sums, lambda total: total[..., 1] / total[..., 0] - total[..., 3] / total[..., 2])
+        rows.append([n, rg.mean(), shift, error, weights.sum() ** 2 / (weights**2).sum() / len(weights)])
+    columns = ["beads", "truth_nm", "model_minus_truth_nm", "error_nm", "effective_part_of_frames"]
+    return pandas.DataFrame(rows, columns=columns)
+
+
 def force_errors(model, frames, trained):
     """Rms error of the model's forces per component, on replicas that the fit has not seen.
 
@@ -96,7 +115,8 @@ def force_errors(model, frames, trained):
     rows = []
     for n, all_of_it in frames.items():
         apart = all_of_it.split(model.header.data["test_fraction"], model.header.data["seed"])[1][::4]
-        exact, found = truth.forces(apart.positions), model.forces(apart.positions, None, apart.types, apart.bonds)
+        exact = truth.energies_and_forces(apart.positions)[1]
+        found = model.forces(apart.positions, None, apart.types, apart.bonds)
         error = np.sqrt(((found - exact) ** 2).mean((1, 2)))
         blocks, square = blocks_of(apart), (exact**2).mean()
         mean, spread = averaged(error**2, blocks)
@@ -109,7 +129,9 @@ def force_errors(model, frames, trained):
 def curves(model, frames, pairs):
     """Every curve of the model beside the truth's, where the data are: q in nm or degrees, energies in kJ/mol.
 
-    Curves of bonded beads are known up to a constant, which is the mean difference over the data.
+    Curves of bonded beads are known up to a constant, which is the mean difference over the data.  The truth has no
+    potentials of beads two and three bonds apart; those of the model are added to its angles and dihedrals, at mean
+    bond lengths and angles.
 
     Parameters
     ----------
@@ -119,27 +141,36 @@ def curves(model, frames, pairs):
     pairs : DataFrame
         Its pair potentials with their standard deviation, `curves.csv` of the training.
     """
-    tables, seen = [], {}
+    tables, seen, ends = [], {}, Ends(model)
     for part in frames:
         for name, values in internal(part).items():
             seen.setdefault(name, []).append(values.ravel())
+    seen = {name: np.concatenate(values) for name, values in seen.items()}
+    mean = {name: values.mean() for name, values in seen.items()}
     for term, module in zip(model.header.terms, model.modules()):
         for number, beads in enumerate(getattr(term, "kinds", [])):
-            name, where = name_of(beads), {"kind": term.kind}
+            name, where = name_of(beads), {"kind": term.kind, "beads": name_of(beads)}
+            lengths = [mean[name_of(beads[i : i + 2])] for i in range(len(beads) - 1)]
             if term.kind in ("bonds", "angles"):
                 table, kind = (truth.BONDS, "".join(sorted(beads))) if len(beads) == 2 else (truth.ANGLES, beads[1])
-                sample = np.concatenate(seen[name])
-                q = np.linspace(*np.quantile(sample, [5e-4, 1 - 5e-4]), 100)
-                exact, found = truth.energy(table, kind, q), module.curve(number, q)
-                constant = (module.curve(number, sample) - truth.energy(table, kind, sample)).mean()
-                tables.append(where | {"beads": name, "q": shown(name, q), "truth": exact, "model": found - constant})
+                q = np.linspace(*np.quantile(seen[name], [5e-4, 1 - 5e-4]), 100)
+                difference = [
+                    module.curve(number, x) + ends.energy(beads, lengths, x) - truth.energy(table, kind, x)
+                    for x in (q, seen[name])
+                ]
+                exact = truth.energy(table, kind, q)
+                tables.append(
+                    where | {"q": shown(name, q), "truth": exact, "model": exact + difference[0] - difference[1].mean()}
+                )
             elif term.kind == "dihedrals":
-                q = np.linspace(-np.pi, np.pi, 181)
-                exact = truth.energy(truth.TORSIONS, "".join(sorted(beads[1:3])), q)
-                found = (module.series(torch.as_tensor(q))[0] @ module.coefficients[number].double()).numpy()
-                # The series has no constant; over a whole turn, without the end twice, the truth's is its mean.
-                found = found + exact[1:].mean()
-                tables.append(where | {"beads": name, "q": np.degrees(q), "truth": exact, "model": found})
+                phi = np.linspace(-np.pi, np.pi, 181)
+                exact = truth.energy(truth.TORSIONS, "".join(sorted(beads[1:3])), phi)
+                found = (module.series(torch.as_tensor(phi))[0] @ module.coefficients[number].double()).numpy()
+                cosines = [mean[name_of(beads[i : i + 3])] for i in range(2)]
+                found = found + ends.energy(beads, lengths, phi, cosines)
+                # Both without their mean over a turn, which has its end once.
+                found = found - found[1:].mean() + exact[1:].mean()
+                tables.append(where | {"q": np.degrees(phi), "truth": exact, "model": found})
     names = model.header.species
     shortest = {
         name_of([names[i], names[j]]): d
@@ -155,6 +186,32 @@ def curves(model, frames, pairs):
              "sd": part["sd_kJ/mol"]}
         )  # fmt: skip
     return pandas.concat([pandas.DataFrame(table) for table in tables], ignore_index=True)
+
+
+class Ends:
+    """What a model's potentials of beads two and three bonds apart add to its angles and dihedrals."""
+
+    def __init__(self, model):
+        self.curves = {
+            name_of(beads): (module, number)
+            for term, module in zip(model.header.terms, model.modules())
+            if term.kind in ("onethree", "onefour")
+            for number, beads in enumerate(term.kinds)
+        }
+
+    def energy(self, beads, lengths, q, cosines=()):
+        """Energy (kJ/mol) at bond lengths (nm), by the cosine of an angle, or by a dihedral (rad) between two."""
+        if name_of(beads) not in self.curves:
+            return 0.0
+        if len(beads) == 3:
+            a, b = lengths
+            square = a**2 + b**2 - 2 * a * b * q
+        else:
+            (a, b, c), (first, second) = lengths, cosines
+            up, down = a * np.sqrt(1 - first**2), c * np.sqrt(1 - second**2)
+            square = (b - a * first - c * second) ** 2 + up**2 + down**2 - 2 * up * down * np.cos(q)
+        module, number = self.curves[name_of(beads)]
+        return module.curve(number, np.sqrt(square))
 
 
 def structure_figure(reference, runs, table, path):
@@ -216,7 +273,7 @@ def potentials_figure(table, path):
         for axis in row[len(parts) :]:
             axis.set_axis_off()
         row[0].set_ylabel("energy / kJ/mol")
-    axes[0, 0].set_title("pair A–A (bands: two standard deviations)")
+    axes[0, 0].set_title("pair A–A (band: two standard deviations)", fontsize=10)
     axes[0, 0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -103,7 +103,7 @@ def zigzag(n_beads, copies, seed):
     return plane + np.random.default_rng(seed).normal(0, 0.01, (copies, n_beads, 3))
 
 
-def dynamics(system, starts, n_frames, interval, discard, seed, platform="Reference", progress=None):
+def dynamics(system, starts, n_frames, interval, discard, seed, platform="Reference", timestep=TIMESTEP, progress=None):
     """Langevin dynamics on one thread of several chains in one System.
 
     Parameters
@@ -117,6 +117,7 @@ def dynamics(system, starts, n_frames, interval, discard, seed, platform="Refere
         Between frames, and before the first.
     seed : int
     platform : str
+    timestep : float, ps
     progress : callable, optional
         Called with the part that is done.
 
@@ -125,17 +126,17 @@ def dynamics(system, starts, n_frames, interval, discard, seed, platform="Refere
     array, shape (n_chains, n_frames, n_beads, 3), nm
         Each chain about its centre: in the vacuum they drift.
     """
-    integrator = openmm.LangevinMiddleIntegrator(TEMPERATURE, FRICTION, TIMESTEP)
+    integrator = openmm.LangevinMiddleIntegrator(TEMPERATURE, FRICTION, timestep)
     integrator.setRandomNumberSeed(seed + 1)
     properties = {"Threads": "1"} if platform == "CPU" else {}
     run = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(platform), properties)
     run.setPositions(starts.reshape(-1, 3))
     openmm.LocalEnergyMinimizer.minimize(run, maxIterations=200)
     run.setVelocitiesToTemperature(TEMPERATURE, seed + 1)
-    integrator.step(round(discard / TIMESTEP))
+    integrator.step(round(discard / timestep))
     found = []
     for number in range(n_frames):
-        integrator.step(round(interval / TIMESTEP))
+        integrator.step(round(interval / timestep))
         positions = run.getState(positions=True).getPositions(asNumpy=True)._value.reshape(starts.shape)
         found.append(positions - positions.mean(1, keepdims=True))
         if progress and (number + 1) % max(1, n_frames // 5) == 0:
@@ -143,15 +144,17 @@ def dynamics(system, starts, n_frames, interval, discard, seed, platform="Refere
     return np.array(found).swapaxes(0, 1)
 
 
-def forces(positions):
-    """Exact forces (n_frames, n_beads, 3), kJ/mol/nm, of configurations of one chain, nm."""
+def energies_and_forces(positions):
+    """Exact energies (kJ/mol) and forces (kJ/mol/nm) of configurations (n_frames, n_beads, 3), nm, of one chain."""
     system = truth(positions.shape[1])
     at = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
-    found = []
+    energies, forces = [], []
     for frame in positions:
         at.setPositions(np.asarray(frame, dtype=float))
-        found.append(at.getState(forces=True).getForces(asNumpy=True)._value)
-    return np.array(found)
+        state = at.getState(energy=True, forces=True)
+        energies.append(state.getPotentialEnergy()._value)
+        forces.append(state.getForces(asNumpy=True)._value)
+    return np.array(energies), np.array(forces)
 
 
 def sample(n_beads, copies=32, n_frames=4000, interval=20.0, discard=300.0, seed=0, progress=None):
