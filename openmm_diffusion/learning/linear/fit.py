@@ -76,7 +76,10 @@ def fit_linear(denoiser, training, config, table=None):
     fitted, held_out = [], {}
     counts = [int(part.labelled.sum()) if config.target == "force" else len(part) for part in training]
     n_frames, n_coordinates = sum(counts), _coordinates(training, config)
-    for number, term in enumerate(terms):
+    kept = [number for number, one in enumerate(energies) if len(energies) == 1 or _has_learnt(one)]
+    for number in sorted(set(range(len(terms))) - set(kept)):
+        log.info("the %s adds nothing that frames kept from the fit confirm: left out", terms[number].noun)
+    for number, term in [(number, terms[number]) for number in kept]:
         told = [_of_family(result, number, len(terms)) for result in results]
         # The first is the level that the model is evaluated at.
         fitted.append(term.model_copy(update={"penalty": told[0]["penalty"]}))
@@ -89,13 +92,19 @@ def fit_linear(denoiser, training, config, table=None):
         held_out |= weights_report(
             denoiser.header.species, terms[0].kind, results[0]["weights"], results[0]["textbook"]
         )
-    other = denoiser.rebuilt([*denoiser.header.terms, *fitted], [*denoiser.modules(), *energies])
+    left = [energies[number] for number in kept]
+    other = denoiser.rebuilt([*denoiser.header.terms, *fitted], [*denoiser.modules(), *left])
     if table is not None:
-        sizes = [one.coefficients.numel() for one in energies]
-        found = curves(other, results[0]["deviations"], sizes)
+        parts = results[0]["deviations"].split([one.coefficients.numel() for one in energies])
+        found = curves(other, torch.cat([parts[number] for number in kept]), [len(parts[number]) for number in kept])
         if found is not None:
             write_whole(table, found.to_csv(index=False, float_format="%.6g"))
     return other.with_held_out(held_out)
+
+
+def _has_learnt(energy):
+    """Whether any coefficient of an energy is not zero, at any level."""
+    return bool(energy.coefficients.any()) or bool(energy.table.any())
 
 
 def _batches(denoiser, training, config, levels, frames_at_once=256):

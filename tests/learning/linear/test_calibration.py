@@ -101,7 +101,7 @@ def test_an_energy_that_is_zero_leaves_one_factor_to_all():
 
 
 def test_the_log_says_when_one_factor_serves_all(caplog):
-    energy, config = both(), SimpleNamespace(penalties=[1e-3], folds=5)
+    energy, config = both(), SimpleNamespace(penalties=[1e-3], folds=5, caution=1.0)
     rank_one = torch.ones(8, 8, dtype=torch.float64)
     replicas = [Moments(rank_one, rank_one[0], 100.0) for _ in range(5)]
     with caplog.at_level(logging.INFO):

@@ -102,7 +102,7 @@ def test_training_fits_all_linear_energies_together(positions, caplog):
     frames = Frames(positions, np.where(SPECIES == 0, 3, 17), BOX, 300.0, replica=np.arange(600) // 100)
     config = {
         "data": {"test_fraction": 0, "validation_fraction": 0}, "network": None, "prior": {"wall": None},
-        "pair": {"cutoff": CUTOFF, "start": START, "spacing": 2 * SPACING, "sigma": 0, "penalties": [1.0, 100.0]},
+        "pair": {"cutoff": CUTOFF, "start": START, "spacing": 2 * SPACING, "sigma": 0, "penalties": [1e4, 1e6]},
         "gaussian": {"width": 0.12, "sigma": 0, "penalties": [1e-4, 1e-2]},
     }  # fmt: skip
     with caplog.at_level(logging.INFO):
