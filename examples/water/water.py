@@ -4,8 +4,9 @@
 
 Generates SPC/E water, keeps one bead for each molecule, fits the pair potential alone, all of water.yaml, and the same
 with a row for the pressure; runs each and compares g(r) and the angles between neighbours with the runs that no fit
-saw; then it lets the box breathe at 1 bar.  Every fit sees positions alone.  A second call goes on where the
-first was stopped, and makes nothing again that is in OUTPUT (runs/water by default).  Tables and the picture go to DIR (examples/water/results by default).
+saw; then it lets the box breathe at 1 bar.  Every fit sees positions alone.  A second call goes on where the first was
+stopped, and makes nothing again that is in OUTPUT (runs/water by default).  Tables and the picture go to DIR
+(examples/water/results by default).
 """
 
 import argparse
