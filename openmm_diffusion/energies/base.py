@@ -126,6 +126,8 @@ class Term(BaseModel):
         Name of the OpenMM force that `native` makes.
     charged : bool
         Whether it holds the Coulomb energy of charges, which a System must not hold twice.
+    bonded : bool
+        Whether it is of groups of bonded particles.
     shared : bool
         Whether models must agree in it to be combined.
     """
@@ -138,6 +140,7 @@ class Term(BaseModel):
     noun: ClassVar[str] = "energy"
     native_name: ClassVar[str | None] = None
     charged: ClassVar[bool] = False
+    bonded: ClassVar[bool] = False
     shared: ClassVar[bool] = True
 
     weight: float = 1.0

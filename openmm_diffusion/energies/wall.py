@@ -114,6 +114,8 @@ class Wall(nn.Module):
 
     def forward(self, c: Batch) -> Tensor:
         """Energy of each frame, shape (n_frames,), kJ/mol."""
+        if self.cutoff <= 0:  # no pair has a wall
+            return torch.zeros_like(c.positions[:, 0, 0])
         near = nonbonded(c, self.cutoff)
         first, second = pair_species(near)
         radii = self.radii.to(near.distances.dtype)[first, second]

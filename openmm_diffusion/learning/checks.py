@@ -74,6 +74,8 @@ def check_pressure(systems, config):
             "pressure is given, which is a row of the fit in closed form to frames as they are: set sigma: 0 of what "
             "is fitted, network: null, and target: denoise"
         )
+    if any(frames.bias_forces is not None for frames in systems):
+        raise ValueError("pressure is given for frames with bias_forces, whose bias has a part in it that is not known")
     if len(systems) > 1:
         raise ValueError(
             f"pressure is given for {len(systems)} systems, each of its own volume: train on the one that it is of"
@@ -125,8 +127,10 @@ def check_internal(frames, config, name):
                 # Of an angle its cosine is known: d theta = d cos(theta) / sin(theta).
                 sine = np.sqrt(max(1 - spread.mean**2, 1e-6)) if table == "angles" else 1.0
                 width, slope = spread.width / sine, spread.slope / sine**2
-                if len(some) >= FRAMES_THAT_SHOW:
-                    _refuse_no_width(label, width, unit, NO_WIDTH if unit == "nm" else NO_WIDTH_OF_ANGLES)
+                shown = len(some) >= FRAMES_THAT_SHOW
+                _refuse_no_width(
+                    label, width, unit, (NO_WIDTH if unit == "nm" else NO_WIDTH_OF_ANGLES) if shown else 1e-9
+                )
                 if config.sigma**2 * slope > SOFTENED * width**2:
                     log.warning(
                         "%s = %g nm leaves %s %.0f %% of their stiffness (width %.3g -> %.3g %s): give at most %.2g "

@@ -221,13 +221,15 @@ class EnsembleConfig(BaseModel):
 
 
 class Config(BaseModel):
-    """A whole training.  `pair: null` or `network: null` leaves that learner out.
+    """A whole training.  `pair: null` or `network: null` leaves that learner out; see `defaults` for bonded particles.
 
     Attributes
     ----------
     target : "denoise", "force" or "hybrid"
         What is learnt from: positions alone; force labels of clean frames alone (force matching,
         without any noise: `noise.sigma` plays no part); or both, their weights chosen by the data.
+    exclusions : int
+        Bonds between two particles up to which they have no pair potential, wall or Coulomb.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -204,10 +204,10 @@ def _check_system(frames, config):
             kinds = [kind_of(kind) for kind, _ in config.linear]
             raise ValueError(
                 f"noise.species and noise.axes leave coordinates clean, which the {kinds[0]} fit cannot: "
-                f"set {kinds[0]}: null"
+                f"set {', '.join(f'{kind}: null' for kind in kinds)}"
             )
-    own = config.linear[-1] if config.network is None and config.linear else None
-    key = "noise.sigma" if own is None or own[1].sigma is None else f"{kind_of(own[0])}.sigma"
+    given = [kind for kind, settings in config.linear if settings.sigma is not None and config.network is None]
+    key = f"{kind_of(given[0])}.sigma" if given else "noise.sigma"
     check_internal(frames, config, key)
     warn_of_smoothing(frames, config.sigma, key)
 

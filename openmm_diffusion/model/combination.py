@@ -118,7 +118,7 @@ def spread(
     ----------
     denoiser : Denoiser
         An ensemble.
-    positions, box, species
+    positions, box, species, bonds
         As `Denoiser.forces`.
 
     Returns
@@ -135,7 +135,7 @@ def spread(
     parts = members(denoiser)
     if not parts:
         raise ValueError("the model is no ensemble: a spread needs members, see `ensemble` in the training's YAML")
-    return deviation([part.learnt for part in parts], positions, denoiser.box(box), species)
+    return deviation([part.learnt for part in parts], positions, denoiser.box(box), species, bonds)
 
 
 def deviation(
@@ -192,6 +192,8 @@ def half_step(
 def merged(denoiser: "Denoiser") -> "Denoiser":
     """The same energy with one learnt term for each basis, where all are linear in their coefficients.
 
+    Energies of bonded particles whose basis no other has stay as they are, with their weights.
+
     A joined term stands at the noise level of the sum, and knows no range any more.
 
     Parameters
@@ -215,6 +217,11 @@ def merged(denoiser: "Denoiser") -> "Denoiser":
     prior = denoiser.prior
     terms, modules = list(prior.header.terms), prior.modules()
     for alike in bases.values():
+        if len(alike) == 1 and alike[0][0].bonded:
+            # What holds it beyond its data is no part of the coefficients: it keeps its weight.
+            terms.append(alike[0][0])
+            modules.append(alike[0][1])
+            continue
         update = {"weight": 1.0, "sigma": denoiser.sigma, "sigmas": None, "member": None, "level": None}
         one = alike[0][0].model_copy(update=update)
         joined: Any = one.module(denoiser.header)

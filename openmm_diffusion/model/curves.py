@@ -59,21 +59,17 @@ def bonded_curves(denoiser: "Denoiser") -> pandas.DataFrame:
         Columns energy (the kind of its term), types ("C-N-CA"), axis ("r_nm", "theta_degree" or "phi_degree"),
         value (of the axis) and u_kJ/mol; no rows where nothing is bonded.  Maps of two dihedrals are no curves.
     """
-    tables = []
+    parts: dict[tuple[str, str, str], list[Any]] = {}
     for term, module in zip(denoiser.header.terms, denoiser.modules()):
-        if getattr(term, "axis", None) is None:
-            continue
-        for number, types in enumerate(term.kinds):
-            q = term.points(module, number)
-            u = term.weight * term.curve(module, number, q)
-            rows = {
-                "energy": term.kind,
-                "types": "-".join(types),
-                "axis": term.axis,
-                "value": q,
-                "u_kJ/mol": u - u.min(),
-            }
-            tables.append(pandas.DataFrame(rows))
+        if term.bonded and term.axis is not None:
+            for number, types in enumerate(term.kinds):
+                parts.setdefault((term.kind, "-".join(types), term.axis), []).append((term, module, number))
+    tables = []
+    for (kind, types, axis), own in parts.items():  # of several models in a sum, one after the other
+        q = own[0][0].points(*own[0][1:])
+        u = sum(term.weight * term.curve(module, number, q) for term, module, number in own)
+        rows = {"energy": kind, "types": types, "axis": axis, "value": q, "u_kJ/mol": u - u.min()}
+        tables.append(pandas.DataFrame(rows))
     columns = ["energy", "types", "axis", "value", "u_kJ/mol"]
     return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame(columns=columns)
 

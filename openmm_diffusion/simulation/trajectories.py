@@ -37,11 +37,12 @@ def write_topology(folder, topology, positions, keep_ids=False):
     path, writer = folder / ("topology.pdb" if fits else "topology.cif"), app.PDBFile if fits else app.PDBxFile
     text = io.StringIO()
     writer.writeFile(topology, positions * unit.nanometer, text, keepIds=keep_ids)
-    path.write_text((_with_conect if fits else _with_struct_conn)(text.getvalue(), topology, keep_ids))
+    text = text.getvalue()
+    path.write_text(_with_conect(text, topology) if fits else _with_struct_conn(text, topology, keep_ids))
     return path
 
 
-def _with_conect(text, topology, keep_ids):
+def _with_conect(text, topology):
     """A PDB file with all bonds: OpenMM leaves out those within residues that it takes for standard ones ("A")."""
     lines = [line for line in text.splitlines() if not line.startswith(("CONECT", "END"))]
     serials = [line[6:11] for line in lines if line.startswith(("ATOM", "HETATM"))]

@@ -166,6 +166,12 @@ def _linear_kinds():
 def _sections(denoiser, energies, cutoff, spacing):
     """Settings of the energies to fit, by kind, with what was said alone in `model_fields_set`."""
     kinds = _linear_kinds()
+    bonded = [term.noun for term in denoiser.header.learnt if term.bonded]
+    bonded += [kinds[kind].noun for kind in energies or () if kind in kinds and kinds[kind].bonded]
+    if bonded:
+        raise ValueError(
+            f"distil makes energies of particles without bonds, but there is a {bonded[0]}: train it instead"
+        )
     if energies is None:
         learnt = denoiser.header.learnt
         own = [term.kind for term in learnt if term.linear]

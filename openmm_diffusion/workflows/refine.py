@@ -99,6 +99,11 @@ def refine(model, frames, output, config=None, resume=False, report=None):
         raise ValueError("the model knows a range of noise levels, and its populations at one: train at one sigma")
     if not original.conservative:
         raise ValueError("the model has a vector head: without an energy there is no relative entropy to refine by")
+    if original.header.bonds or frames.bonds is not None:
+        raise ValueError(
+            "the model has bonded particles, and refine moves those of a liquid of single ones alone: it has no way "
+            "of keeping molecules whole yet"
+        )
     used = training_frames(original, frames)
     if used.box is None or not np.allclose(used.boxes, used.boxes[0, 0, 0] * np.eye(3), rtol=0.01, atol=1e-6):
         raise ValueError("frames are not in a cubic box: simulations make cubic boxes, so there is nothing to compare")

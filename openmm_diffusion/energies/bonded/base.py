@@ -52,6 +52,8 @@ class BondedTerm(LinearTerm):
         Mean |grad q|^2 of each kind in the training frames, to which the penalty is scaled.
     """
 
+    bonded: ClassVar[bool] = True
+
     #: Its coordinate, one of `survey.COORDINATES`, and the table of a `Connectivity` that its groups are in.
     internal: ClassVar[str]
     table: ClassVar[str]
@@ -114,14 +116,6 @@ class BondedTerm(LinearTerm):
     def check_bonds(self, header: ModelHeader, species: Tensor, connectivity: Optional[Connectivity]) -> None:
         """Refuse a system with a group of a kind that was not trained; see `Term.check_bonds`."""
         if connectivity is None:
-            alone = sorted(
-                {header.species[s] for s in species.tolist()} & {name for kind in self.kinds for name in kind}
-            )
-            if alone:
-                raise ValueError(
-                    f"topology has no bonds, but {', '.join(alone)} were bonded in the training data: give the bonds "
-                    "(Topology.addBond, CONECT records of a PDB file, or bonds=)"
-                )
             return
         known = set(map(tuple, self.kinds))
         groups = getattr(connectivity, self.table)

@@ -62,6 +62,15 @@ class BondsTerm(SplineTerm):
 
     def check_bonds(self, header: ModelHeader, species: Tensor, connectivity: Connectivity | None) -> None:
         super().check_bonds(header, species, connectivity)
+        # Types that the training data had free as well may be so here.
+        alone = sorted(
+            name for name in {header.species[s] for s in species.tolist()} if 0 not in self.partners.get(name, [0])
+        )
+        if connectivity is None and alone:
+            raise ValueError(
+                f"topology has no bonds, but {', '.join(alone)} were bonded in the training data: give the bonds "
+                "(Topology.addBond, CONECT records of a PDB file, or bonds=)"
+            )
         for name, numbers in _partners(header.species, species, connectivity).items():
             known = self.partners.get(name, [])
             strange = sorted(set(numbers) - set(known))

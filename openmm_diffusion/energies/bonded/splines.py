@@ -247,13 +247,16 @@ class SplineEnergy(BondedEnergy):
         local = self.taken[:, knot.unsqueeze(-1) + torch.arange(4)]
         coefficients = torch.gather(self.coefficients, 1, local.flatten(1)).view_as(local)
         tables = weight * (coefficients * torch.stack(splines(s - knot), -1)).sum(-1)
-        first, last = (weight * ends[0] for ends in self.end_slopes(None))
+        first, last = (ends[0] for ends in self.end_slopes(None))
         density = POINTS * self.intervals / (self.high - self.low)
         place = torch.arange(n_kinds) * n + idle
-        stiffness: Any = abs(weight) * self.stiffness
-        columns = place, density, self.low, self.high, first.clamp(max=0), last.clamp(min=0), stiffness
+        # What is outwards is left out before it is weighed, as in `beyond`.
+        first, last = weight * first.clamp(max=0), weight * last.clamp(min=0)
+        # OpenMM takes half the slope at the very end of the data, where max and min meet.
+        least: Any = 1e-9 * (self.high - self.low)
+        columns = place, density, self.low - least, self.high + least, first, last, weight * self.stiffness
         function = openmm.Continuous1DFunction(tables.flatten().tolist(), 0, n_kinds * n - 1.0)
-        return function, torch.stack([column.double() for column in columns], 1).tolist()
+        return function, torch.stack([torch.as_tensor(column).double() for column in columns], 1).tolist()
 
     def curve(self, kind: int, q: ArrayLike) -> np.ndarray:
         """U(q) (kJ/mol) of one kind, as numpy, the continuation beyond the range included."""

@@ -72,7 +72,9 @@ def best_scale(solutions, folds, sizes, fixed=False):
     """
     forms = [_forms(c, fold, sizes) for c, fold in zip(solutions, folds)]
     quadratic, linear = (np.array(part) for part in zip(*forms))
-    own = len(sizes) > 1 and told_apart(quadratic.sum(0))
+    # An energy without any force, such as that of pairs where all are excluded, has no say in the factors of others.
+    alive = np.diag(quadratic.sum(0)) > 0
+    own = len(sizes) > 1 and alive.any() and told_apart(quadratic.sum(0)[np.ix_(alive, alive)])
     find = _one if fixed else _own if own else _common
     factors = find(quadratic, linear)
     kept = [np.delete(np.arange(len(folds)), number) for number in range(len(folds))]

@@ -63,6 +63,11 @@ def fit_linear(denoiser, training, config, table=None):
     results = []
     for i, level in enumerate(levels or [terms[0].sigma]):
         replicas, system = _replicas(energy, denoiser, settings, training, config, level)
+        if config.target == "denoise" and not any(replica.A.any() for replica in replicas):
+            raise ValueError(
+                f"no frame holds anything that a {noun} is of: the only pairs within the cutoff are at most "
+                f"{config.exclusions} bonds apart; leave it out, or set exclusions lower"
+            )
         if config.target == "denoise":
             results.append(fit(energy, replicas, given, noun, system, config.pressure))
         else:
@@ -77,6 +82,9 @@ def fit_linear(denoiser, training, config, table=None):
     counts = [int(part.labelled.sum()) if config.target == "force" else len(part) for part in training]
     n_frames, n_coordinates = sum(counts), _coordinates(training, config)
     kept = [number for number, one in enumerate(energies) if len(energies) == 1 or _has_learnt(one)]
+    if not kept:
+        log.warning("none of the energies has learnt anything that frames kept from the fit confirm")
+        return denoiser
     for number in sorted(set(range(len(terms))) - set(kept)):
         log.info("the %s adds nothing that frames kept from the fit confirm: left out", terms[number].noun)
     for number, term in [(number, terms[number]) for number in kept]:
