@@ -123,7 +123,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", nargs="?", default="runs/alanine", type=Path)
     parser.add_argument("--frames", type=Path, help="frames of the ten heavy atoms; without, generate.yaml makes them")
-    parser.add_argument("--duration", type=float, default=5000.0, help="ps of each of the four runs")
+    parser.add_argument("--duration", type=float, default=1250.0, help="ps of each of the four runs")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -149,7 +149,7 @@ def main():
     shutil.rmtree(report, ignore_errors=True)
     command("evaluate", given.output / "model" / "model.safetensors", given.frames, "-o", report, *trajectories,
             "--top", top, "--discard", "10", "--interval", "1")  # fmt: skip
-    for path in [*report.glob("molecules.*"), *report.glob("map-*CA*.png")]:
+    for path in [*report.glob("molecules.*"), *report.glob("map-C-N-CA-C-N.png")]:
         shutil.copy(path, given.results)
 
 
