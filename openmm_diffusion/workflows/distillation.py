@@ -160,14 +160,15 @@ def _check(denoiser):
 
 def _linear_kinds():
     """Classes of the terms that can be fitted, by kind."""
-    return {kind: term for kind, term in REGISTRY.items() if term.linear and term.Settings is not None}
+    found = {kind: term for kind, term in REGISTRY.items() if term.linear and not term.bonded}
+    return {kind: term for kind, term in found.items() if term.Settings is not None}
 
 
 def _sections(denoiser, energies, cutoff, spacing):
     """Settings of the energies to fit, by kind, with what was said alone in `model_fields_set`."""
     kinds = _linear_kinds()
     bonded = [term.noun for term in denoiser.header.learnt if term.bonded]
-    bonded += [kinds[kind].noun for kind in energies or () if kind in kinds and kinds[kind].bonded]
+    bonded += [REGISTRY[kind].noun for kind in energies or () if kind in REGISTRY and REGISTRY[kind].bonded]
     if bonded:
         raise ValueError(
             f"distil makes energies of particles without bonds, but there is a {bonded[0]}: train it instead"

@@ -135,7 +135,7 @@ def test_what_an_atom_is_called(library):
 
 def test_an_element_that_is_missing_is_asked_for():
     atoms = list(beads().topology().atoms())
-    with pytest.raises(ValueError, match=r"4 atoms without an element \(first: atom 0, Qd of Qd\).*types='name'"):
+    with pytest.raises(ValueError, match=r"4 atoms without an element \(first: atom 0, Qd of MOL\).*types='name'"):
         particles.atom_types(atoms, "element")
 
 

@@ -93,11 +93,11 @@ def test_energies_that_nearly_cancel_have_one_factor(correlation, own):
         assert found.factors[0] == found.factors[1] == pytest.approx(1.25, abs=0.2)
 
 
-def test_an_energy_that_is_zero_leaves_one_factor_to_all():
+def test_an_energy_that_is_zero_has_no_say_in_the_factors_of_others():
     A = torch.eye(2, dtype=torch.float64)
     c = torch.tensor([0.5, 0.0], dtype=torch.float64)
     found = best_scale([c] * 3, [Fold(A, c, A, 2 * c, 1 / 3)] * 3, [1, 1])
-    assert not found.own and found.factors == pytest.approx([2.0, 2.0])
+    assert found.own and found.factors == pytest.approx([2.0, 0.0])
 
 
 def test_the_log_says_when_one_factor_serves_all(caplog):
