@@ -20,7 +20,7 @@ $(VENV)/installed: setup.cfg pyproject.toml
 quickstart: install
 	$(VENV)/bin/python examples/licl/quickstart.py $(RUN)
 
-# Everything, some twelve minutes.
+# Everything, some seventeen minutes.
 test: install
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadscope
 
