@@ -11,8 +11,7 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
-from ..space.batch import Batch, nonbonded, pair_species, sum_pairs
-from ..space.boxes import minimum_image
+from ..space.batch import Batch, nonbonded, pair_species, sum_pairs, vectors_between
 from ..space.connectivity import Connectivity
 from ..units import COULOMB
 from .base import DataSummary, ModelHeader, Settings, Term, register
@@ -170,9 +169,7 @@ class Coulomb(nn.Module):
             return torch.zeros_like(c.positions[:, 0, 0])
         first = torch.div(connectivity.excluded, c.positions.shape[1], rounding_mode="floor")
         second = connectivity.excluded - first * c.positions.shape[1]
-        vectors = c.positions.index_select(1, second) - c.positions.index_select(1, first)
-        if box is not None:
-            vectors = minimum_image(vectors, box.unsqueeze(1) if box.dim() == 3 else box)
+        vectors = vectors_between(c, first, second)
         r = torch.sqrt((vectors * vectors).sum(-1))
         part = torch.ones_like(r) if box is None else torch.erf(self.alpha * r)
         return (q[first] * q[second] * part / r).sum(-1)

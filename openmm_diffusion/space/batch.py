@@ -105,6 +105,17 @@ def _of_pairs(c: Batch, first: Tensor, second: Tensor, vectors: Tensor, distance
     )
 
 
+def vectors_between(c: Batch, start: Tensor, end: Tensor) -> Tensor:
+    """Vectors (n_frames, n, 3), nm, between particles (n,) of each frame: nearest images, in the batch's precision."""
+    exact, box = c.exact, c.box
+    positions = c.positions if exact is None else exact
+    vectors = positions.index_select(1, end) - positions.index_select(1, start)
+    if box is not None:
+        box = box.to(positions.dtype)
+        vectors = minimum_image(vectors, box.unsqueeze(1) if box.dim() == 3 else box)
+    return vectors.to(c.positions.dtype)
+
+
 def make_batch(
     positions: Tensor,
     box: Optional[Tensor],

@@ -88,10 +88,9 @@ def connectivity(
 def free_pairs(n_particles: int, bonds: np.ndarray | None, exclusions: int) -> tuple[np.ndarray, np.ndarray]:
     """All pairs i < j but those at most `exclusions` bonds apart: shape (n_pairs,) each."""
     first, second = np.triu_indices(n_particles, k=1)
-    links = connectivity(bonds, [0] * n_particles, exclusions) if exclusions else None
-    if links is None:
+    if bonds is None or not exclusions:
         return first, second
-    kept = ~np.isin(first * n_particles + second, links.excluded.numpy())
+    kept = ~np.isin(first * n_particles + second, _excluded(BondGraph(n_particles, bonds), exclusions))
     return first[kept], second[kept]
 
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
-from ...space.batch import Batch
+from ...space.batch import Batch, vectors_between
 from ...space.connectivity import Connectivity
 from ..base import ModelHeader, register
-from .coordinates import cosine, vectors_between
+from .coordinates import cosine
 from .splines import SplineEnergy, SplineSettings, SplineTerm
 
 

@@ -96,6 +96,11 @@ class BondedTerm(LinearTerm):
     def basis(self) -> tuple[Any, ...]:
         return self.kind, self.model_dump_json(include=set(self.shape()))
 
+    def indexed(self, header: ModelHeader) -> list[list[int]]:
+        """The kinds by the numbers of their species in the header."""
+        index = {kind: number for number, kind in enumerate(header.species)}
+        return [[index[name] for name in kind] for kind in self.kinds]
+
     def groups_of(
         self, module: Any, species: np.ndarray, connectivity: Connectivity | None
     ) -> list[tuple[list[int], int]]:

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ...space.batch import Batch
+from ...space.batch import Batch, vectors_between
 from ...space.connectivity import Connectivity
 from ..base import ModelHeader, register
 from ..linear import Sample
-from .coordinates import dot, vectors_between
+from .coordinates import dot
 from .splines import SplineEnergy, SplineSettings, SplineTerm
 
 

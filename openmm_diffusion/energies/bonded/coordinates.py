@@ -19,9 +19,6 @@ from typing import NamedTuple, Tuple
 import torch
 from torch import Tensor
 
-from ...space.batch import Batch
-from ...space.boxes import minimum_image
-
 
 class Coordinate(NamedTuple):
     """An internal coordinate of every group in every frame, with its derivatives.
@@ -38,17 +35,6 @@ class Coordinate(NamedTuple):
     value: Tensor
     gradient: Tensor
     laplacian: Tensor
-
-
-def vectors_between(c: Batch, start: Tensor, end: Tensor) -> Tensor:
-    """Vectors (n_frames, n, 3), nm, between particles (n,) of each frame: nearest images, in the batch's precision."""
-    exact, box = c.exact, c.box
-    positions = c.positions if exact is None else exact
-    vectors = positions.index_select(1, end) - positions.index_select(1, start)
-    if box is not None:
-        box = box.to(positions.dtype)
-        vectors = minimum_image(vectors, box.unsqueeze(1) if box.dim() == 3 else box)
-    return vectors.to(c.positions.dtype)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:

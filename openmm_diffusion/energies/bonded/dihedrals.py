@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ...space.batch import Batch
+from ...space.batch import Batch, vectors_between
 from ...space.connectivity import Connectivity
 from ..base import ModelHeader, register
 from ..linear import Sample
@@ -36,7 +36,6 @@ from .coordinates import (
     multiples,
     phase,
     placed,
-    vectors_between,
 )
 from .survey import surveyed
 
@@ -120,8 +119,7 @@ class FourierTerm(BondedTerm):
 
     def arguments(self, header: ModelHeader) -> tuple[Any, ...]:
         """What the module of a subclass is made from."""
-        index = {kind: number for number, kind in enumerate(header.species)}
-        kinds = [[index[name] for name in kind] for kind in self.kinds]
+        kinds = self.indexed(header)
         return kinds, self.order, self.chiral, self.damped, self.slopes, len(header.species), self.sigmas
 
 
@@ -164,7 +162,7 @@ class FourierEnergy(BondedEnergy):
     Parameters
     ----------
     kinds : list, shape (n_kinds, n_members)
-    n_functions, order : int
+    order : int
     chiral, damped : bool
     slopes : list of float, 1/nm^2
         Mean |grad phi|^2 of each kind.
@@ -175,7 +173,6 @@ class FourierEnergy(BondedEnergy):
     def __init__(
         self,
         kinds: Sequence[Sequence[int]],
-        n_functions: int,
         order: int,
         chiral: bool,
         damped: bool,
@@ -183,8 +180,13 @@ class FourierEnergy(BondedEnergy):
         n_species: int,
         sigmas: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(kinds, n_functions, n_species, sigmas)
+        super().__init__(kinds, self.number(order), n_species, sigmas)
         self.n_order, self.chiral, self.damped, self.weights = order, chiral, damped, list(slopes)
+
+    @staticmethod
+    def number(order: int) -> int:
+        """Functions of each kind."""
+        raise NotImplementedError
 
     def all_columns(self, n_frames: int, kind: Tensor) -> Tensor:
         """Columns of all functions of every group, shape (n_frames, n_groups, n_functions)."""
@@ -218,17 +220,9 @@ class Dihedrals(FourierEnergy):
         Of cos(n phi), then of sin(n phi).
     """
 
-    def __init__(
-        self,
-        kinds: Sequence[Sequence[int]],
-        order: int,
-        chiral: bool,
-        damped: bool,
-        slopes: Sequence[float],
-        n_species: int,
-        sigmas: Sequence[float] | None = None,
-    ) -> None:
-        super().__init__(kinds, 2 * order, order, chiral, damped, slopes, n_species, sigmas)
+    @staticmethod
+    def number(order: int) -> int:
+        return 2 * order
 
     def groups(self, connectivity: Connectivity) -> Tensor:
         return connectivity.dihedrals

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...space.batch import Batch
+from ...space.batch import Batch, vectors_between
 from ...space.connectivity import Connectivity
 from ..base import ModelHeader, register
-from .coordinates import phase, vectors_between
+from .coordinates import phase
 from .splines import SplineEnergy, SplineSettings, SplineTerm
 
 

@@ -4,17 +4,16 @@ U(phi, psi) = sum_nm sum over {cos, sin} x {cos, sin} c_nm f(n phi) g(m psi), n,
 of four bonds in a row.  What depends on one of the two alone is in `dihedrals`.
 """
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal, Tuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ...space.batch import Batch
+from ...space.batch import Batch, vectors_between
 from ...space.connectivity import Connectivity
 from ..base import ModelHeader, register
-from .coordinates import Coordinate, dihedral_of, multiples, phase, placed, vectors_between
+from .coordinates import Coordinate, dihedral_of, multiples, phase, placed
 from .dihedrals import FourierEnergy, FourierSettings, FourierTerm, combined, multiples_of
 
 
@@ -55,17 +54,9 @@ class Maps(FourierEnergy):
         Rows cos(n phi), then sin(n phi), columns cos(m psi), then sin(m psi).
     """
 
-    def __init__(
-        self,
-        kinds: Sequence[Sequence[int]],
-        order: int,
-        chiral: bool,
-        damped: bool,
-        slopes: Sequence[float],
-        n_species: int,
-        sigmas: Sequence[float] | None = None,
-    ) -> None:
-        super().__init__(kinds, 4 * order * order, order, chiral, damped, slopes, n_species, sigmas)
+    @staticmethod
+    def number(order: int) -> int:
+        return 4 * order * order
 
     def groups(self, connectivity: Connectivity) -> Tensor:
         return connectivity.chains

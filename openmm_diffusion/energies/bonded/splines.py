@@ -103,8 +103,7 @@ class SplineTerm(BondedTerm):
 
     def arguments(self, header: ModelHeader) -> tuple[Any, ...]:
         """What the module of a subclass is made from."""
-        index = {kind: number for number, kind in enumerate(header.species)}
-        kinds = [[index[name] for name in kind] for kind in self.kinds]
+        kinds = self.indexed(header)
         kT = thermal_energy(header.temperature)
         stiffness = [kT / width**2 for width in self.widths]
         roughness = [slope / width**2 for slope, width in zip(self.slopes, self.widths)]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...space.batch import Batch
-from .coordinates import Coordinate, cosine_of, dihedral_of, distance_of, placed, vectors_between
+from ...space.batch import Batch, vectors_between
+from .coordinates import Coordinate, cosine_of, dihedral_of, distance_of, placed
 
 #: By the species of its particles, in the order of `space.connectivity`.
 Kind = tuple[int, ...]
