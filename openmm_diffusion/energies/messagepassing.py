@@ -54,10 +54,14 @@ class Interaction(nn.Module):
 
     def __init__(self, irreps_in, irreps_hidden, irreps_edge, irreps_species, radial, radial_width, neighbours):
         super().__init__()
+        made = {ir for _, ir in irreps_in} | {ir for _, a in irreps_in for _, b in irreps_edge for ir in a * b}
+        irreps_hidden = o3.Irreps([(mul, ir) for mul, ir in irreps_hidden if ir in made])
         scalars = o3.Irreps([(mul, ir) for mul, ir in irreps_hidden if ir.l == 0])
         gated = o3.Irreps([(mul, ir) for mul, ir in irreps_hidden if ir.l > 0])
         gates = o3.Irreps([(gated.num_irreps, "0e")]) if gated.num_irreps else o3.Irreps([])
-        self.gate = enn.Gate(scalars, [nn.functional.silu] * len(scalars), gates, [torch.sigmoid] * len(gates), gated)
+        # What a mirror turns round stays so under an odd function alone.
+        activations = [nn.functional.silu if ir.p == 1 else torch.tanh for _, ir in scalars]
+        self.gate = enn.Gate(scalars, activations, gates, [torch.sigmoid] * len(gates), gated)
         irreps_before_gate = self.gate.irreps_in.simplify()
 
         middle, instructions = [], []
@@ -106,8 +110,12 @@ class MessagePassing(nn.Module):
     def __init__(self, config, n_species, neighbours, conditions=0):
         super().__init__()
         self.n_species = n_species
-        parity = [(config.features, (degree, (-1) ** degree)) for degree in range(config.lmax + 1)]
-        irreps_hidden, irreps_species = o3.Irreps(parity), o3.Irreps([(n_species + conditions, "0e")])
+        # Products of directions have the parity of their degree, until three of them make a pseudoscalar.
+        parities = (1, -1) if config.chiral else (1,)
+        degrees = [(degree, sign * (-1) ** degree) for degree in range(config.lmax + 1) for sign in parities]
+        irreps_hidden = o3.Irreps([(config.features, ir) for ir in degrees])
+        irreps_scalar = o3.Irreps([(mul, ir) for mul, ir in irreps_hidden if ir.l == 0])
+        irreps_species = o3.Irreps([(n_species + conditions, "0e")])
         irreps_edge = o3.Irreps.spherical_harmonics(config.lmax)
         self.harmonics = SphericalHarmonics(irreps_edge, normalize=True, normalization="component")
         self.basis = BesselBasis(config.radial, config.cutoff)
@@ -119,7 +127,7 @@ class MessagePassing(nn.Module):
             scalars_only = config.head == "energy" and i == config.layers - 1
             layer = Interaction(
                 irreps,
-                irreps_hidden[:1] if scalars_only else irreps_hidden,
+                irreps_scalar if scalars_only else irreps_hidden,
                 irreps_edge,
                 irreps_species,
                 config.radial,
@@ -130,7 +138,9 @@ class MessagePassing(nn.Module):
             layers.append(layer)
         self.layers = nn.ModuleList(layers)
         self.head = config.head
-        self.readout = o3.Linear(irreps, o3.Irreps("1x0e" if config.head == "energy" else "1x1o"))
+        self.outputs = 1 if config.head == "energy" else 3
+        even, odd = ("1x0e", "1x0o") if config.head == "energy" else ("1x1o", "1x1e")
+        self.readout = o3.Linear(irreps, o3.Irreps(f"{even} + {odd}" if config.chiral else even))
 
     def forward(
         self, species: Tensor, senders: Tensor, receivers: Tensor, vectors: Tensor, conditions: Optional[Tensor] = None
@@ -159,4 +169,5 @@ class MessagePassing(nn.Module):
         radial = self.basis(torch.sqrt((vectors * vectors).sum(-1)))
         for layer in self.layers:
             features = layer(features, given, senders, receivers, harmonics, radial)
-        return self.readout(features)
+        # The part that a mirror turns round, if there is one, is added to the other.
+        return self.readout(features).unflatten(1, [-1, self.outputs]).sum(1)

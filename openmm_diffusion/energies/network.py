@@ -1,9 +1,9 @@
 """A message-passing network as an energy, or as forces that have none."""
 
-from typing import ClassVar, Literal, Optional
+from typing import ClassVar, Literal, Optional, Self
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from ..noise import log_place, scale
@@ -14,6 +14,9 @@ from .messagepassing import MessagePassing
 
 #: Functions of the noise level that a network over a range of them reads.
 CHEBYSHEV = 4
+
+#: Layers from which on the product of three directions, which changes its sign in a mirror, reaches a scalar.
+HANDED_LAYERS = 3
 
 
 class NetworkConfig(Settings):
@@ -36,6 +39,10 @@ class NetworkConfig(Settings):
         Bessel functions.
     radial_width : int
         Hidden width of the radial network.
+    chiral : bool
+        Features of both parities, and pseudoscalars in the output: the energy of a configuration and that of its
+        mirror image may differ.  It takes three layers and directions (lmax 1), for a sign of handedness is one of
+        four particles.  False: the energy is even under reflection, whatever the data are.
     """
 
     head: Literal["energy", "vector"] = "energy"
@@ -45,6 +52,16 @@ class NetworkConfig(Settings):
     layers: PositiveInt = 2
     radial: PositiveInt = 8
     radial_width: PositiveInt = 32
+    chiral: bool = False
+
+    @model_validator(mode="after")
+    def _tells_hands_apart(self) -> Self:
+        if self.chiral and (self.layers < HANDED_LAYERS or self.lmax < 1):
+            raise ValueError(
+                f"chiral is true with layers = {self.layers} and lmax = {self.lmax}: a network tells an image from its "
+                f"mirror image from {HANDED_LAYERS} layers and lmax = 1 on"
+            )
+        return self
 
 
 @register

@@ -23,10 +23,13 @@ DEGREES = pytest.mark.parametrize("lmax", [0, 1, 2])
 
 
 @functools.cache
-def network(head, lmax=1, dtype=torch.float64):
+def network(head, lmax=1, dtype=torch.float64, chiral=False):
+    layers = 3 if chiral else 2
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = NetworkConfig(head=head, cutoff=CUTOFF, lmax=lmax, features=4, layers=2, radial_width=8)
+        config = NetworkConfig(
+            head=head, cutoff=CUTOFF, lmax=lmax, features=4, layers=layers, radial_width=8, chiral=chiral
+        )
         # Weights are drawn in float32, as trained ones are: the same numbers in either precision.
         return MessagePassing(config, 2, 6.0).to(dtype)
 
@@ -153,10 +156,29 @@ def test_radial_basis_is_finite_and_vanishes_with_two_derivatives(dtype):
 
 
 @HEADS
-def test_scripted_network_equals_the_eager_one(head):
-    scripted = script(network(head))
+@pytest.mark.parametrize("lmax", [1, 2])
+def test_a_chiral_network_turns_with_the_particles_and_tells_a_mirror_image(head, lmax):
+    model, x = network(head, lmax, chiral=True), cluster()
+    rotation = o3.matrix_z(torch.tensor(0.7)).double() @ o3.matrix_x(torch.tensor(1.9)).double()
+    turned, expected = outputs(model, x @ rotation.T), outputs(model, x)
+    assert_same(turned, expected if head == "energy" else expected @ rotation.T, 2e-6)  # single precision of the angles
+    mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0])).double()
+    image, kept = outputs(model, x @ mirror), expected if head == "energy" else expected @ mirror
+    assert float((image - kept).abs().max()) > 0.01 * float(kept.abs().max())
+
+
+@pytest.mark.parametrize("shape", [{"layers": 2}, {"layers": 3, "lmax": 0}])
+def test_a_network_that_cannot_be_chiral_is_refused(shape):
+    with pytest.raises(ValueError, match="chiral is true with layers = .* from 3 layers and lmax = 1 on"):
+        NetworkConfig(chiral=True, **shape)
+
+
+@HEADS
+@pytest.mark.parametrize("chiral", [False, True])
+def test_scripted_network_equals_the_eager_one(head, chiral):
+    scripted = script(network(head, chiral=chiral))
     for dtype, tolerance in TOLERANCE.items():
-        model, x = network(head, dtype=dtype), cluster(dtype)
+        model, x = network(head, dtype=dtype, chiral=chiral), cluster(dtype)
         scripted = scripted.to(dtype)
         for _ in range(3):  # the profiling executor rewrites the graph in the first calls
             assert_same(outputs(scripted, x), outputs(model, x), tolerance)
