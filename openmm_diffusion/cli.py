@@ -76,6 +76,20 @@ def simulate(
     typer.echo("\n".join(map(str, written)) if isinstance(written, list) else written)
 
 
+@app.command("compile")
+def compile_force(
+    model: Annotated[str, typer.Argument(help="Model file, or licl or licl_vector.")],
+    top: Annotated[Optional[Path], typer.Option(help="Particles and box (PDB); without one, the training's.")] = None,
+    start: Annotated[Optional[Path], typer.Option(help="Positions: frames, or a PDB or GRO file.")] = None,
+    replicas: Annotated[int, typer.Option(help="independent copies in one System")] = 1,
+):
+    """Compile the force of a model ahead, for the platform CPU: runs then begin at once."""
+    from .workflows.compilation import compile_ahead
+
+    written = compile_ahead(model, top, start, replicas)
+    typer.echo("\n".join(map(str, written)) or "it is compiled already")
+
+
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="Model file, or licl or licl_vector.")],

@@ -8,9 +8,12 @@ of the graph: a model that was trained anew is compiled already.
 
 import hashlib
 import inspect
+import json
 import logging
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 import time
 import zipfile
@@ -97,6 +100,9 @@ class CompiledForces:
     connectivity : Connectivity or None
         Who is bonded to whom in one copy.
 
+    compilation : Compilation or None
+        Compile there, when it is started; None: here and now.
+
     Raises
     ------
     RuntimeError
@@ -113,6 +119,7 @@ class CompiledForces:
         sizes: dict[float, int],
         periodic: bool,
         connectivity: Connectivity | None = None,
+        compilation: "Compilation | None" = None,
     ) -> None:
         self.sizes, self.capacity = sizes, max(sizes.values())
         self.periodic = periodic
@@ -124,11 +131,27 @@ class CompiledForces:
         shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in weights.items()]
         text = [structure, shapes, species.tolist(), str(like.dtype), str(like.device), n_frames, sizes]
         text += [periodic, threads, None if connectivity is None else [table.tolist() for table in connectivity]]
-        path = cache_directory() / f"{_digest(text, sources(whole))}.pt2"
-        with TRACING:
-            if not _whole(path):
-                self._compile(path, whole, list(weights), n_frames, threads)
-        self._run = torch._inductor.aoti_load_package(str(path), run_single_threaded=True)
+        self.path, self.compilation = cache_directory() / f"{_digest(text, sources(whole))}.pt2", compilation
+        if compilation is None:
+            with TRACING:
+                if not _whole(self.path):
+                    self._compile(self.path, whole, list(weights), n_frames, threads)
+        self._run: Any = None
+        self.ready()
+
+    def ready(self) -> bool:
+        """Whether it can be called: the graph is on disk, whoever put it there.
+
+        Raises
+        ------
+        RuntimeError
+            If compiling has failed elsewhere.
+        """
+        if self._run is None and _whole(self.path):
+            self._run = torch._inductor.aoti_load_package(str(self.path), run_single_threaded=True)
+        elif self._run is None and self.compilation is not None:
+            self.compilation.check()
+        return self._run is not None
 
     def __call__(
         self, positions: torch.Tensor, box: torch.Tensor | None, first: torch.Tensor, second: torch.Tensor
@@ -183,6 +206,42 @@ class CompiledForces:
             )
             package.replace(path)
         log.info("compiled in %.0f s; kept as %s", time.perf_counter() - started, path)
+
+
+class Compilation:
+    """Compiling in a process of its own, which gives way to others, while the force is computed without.
+
+    Parameters
+    ----------
+    request : dict
+        What `pythonforce.compile_ahead` needs, without the model: text, numbers and lists.
+    data : bytes
+        Model file.
+    """
+
+    def __init__(self, request: dict[str, Any], data: bytes) -> None:
+        self.request, self.data = request, data
+        self.process: subprocess.Popen[bytes] | None = None
+        self.said = tempfile.TemporaryFile()
+
+    def start(self) -> None:
+        """Begin."""
+        log.info("compiling the force beside the run, which goes on without until then")
+        path = os.pathsep.join(filter(None, sys.path))
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from openmm_diffusion.forces.pythonforce import compile_ahead; compile_ahead()"],
+            stdin=subprocess.PIPE, stdout=self.said, stderr=self.said, env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+        assert self.process.stdin is not None
+        with self.process.stdin as sent:
+            sent.write(json.dumps(self.request).encode() + b"\n" + self.data)
+
+    def check(self) -> None:
+        """Refuse to wait for a process that has failed: a RuntimeError with the last line that it left."""
+        if self.process is not None and self.process.poll():
+            self.said.seek(0)
+            lines = self.said.read().decode(errors="replace").strip().splitlines()
+            raise RuntimeError((lines or [f"exit status {self.process.returncode}"])[-1][:200])
 
 
 class Listed(torch.nn.Module):

@@ -17,6 +17,7 @@ from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..space.boxes import check_cutoff
 from ..space.connectivity import Connectivity
+from .choice import choose
 from .pythonforce import SKIN, Evaluator
 from .torchscript import scripted_module, torchscript_failure
 
@@ -40,6 +41,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     cuda_graphs: bool = False,
     system: openmm.System | None = None,
     types: str | Sequence[str] | None = None,
+    platform: str | None = None,
 ) -> openmm.Force:
     """A denoiser as an OpenMM Force.
 
@@ -58,9 +60,11 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         Every atom must be of a type the model knows.  With periodic box vectors the
         force is periodic.
     backend : "auto", "torchscript", "python", "compiled" or "native"
+        "auto" takes "compiled" on the platforms CPU and Reference, if there is a C++ compiler; else "torchscript",
+        if TorchForce passes a self-test on that platform, in a process of its own; else "python"; and says in the
+        log which and why.  Then compiling begins beside the run, after some seconds of it, and nobody waits.
         "torchscript" is openmm-torch's TorchForce; "python" is OpenMM's PythonForce.
-        "auto" takes the first of the two, in this order, that passes a self-test, and
-        says in the log which and why.  "compiled" is a PythonForce whose energy and gradient
+        "compiled" is a PythonForce whose energy and gradient
         are compiled into one graph: many times faster, after some seconds of compiling at the
         first force of a new model (see `openmm_diffusion.forces.compiled`).  "native" is a tabulated
         CustomNonbondedForce, for models whose learnt terms are all pair potentials: no torch at
@@ -87,6 +91,8 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     types : "element", "name", "residue:name" or list of str, optional
         What the type of an atom is, or the types themselves, one for each atom.  By default an
         atom's element if the model's types are elements, else its name.
+    platform : str, optional
+        OpenMM's platform that the Context will have, for `backend="auto"`; None: its fastest.
 
     Returns
     -------
@@ -107,10 +113,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         raise ValueError(f"precision is {precision!r}: choose single or double")
     if not isinstance(replicas, numbers.Integral) or replicas < 1:
         raise ValueError(f"replicas is {replicas!r}: give the number of copies, a whole number from 1 on")
-    if replicas > 1 and backend == "auto":
-        log.info("DiffusionForce runs through PythonForce, which holds %d replicas", replicas)
-        backend = "python"
-    if replicas > 1 and backend not in ("python", "compiled"):
+    if replicas > 1 and backend not in ("auto", "python", "compiled"):
         raise ValueError(
             f'backend is "{backend}", which holds one replica: for {replicas} replicas use "compiled" or "python"'
         )
@@ -142,8 +145,14 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         )
     if system is not None:
         check_system(system, name)
+    later = False
+    if backend == "auto" and cuda_graphs:
+        backend = "torchscript"  # no other has them
     if backend == "auto":
-        backend = choose_backend()
+        choice = choose(len(denoiser.header.learnt), platform, replicas=int(replicas))
+        slow = choice.backend == "python" and replicas == 1
+        log.log(logging.WARNING if slow else logging.INFO, "backend %s: %s", choice.backend, choice.reason)
+        backend, later = choice.backend, choice.backend == "compiled"
     if cuda_graphs and backend != "torchscript":
         raise ValueError(f'cuda_graphs is True, but backend is "{backend}": only "torchscript" has CUDA graphs')
     periodic = box is not None
@@ -152,7 +161,8 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     elif backend == "native":
         force = _native_force(denoiser, species, periodic, connected)
     else:
-        force = _python_force(denoiser, species, periodic, precision, backend == "compiled", int(replicas), bonds)
+        compiled = backend == "compiled"
+        force = _python_force(denoiser, species, periodic, precision, compiled, int(replicas), bonds, later)
     force.setName(name)
     if backend != "native":  # a CustomNonbondedForce takes it from its cutoff method
         force.setUsesPeriodicBoundaryConditions(periodic)
@@ -229,12 +239,13 @@ def _python_force(
     compiled: bool,
     replicas: int,
     bonds: list[tuple[int, int]],
+    later: bool,
 ) -> openmm.Force:
     if compiled and periodic:
         # A list with a skin needs a cutoff well below half the box.
         half = 0.5 * float(np.diagonal(np.array(denoiser.header.box)).min())
         denoiser = denoiser.with_ewald(cutoff=max(denoiser.cutoff, min(1.0, half - SKIN)))
-    evaluator = Evaluator(denoiser.to_bytes(), species.tolist(), periodic, precision, compiled, replicas, bonds)
+    evaluator = Evaluator(denoiser.to_bytes(), species.tolist(), periodic, precision, compiled, replicas, bonds, later)
     return openmm.PythonForce(evaluator)
 
 
@@ -281,13 +292,3 @@ def _native_force(
     n_species = len(denoiser.header.species)
     box = denoiser.header.box if periodic else None
     return pairwise_force(parts, n_species, species.numpy(), box, "PairPotential", connectivity)
-
-
-def choose_backend() -> str:
-    """The backend that "auto" takes here: torchscript if its self-test passes, else python."""
-    reason = torchscript_failure()
-    if reason is None:
-        log.info("DiffusionForce runs through TorchForce (openmm-torch): its self-test passed")
-        return "torchscript"
-    log.warning("DiffusionForce runs through PythonForce: %s", reason)
-    return "python"

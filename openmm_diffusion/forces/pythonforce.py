@@ -1,7 +1,11 @@
 """A denoiser as the callable that OpenMM's PythonForce runs: any torch, no openmm-torch."""
 
+import json
 import logging
+import os
+import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,12 +19,15 @@ from ..model.sum import TRACING, evaluated
 from ..space.batch import make_batch
 from ..space.boxes import check_cutoff, wrap
 from ..space.verlet import VerletList
-from .compiled import CompiledForces, compiler_failure, room
+from .compiled import Compilation, CompiledForces, compiler_failure, room
 
 log = logging.getLogger(__name__)
 
 #: nm; a smaller skin means fewer idle pairs, but more searches.
 SKIN = 0.06
+
+#: s of evaluations without a compiled graph after which one is compiled beside them: who needs more will need it.
+WORTH = 5.0
 
 #: Lists one after the other with more pairs than the graph has places, before a larger one is compiled.
 PATIENCE = 20
@@ -42,6 +49,8 @@ class Evaluator:
         Independent copies: particles of the first, of the second, and so on.
     bonds : list of (int, int)
         Bonded particles of one replica.
+    later : bool
+        Compile in another process, after `WORTH` seconds of evaluations; False: at the first evaluation, which waits.
     """
 
     def __init__(
@@ -53,8 +62,10 @@ class Evaluator:
         compiled: bool = False,
         replicas: int = 1,
         bonds: Sequence[Sequence[int]] = (),
+        later: bool = False,
     ) -> None:
-        self.arguments = data, species, periodic, precision, compiled, replicas, bonds
+        self.arguments = data, species, periodic, precision, compiled, replicas, bonds, later
+        self.later, self.spent = later, 0.0
         self.periodic, self.replicas = periodic, replicas
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.like = torch.zeros(1, dtype=torch.float32 if precision == "single" else torch.float64, device=self.device)
@@ -114,9 +125,26 @@ class Evaluator:
             self.pairs = VerletList(self.model.cutoffs, self._skin(box))
         if self.pairs.update(positions, box):
             self._fit(self.pairs.counts)
-        if self.graph is None or self.first is None or self.second is None:
-            return self._eager(positions, box)
-        return self.graph(positions, box, self.first, self.second)
+        if self.graph is not None and self.first is not None and self.second is not None and self._ready():
+            return self.graph(positions, box, self.first, self.second)
+        began = time.perf_counter()
+        result = self._eager(positions, box)
+        self.spent += time.perf_counter() - began
+        return result
+
+    def _ready(self) -> bool:
+        """Whether the graph is compiled; if nobody has begun to, and it is worth it, begin."""
+        if self.graph is None:
+            return False
+        compilation = self.graph.compilation
+        try:
+            if self.graph.ready():
+                return True
+            if compilation is not None and compilation.process is None and self.spent > WORTH:
+                compilation.start()
+        except (RuntimeError, OSError) as error:
+            self._give_up(str(error))
+        return False
 
     def _skin(self, box: Tensor | None) -> float:
         """Skin (nm) that a box leaves: a pair beyond half of it has no one nearest image to be listed by."""
@@ -150,12 +178,37 @@ class Evaluator:
         reason = compiler_failure()
         if reason is None:
             try:
+                compilation = self._elsewhere(sizes) if self.later else None
                 self.graph = CompiledForces(
                     self.model, self.structure, self.index, self.like, self.replicas, sizes, self.periodic,
-                    self.connectivity,
+                    self.connectivity, compilation,
                 )  # fmt: skip
             except Exception as error:  # whatever the compiler stumbled over, the force is the same without it
                 reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         if reason is not None:
-            log.warning("the force is not compiled, and runs several times slower: %s", reason)
-            self.compiled, self.graph = False, None
+            self._give_up(reason)
+
+    def _give_up(self, reason: str) -> None:
+        log.warning("the force is not compiled, and runs several times slower: %s", reason)
+        self.compiled, self.graph = False, None
+
+    def _elsewhere(self, sizes: dict[float, int]) -> Compilation:
+        """Compiling for lists of these sizes in a process of its own, not begun."""
+        data, species, periodic, precision, _, replicas, bonds, _ = self.arguments
+        request = {
+            "evaluator": [species, periodic, precision, True, replicas, [list(map(int, bond)) for bond in bonds]],
+            "sizes": list(sizes.items()), "threads": torch.get_num_threads(),
+        }  # fmt: skip
+        return Compilation(request, data)
+
+
+def compile_ahead() -> None:
+    """Do what a `Compilation` asks for on the standard input, and give way to other processes."""
+    request = json.loads(sys.stdin.buffer.readline())
+    if hasattr(os, "nice"):
+        os.nice(10)
+    torch.set_num_threads(request["threads"])
+    evaluator = Evaluator(sys.stdin.buffer.read(), *request["evaluator"])
+    evaluator._compile({float(cutoff): int(count) for cutoff, count in request["sizes"]})
+    if evaluator.graph is None:
+        raise SystemExit("the force could not be compiled")

@@ -170,8 +170,11 @@ def _load_plugins() -> None:
 
 
 @functools.cache
-def torchscript_failure() -> str | None:
-    """Why TorchForce cannot be used here, in one sentence; None where one particle on a spring gets its force."""
+def torchscript_failure(platform: str = "Reference") -> str | None:
+    """Why TorchForce cannot be used, in one sentence; None where one particle on a spring gets its force.
+
+    On other platforms than "Reference" a TorchForce may end the process: `torchforce_failure` tries it in another.
+    """
     remedy = (
         "pip install 'openmm_diffusion[torchforce]', which brings openmm-torch with the torch and OpenMM it works with"
     )
@@ -200,7 +203,7 @@ def torchscript_failure() -> str | None:
         system.addParticle(1.0)
         system.addForce(force)
         integrator = openmm.VerletIntegrator(0.001)
-        context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+        context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(platform))
         context.setPositions([openmm.Vec3(0.5, 0, 0)])
         value = context.getState(getForces=True).getForces(asNumpy=True)._value[0, 0]
     except (openmm.OpenMMException, RuntimeError, AttributeError) as error:

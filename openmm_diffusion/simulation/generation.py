@@ -27,8 +27,8 @@ from openmm import app, unit
 
 from .. import rundirectory
 from ..data.frames import Frames
+from ..forces.platforms import platform_named, platform_names
 from ..systems.composition import GenerateConfig
-from ..systems.platforms import platform_named, platform_names
 from ..systems.solution import build_system, place_molecules
 from .kept import Kept
 

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, Posit
 
 from .. import rundirectory
 from ..forces.diffusionforce import check_system
+from ..forces.platforms import platform_named
 from ..model.combination import members
 from ..model.denoiser import Denoiser
 from ..model.sum import TRACING
 from ..settings import read_yaml, validated
-from ..systems.platforms import platform_named
 from ..systems.system import create_system, fastest
 from ..systems.topologies import random_positions, replicated, topology_like
 from .guard import Guard, SpreadWatch
@@ -248,6 +248,8 @@ def warn_of_conditions(denoiser, topology, config):
 def _force_options(output, denoiser, topology, config, resume):
     """Options of `create_system`: those that the run was begun with, for a State fits no other System."""
     begun = rundirectory.asked_for(output).get("force") if resume else None
+    if begun == {"backend": "auto"}:  # of version 0.1.0, whose prior was beside the learnt force then
+        return {"backend": "auto", "native_prior": True}
     if begun:
         return begun
     if config.backend != "auto":

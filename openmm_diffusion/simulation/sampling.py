@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from ..data.sets import read_runs
-from ..systems.platforms import default_platform
+from ..forces.platforms import default_platform
 from .langevin import simulate
 from .trajectories import topology_path
 

@@ -3,8 +3,9 @@
 # Before OpenMM: openmm-torch's plugins load only where torch's libraries are loaded already.
 import torch  # noqa: F401
 
-from .platforms import default_platform
-from .system import COMPILED_STEPS, EWALD_PARTICLES, create_system, fastest
+from ..forces.choice import COMPILED_STEPS
+from ..forces.platforms import default_platform
+from .system import EWALD_PARTICLES, create_system, fastest
 from .topologies import electrolyte, random_positions, replicated, training_topology
 
 __all__ = [

@@ -1,5 +1,6 @@
 """Coarse-grained systems for OpenMM: the forces of a model, and the fastest way to compute them."""
 
+import logging
 import os
 from typing import Any
 
@@ -7,18 +8,19 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from ..forces.compiled import compiler_failure
+from ..forces.choice import choose
 from ..forces.diffusionforce import DiffusionForce, bonds_of, native_obstacle
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
-from .platforms import default_platform
+
+log = logging.getLogger(__name__)
 
 
 def create_system(
     model: str | os.PathLike[str] | Denoiser,
     topology: app.Topology,
     *,
-    native_prior: bool = True,
+    native_prior: bool | None = None,
     ewald_error_tolerance: float = 5e-4,
     replicas: int = 1,
     **options: Any,
@@ -31,10 +33,11 @@ def create_system(
     topology : openmm.app.Topology
         Of atoms whose types the model knows, with periodic box vectors where there is a box.
         A mass is that of the training data where they gave one, else of the atom's element.
-    native_prior : bool
+    native_prior : bool, optional
         The prior as native OpenMM forces (Coulomb by PME, the wall as a
         CustomNonbondedForce) and the learnt part as a DiffusionForce; False puts both
-        into the DiffusionForce.  The physics is the same.
+        into the DiffusionForce.  The physics is the same.  None: True, unless no backend is named
+        and a compiled force of a small system is faster with all of it inside.
     ewald_error_tolerance : float
         As in OpenMM's own createSystem: 5e-4, about the relative error of the Coulomb
         forces; 1e-5 takes twice the time per step of 48 ions.
@@ -43,7 +46,8 @@ def create_system(
         so on, none of which feels another.  `replicated` makes the topology of all.  Native
         forces know no copies, so the prior is inside the DiffusionForce.
     **options
-        To `DiffusionForce`.
+        To `DiffusionForce`.  Without a `backend`, or with "auto", learnt energies that OpenMM's own forces hold are
+        such forces (`backend="native"`).
 
     Returns
     -------
@@ -54,7 +58,14 @@ def create_system(
         raise TypeError(
             "create_system always holds the prior: native_prior says where, include_prior is DiffusionForce's"
         )
-    native_prior = native_prior and replicas == 1
+    if options.get("backend", "auto") == "auto" and native_prior is None:
+        asked = {"cuda_graphs", "outputs_forces"} & set(options)  # of TorchForce
+        chosen = {} if asked else fastest(denoiser, topology, None, replicas, options.get("platform"))
+        native_prior = chosen.get("native_prior", True)
+        if chosen.get("backend") == "native":
+            log.info("the learnt energies are OpenMM's own forces (native): the fastest everywhere")
+            options["backend"] = "native"
+    native_prior = native_prior is not False and replicas == 1
     if not native_prior:  # where the prior is native, the force has no Ewald sum
         denoiser = denoiser.with_ewald(tolerance=ewald_error_tolerance)
     # A native force over pairs has what else is a sum over pairs in it: one force less to be evaluated.
@@ -110,25 +121,24 @@ def _masses(denoiser, topology, types):
     return masses
 
 
-#: Steps per learnt term from which on compiling pays: it takes about as long as 5,000 steps of a scripted network.
-COMPILED_STEPS = 10_000
-
 #: Particles up to which the Ewald sum inside a compiled force is faster than PME beside it.
 EWALD_PARTICLES = 150
 
 
-def fastest(denoiser, topology, steps, replicas=1, platform=None):
+def fastest(denoiser, topology, steps=None, replicas=1, platform=None):
     """Options of `create_system` for the fastest run of a number of steps.
 
-    Native forces for pair potentials; for long runs on the CPU a compiled force, with the prior inside
-    where the system is small; else what `DiffusionForce` chooses.
+    Native forces where the learnt energies have them; for long runs on the CPU a compiled force, with the prior inside
+    where the system is small; else what `forces.choice.choose` says.
 
     Parameters
     ----------
     denoiser : Denoiser
     topology : openmm.app.Topology
         That of one replica.
-    steps, replicas : int
+    steps : int, optional
+        None: nobody knows.
+    replicas : int
     platform : str, optional
         OpenMM's; None: its fastest.
 
@@ -139,8 +149,6 @@ def fastest(denoiser, topology, steps, replicas=1, platform=None):
     whole = merged(denoiser)
     if replicas == 1 and native_obstacle(whole) is None:
         return {"backend": "native"}
-    platform = platform or default_platform()
-    worth_it = steps * replicas >= COMPILED_STEPS * len(whole.header.learnt)
-    if platform in ("CPU", "Reference") and worth_it and compiler_failure() is None:
-        return {"backend": "compiled", "native_prior": topology.getNumAtoms() > EWALD_PARTICLES}
-    return {"backend": "auto" if replicas == 1 else "python"}
+    backend, _ = choose(len(whole.header.learnt), platform, steps, replicas)
+    inside = backend == "compiled" and topology.getNumAtoms() <= EWALD_PARTICLES
+    return {"backend": backend, "native_prior": not inside}

@@ -306,15 +306,6 @@ def test_returned_types():
     assert isinstance(DiffusionForce(model, topology, backend="python"), openmm.PythonForce)
 
 
-def test_auto_takes_torchforce_and_says_so(caplog):
-    import openmmtorch
-
-    with caplog.at_level(logging.INFO, "openmm_diffusion.forces.diffusionforce"):
-        force = DiffusionForce(licl_denoiser(kinds=QUICK), licl_frames().topology())
-    assert isinstance(force, openmmtorch.TorchForce)
-    assert "TorchForce (openmm-torch): its self-test passed" in caplog.text
-
-
 def test_model_file(tmp_path):
     licl_denoiser().save(tmp_path / "model.safetensors")
     force = DiffusionForce(tmp_path / "model.safetensors", licl_frames().topology(), backend="python")
@@ -443,8 +434,10 @@ def test_wrong_openmm_version(self_test_again, monkeypatch, caplog):
     topology = licl_frames().topology()
     with pytest.raises(ImportError, match=r"openmm-torch 1\.5 .* does not fit OpenMM 8\.6\.0 \(needs 8\.5\): pip"):
         DiffusionForce(licl_denoiser(kinds=QUICK), topology, backend="torchscript")
-    assert isinstance(DiffusionForce(licl_denoiser(kinds=QUICK), topology), openmm.PythonForce)
-    assert "runs through PythonForce: openmm-torch 1.5" in caplog.text
+    assert isinstance(DiffusionForce(licl_denoiser(kinds=QUICK), topology, platform="CUDA"), openmm.PythonForce)
+    assert (
+        "backend python: compiled forces are for the platforms CPU and Reference, and openmm-torch 1.5" in caplog.text
+    )
 
 
 class Failing(torch.nn.Module):
@@ -482,7 +475,7 @@ from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.forces.diffusionforce import DiffusionForce
 from openmm_diffusion.systems import electrolyte
 model, topology = Denoiser.load(sys.argv[1]), electrolyte({"Li": 2, "Cl": 2}, edge=2.526)
-print("TYPE", type(DiffusionForce(model, topology, backend="auto")).__name__)
+print("TYPE", type(DiffusionForce(model, topology, backend="auto", platform="CUDA")).__name__)
 try:
     DiffusionForce(model, topology, backend="torchscript")
 except ImportError as error:
@@ -495,7 +488,7 @@ def test_without_openmmtorch(tmp_path):
     output = run_python(WITHOUT_OPENMMTORCH, tmp_path / "model.safetensors").splitlines()
     assert "TYPE PythonForce" in output
     (logged,) = [line for line in output if line.startswith("WARNING")]
-    assert "DiffusionForce runs through PythonForce: openmm-torch cannot be imported" in logged
+    assert "backend python: compiled forces are for" in logged and "openmm-torch cannot be imported" in logged
     (error,) = [line for line in output if line.startswith("ERROR")]
     assert "pip install 'openmm_diffusion[torchforce]'" in error
 

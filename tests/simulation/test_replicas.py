@@ -8,10 +8,10 @@ import yaml
 from models import QUICK, licl_denoiser, licl_frames
 
 from openmm_diffusion import Frames, create_system, simulate
+from openmm_diffusion.forces import choice
 from openmm_diffusion.forces.diffusionforce import DiffusionForce, check_system
 from openmm_diffusion.simulation.guard import SimulationStopped
 from openmm_diffusion.systems import fastest, replicated
-from openmm_diffusion.systems import system as systems
 
 pytestmark = pytest.mark.slow
 
@@ -148,12 +148,14 @@ def test_a_run_goes_on_with_the_forces_it_was_begun_with(tmp_path, monkeypatch):
     """However long it becomes: a State of one System fits no other."""
     run = dict(duration=0.2, interval=0.1, timestep=0.004)
     simulate(licl_denoiser(kinds=QUICK[:2] + ("network",)), tmp_path, run, progress=False)
-    monkeypatch.setattr(systems, "COMPILED_STEPS", 1)
+    begun = yaml.safe_load((tmp_path / "config.yaml").read_text())["force"]
+    assert begun["backend"] != "compiled"
+    monkeypatch.setattr(choice, "COMPILED_STEPS", 1)
     denoiser = licl_denoiser(kinds=QUICK[:2] + ("network",))
     assert fastest(denoiser, licl_frames().topology(), 100, platform="CPU")["backend"] == "compiled"
     path = simulate(denoiser, tmp_path, {**run, "duration": 0.4}, resume=True, progress=False)
     assert mdtraj.load(str(path), top=str(tmp_path / "topology.pdb")).n_frames == 4
-    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["force"] == {"backend": "auto"}
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["force"] == begun
 
 
 def test_starts_of_another_shape_are_refused(tmp_path):
@@ -164,7 +166,9 @@ def test_starts_of_another_shape_are_refused(tmp_path):
 def test_the_fastest_way_depends_on_the_model_and_the_length_of_the_run():
     topology, network, pair = licl_frames().topology(), licl_denoiser(), licl_denoiser(kinds=("coulomb", "pair"))
     assert fastest(pair, topology, 100) == {"backend": "native"}
-    assert fastest(network, topology, 100, platform="CPU") == {"backend": "auto"}
-    assert fastest(network, topology, 100, replicas=4, platform="CPU") == {"backend": "python"}
+    assert fastest(network, topology, 100, platform="CPU") == {"backend": "torchscript", "native_prior": True}
+    assert fastest(network, topology, 100, replicas=4, platform="CPU") == {"backend": "python", "native_prior": True}
     assert fastest(network, topology, 10**6, platform="CPU") == {"backend": "compiled", "native_prior": False}
-    assert fastest(network, topology, 10**6, platform="CUDA") == {"backend": "auto"}
+    assert fastest(network, topology, platform="CPU") == {"backend": "compiled", "native_prior": False}
+    # There is no such platform here, on which TorchForce could have passed a test.
+    assert fastest(network, topology, 10**6, platform="CUDA") == {"backend": "python", "native_prior": True}

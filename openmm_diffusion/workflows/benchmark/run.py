@@ -15,10 +15,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from ...figures import benchmark_figure
+from ...forces.platforms import default_platform, platform_named
 from ...model.denoiser import Denoiser
 from ...rundirectory import made
 from ...settings import validated
-from ...systems.platforms import default_platform, platform_named
 from ...systems.system import create_system
 from ...systems.topologies import random_positions, training_topology
 from .coldstart import cold_start
