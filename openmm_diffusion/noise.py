@@ -35,7 +35,7 @@ class NoiseConfig(BaseModel):
         Cartesian axes that are noised, such as "x" or "xyz".
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     sigma: float | tuple[float, float] = 0.005
     draws: PositiveInt = 1

@@ -1,11 +1,39 @@
 """Settings of everything that a user configures: YAML files, validated models, errors with the path of the key."""
 
 import difflib
+import reprlib
 from pathlib import Path
 
 import pydantic
 import yaml
 from pydantic import BaseModel
+
+#: Bytes of the longest configuration file that is read: more is something else.
+LONGEST = 1_000_000
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice, of which YAML keeps the last, and names that stand for others.
+
+    A few lines of such names are gigabytes when they are written out.
+    """
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "a name that stands for other lines: write them out", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if not isinstance(name, (str, int, float)):
+                raise yaml.constructor.ConstructorError(None, None, "a key that is no name", key.start_mark)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name} twice: keep one", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path):
@@ -14,9 +42,16 @@ def read_yaml(path):
     if not path.is_file():
         raise FileNotFoundError(f"there is no configuration file {path}: name an existing YAML file")
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        if path.stat().st_size > LONGEST:
+            raise ValueError(f"{path} has {path.stat().st_size} bytes: a configuration has at most {LONGEST}")
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise ValueError(f"{path} is not valid YAML{where}: {error.problem}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())[:200]}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is not valid YAML: brackets within brackets without end") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds no keys: start from examples/licl/licl.yaml")
     return values
@@ -25,7 +60,7 @@ def read_yaml(path):
 def validated(model, values, name):
     """A pydantic model from a dict, or a ValueError of one sentence about its first wrong key."""
     try:
-        return model.model_validate(values)
+        found = model.model_validate(values)
     except pydantic.ValidationError as error:
         # A misspelt key that is required is both unknown and missing: the first says more.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
@@ -42,8 +77,23 @@ def validated(model, values, name):
             raise ValueError(f"{name}: {message}") from error  # names its keys itself
         message = message[0].lower() + message[1:]
         raise ValueError(
-            f"{name}: {key} is {first['input']!r}; {message} (bare numbers are nm, ps, K, kJ/mol, e)"
+            f"{name}: {key} is {reprlib.repr(first['input'])}; {message} (bare numbers are nm, ps, K, kJ/mol, e)"
         ) from error
+    _refuse_truth(values, found, name, "")
+    return found
+
+
+def _refuse_truth(given, found, name, key):
+    """Refuse true and false where a number was meant: pydantic takes them for 1 and 0."""
+    if isinstance(given, bool) and not isinstance(found, bool):
+        raise ValueError(f"{name}: {key} is {given}; give a number (bare numbers are nm, ps, K, kJ/mol, e)")
+    if isinstance(given, dict):
+        for part, value in given.items():
+            inside = found.get(part) if isinstance(found, dict) else getattr(found, str(part), None)
+            _refuse_truth(value, inside, name, f"{key}.{part}".lstrip("."))
+    elif isinstance(given, (list, tuple)) and isinstance(found, (list, tuple)):
+        for number, (one, inside) in enumerate(zip(given, found)):
+            _refuse_truth(one, inside, name, f"{key}.{number}".lstrip("."))
 
 
 def _keys(model, location):

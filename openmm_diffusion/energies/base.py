@@ -90,7 +90,7 @@ class DataSummary(NamedTuple):
 class Settings(BaseModel):
     """How a training asks for an energy: a section of its configuration."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     def check(self, types: Sequence[str], periodic: bool) -> None:
         """Refuse frames that the energy cannot be set up for.
@@ -132,7 +132,7 @@ class Term(BaseModel):
         Whether models must agree in it to be combined.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     Settings: ClassVar[type[BaseModel] | None] = None
     learnt: ClassVar[bool] = False

@@ -63,7 +63,7 @@ class DataConfig(BaseModel):
     seed : int
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     frames: Path | list[Path] | None = None
     weights: list[PositiveFloat] | None = None
@@ -128,7 +128,7 @@ class DataConfig(BaseModel):
 class PriorConfig(BaseModel):
     """The prior: any part may be left out (null)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     coulomb: CoulombConfig | None = None
     wall: WallConfig | None = WallConfig()
@@ -173,7 +173,7 @@ class TrainingConfig(BaseModel):
     seed : int
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     steps: PositiveInt = 2000
     batch: PositiveInt = 16
@@ -214,7 +214,7 @@ class EnsembleConfig(BaseModel):
         Train each on a bootstrap sample of the replicas; False: on the same frames with other seeds.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     members: int = Field(8, ge=2)
     bootstrap: bool = True
@@ -232,7 +232,7 @@ class Config(BaseModel):
         Bonds between two particles up to which they have no pair potential, wall or Coulomb.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     target: Literal["denoise", "force", "hybrid"] = "denoise"
     data: DataConfig = DataConfig()

@@ -62,7 +62,7 @@ class SimulationConfig(BaseModel):
         Seed of placement, velocities and thermostat.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     duration: PositiveFloat = 100.0
     interval: PositiveFloat = 0.5

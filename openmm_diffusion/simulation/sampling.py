@@ -35,7 +35,7 @@ class SamplingConfig(BaseModel):
     seed : int
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     runs: PositiveInt = 8
     duration: PositiveFloat = 210.0

@@ -99,7 +99,7 @@ class GenerateConfig(BaseModel):
         A ValueError that names each unknown key or impossible value.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     ions: dict[str, int] | None = None
     cation: Literal["Li", "Na", "K", "Rb", "Cs"] = "Li"

@@ -186,7 +186,7 @@ def _sections(denoiser, energies, cutoff, spacing):
                 raise ValueError(f"{name} is {value:g} nm, but no pair potential is to be fitted: leave {name} out")
             given["pair"] = {**given["pair"], name: value}
     fields = {kind: (term.Settings | None, None) for kind, term in kinds.items()}
-    config = create_model("DistillationConfig", __config__=ConfigDict(extra="forbid"), **fields)
+    config = create_model("DistillationConfig", __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
     sections = validated(config, given, "config")
     found = {kind: getattr(sections, kind) for kind in kinds if getattr(sections, kind) is not None}
     if not found:

@@ -45,7 +45,7 @@ class RefineConfig(BaseModel):
         Its populations limit what a step can know: make it as long as the data, and longer for many coefficients.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     iterations: PositiveInt = 1
     weight: PositiveFloat = 1000.0

@@ -22,6 +22,24 @@ def test_defaults_are_a_whole_training_at_small_noise():
     assert config.pair is not None and config.network.head == "energy" and config.prior.coulomb is None
 
 
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("noise:\n  sigma: 0.005\n  sigma: 0.01\n", "is not valid YAML .line 3.: the key sigma twice: keep one"),
+        ("pair: {}\npair: null\n", "is not valid YAML .line 2.: the key pair twice"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "is not valid YAML .line 2.: a name that stands for other"),
+        ("[1, 2]: 3\n", "a key that is no name"),
+        ("noise: [1, 2", "is not valid YAML .line 1.: expected"),
+        ("noise: \x00", "is not valid YAML: unacceptable character"),
+        ("a: " + "[" * 5000, "is not valid YAML"),
+        ("#" + "x" * 1_000_001, "has 1000002 bytes: a configuration has at most"),
+    ],
+)
+def test_files_that_mean_something_else_are_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_config(written(tmp_path, text))
+
+
 def test_null_leaves_a_learner_out():
     config = read_config({"pair": None, "network": None})
     assert config.pair is None and config.network is None
@@ -55,6 +73,15 @@ def test_config_survives_a_round_trip_through_yaml(tmp_path):
         ({"prior": {"coulomb": {}}}, r"prior\.coulomb\.charges is missing"),
         ({"pair": {"penalties": [0.1, -1]}}, r"pair\.penalties\.1 is -1"),
         ({"noise": 3}, r"noise is 3"),
+        ({"noise": {"sigma": True}}, r"noise\.sigma is True; give a number"),
+        ({"training": {"learning_rate": True}}, r"training\.learning_rate is True; give a number"),
+        ({"training": {"steps": False}}, r"training\.steps is False"),
+        ({"prior": {"coulomb": {"charges": {"Li": True}}}}, r"prior\.coulomb\.charges\.Li is True; give a number"),
+        ({"pair": {"penalties": [1.0, True]}}, r"pair\.penalties\.1 is True; give a number"),
+        ({"pair": {"cutoff": float("inf")}}, r"pair\.cutoff is inf; .*finite"),
+        ({"training": {"learning_rate": float("nan")}}, r"training\.learning_rate is nan"),
+        ({"data": {"temperature": float("inf")}}, r"data\.temperature is inf; .*finite"),
+        ({"pair": {"cutoff": ["x"] * 1000}}, r"pair\.cutoff is \['x', .{1,60}\.\.\.\]"),
         ({"noise": {"axes": "xy"}, "network": {"head": "vector"}}, r"network\.head is vector, but noise\.species or"),
     ],
 )

@@ -60,7 +60,7 @@ class Mapping(BaseModel):
     'mass'
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     beads: list[BeadRule] = Field(min_length=1)
     bonds: list[tuple[str, str]] | None = None

@@ -31,7 +31,7 @@ class BeadRule(BaseModel):
         name of one of its atoms.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     type: str
     select: str | None = None

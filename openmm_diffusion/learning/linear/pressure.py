@@ -37,7 +37,7 @@ class PressureConfig(BaseModel):
         w; at 1 a pressure off by 100 bar in 6.5 nm^3 (39 kJ/mol) costs 760 (kJ/mol/nm)^2 per frame.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     value: float
     weight: PositiveFloat = 1.0

@@ -54,7 +54,7 @@ class BenchmarkConfig(BaseModel):
     timestep : float, ps
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     paths: list[str] | None = None
     replicas: list[PositiveInt] = [1]
