@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -28,11 +27,9 @@ from ..model.sum import TRACING, WeightedSum, evaluated
 from ..space.batch import listed_batch
 from ..space.boxes import wrap
 from ..space.connectivity import Connectivity
+from .cache import cache_directory, keep, kept, workplace
 
 log = logging.getLogger(__name__)
-
-#: Names the directory that compiled forces are kept in; without it, the user's cache directory.
-CACHE = "OPENMM_DIFFUSION_CACHE"
 
 #: Source files, beside those of a model's terms, that energy and gradient are traced from.
 GRAPH = (
@@ -47,13 +44,6 @@ GRAPH = (
 
 #: From this number of pairs on, one core is slower than all: two cores need 20 us to share work.
 PAIRS_PER_THREAD = 4000
-
-
-def cache_directory() -> Path:
-    """Where compiled forces are kept: $OPENMM_DIFFUSION_CACHE, or openmm_diffusion in the user's cache directory."""
-    if os.environ.get(CACHE):
-        return Path(os.environ[CACHE])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openmm_diffusion"
 
 
 def compiler_failure() -> str | None:
@@ -134,7 +124,7 @@ class CompiledForces:
         self.path, self.compilation = cache_directory() / f"{_digest(text, sources(whole))}.pt2", compilation
         if compilation is None:
             with TRACING:
-                if not _whole(self.path):
+                if not kept(self.path):
                     self._compile(self.path, whole, list(weights), n_frames, threads)
         self._run: Any = None
         self.ready()
@@ -147,7 +137,7 @@ class CompiledForces:
         RuntimeError
             If compiling has failed elsewhere.
         """
-        if self._run is None and _whole(self.path):
+        if self._run is None and kept(self.path):
             self._run = torch._inductor.aoti_load_package(str(self.path), run_single_threaded=True)
         elif self._run is None and self.compilation is not None:
             self.compilation.check()
@@ -175,11 +165,7 @@ class CompiledForces:
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         started = time.perf_counter()
         log.info("compiling the force for up to %d pairs: once, it is kept for the next start", self.capacity)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            directory = tempfile.TemporaryDirectory(dir=path.parent)
-        except OSError as error:
-            raise OSError(f"{path.parent} cannot be written to ({error.strerror}): name another in {CACHE}") from error
+        directory = workplace()
 
         def evaluate(weights, positions, box, first, second):
             arguments = positions, box, first, second
@@ -204,7 +190,7 @@ class CompiledForces:
                 package_path=str(package),
                 inductor_configs={"cpp.threads": threads},
             )
-            package.replace(path)
+            keep(package, path)
         log.info("compiled in %.0f s; kept as %s", time.perf_counter() - started, path)
 
 
@@ -258,15 +244,6 @@ class Listed(torch.nn.Module):
             y if box is None else wrap(y, box), box, self.species, first, second, self.sizes, self.connectivity
         )
         return evaluated(self.model, y, c, self.like)
-
-
-def _whole(path: Path) -> bool:
-    """Whether there is a compiled graph, and not a part of one: a damaged library would end the process."""
-    try:
-        with zipfile.ZipFile(path) as package:
-            return bool(package.namelist()) and package.testzip() is None
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def sources(module: torch.nn.Module) -> list[Path]:

@@ -12,7 +12,7 @@ from scipy.special import eval_legendre
 
 from openmm_diffusion import Denoiser, DiffusionForce, Frames, create_system, train
 from openmm_diffusion.energies.manybody import ManyBody, ManyBodyTerm
-from openmm_diffusion.forces import compiled
+from openmm_diffusion.forces.cache import CACHE
 from openmm_diffusion.learning.config import read_config
 from openmm_diffusion.learning.linear.forcematching import labelled_moments
 from openmm_diffusion.space.batch import make_batch
@@ -353,7 +353,7 @@ def test_a_model_with_it_is_saved_and_loaded(denoiser, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torchscript", "python", "compiled"])
 def test_it_runs_in_every_backend(backend, denoiser, tmp_path, monkeypatch):
-    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    monkeypatch.setenv(CACHE, str(tmp_path))
     frames = licl_frames()
     expected = denoiser.forces(frames.positions[7])
     alone = openmm.System()

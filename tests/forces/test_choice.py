@@ -12,7 +12,8 @@ from models import licl_denoiser, licl_frames
 
 from openmm_diffusion import DiffusionForce, create_system
 from openmm_diffusion.energies.manybody import ManyBodyTerm
-from openmm_diffusion.forces import choice, compiled, platforms, pythonforce
+from openmm_diffusion.forces import choice, platforms, pythonforce
+from openmm_diffusion.forces.cache import CACHE
 from openmm_diffusion.forces.choice import choose
 from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.workflows.compilation import compile_ahead
@@ -77,7 +78,7 @@ def test_torchforce_is_tried_in_a_process_of_its_own(tested_again, monkeypatch):
 @pytest.mark.slow
 def test_compiling_goes_on_beside_the_run(tmp_path, monkeypatch, caplog):
     """Nobody waits for it; then forces come from the graph, and are the same."""
-    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    monkeypatch.setenv(CACHE, str(tmp_path))
     monkeypatch.setattr(pythonforce, "WORTH", 0.0)
     denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
 
@@ -113,7 +114,7 @@ def test_compiling_goes_on_beside_the_run(tmp_path, monkeypatch, caplog):
 
 @pytest.mark.slow
 def test_a_compilation_that_fails_leaves_the_run_as_it_is(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    monkeypatch.setenv(CACHE, str(tmp_path))
     monkeypatch.setattr(pythonforce, "WORTH", 0.0)
     frames, denoiser = licl_frames(), licl_denoiser(kinds=("pair",))
     species = denoiser.species_index(frames.species).tolist()
@@ -149,7 +150,7 @@ def state(frames):
 
 @pytest.mark.slow
 def test_a_force_that_was_compiled_ahead_is_there_for_the_first_step(tmp_path, monkeypatch):
-    monkeypatch.setenv(compiled.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
     frames, denoiser = licl_frames(), manybody()
     frames[:1].save(tmp_path / "start.npz")
     denoiser.save(tmp_path / "model.safetensors")

@@ -15,6 +15,7 @@ from models import QUICK, licl_denoiser, licl_frames
 
 from openmm_diffusion import create_system
 from openmm_diffusion.forces import compiled, pythonforce
+from openmm_diffusion.forces.cache import CACHE
 from openmm_diffusion.forces.compiled import CompiledForces, room
 from openmm_diffusion.forces.diffusionforce import DiffusionForce
 from openmm_diffusion.forces.pythonforce import Evaluator
@@ -30,7 +31,7 @@ TRICLINIC = np.array([[2.526, 0.0, 0.0], [0.9, 2.526, 0.0], [-0.7, 0.8, 2.526]])
 def cache(tmp_path_factory):
     """A directory of its own for what these tests compile."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(compiled.CACHE, str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv(CACHE, str(tmp_path_factory.mktemp("compiled")))
         yield
 
 
@@ -126,7 +127,7 @@ def test_the_second_start_compiles_nothing(monkeypatch):
 
 def test_two_threads_may_compile_at_once(tmp_path, monkeypatch):
     """Runs side by side begin so."""
-    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    monkeypatch.setenv(CACHE, str(tmp_path))
     denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
 
     def energy(_):
@@ -157,7 +158,7 @@ def test_a_graph_is_known_by_the_sources_that_it_is_made_from(tmp_path, monkeypa
 @pytest.mark.parametrize("head", ["energy", "vector"])
 def test_other_weights_take_the_same_graph(head, tmp_path, monkeypatch):
     """A model that was trained anew is compiled already, pair potential and network; its forces are its own."""
-    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    monkeypatch.setenv(CACHE, str(tmp_path))
     frames, one = licl_frames(), licl_denoiser(head)
     other = one.rebuilt(one.header.terms, one.modules())
     generator = torch.Generator().manual_seed(3)
@@ -175,7 +176,7 @@ def test_other_weights_take_the_same_graph(head, tmp_path, monkeypatch):
 
 def test_another_structure_is_compiled_anew(tmp_path, monkeypatch):
     """What is no tensor is part of the graph: here the weight of a term in a sum."""
-    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    monkeypatch.setenv(CACHE, str(tmp_path))
     frames, one = licl_frames(), licl_denoiser(kinds=("pair",))
     terms = [term.model_copy(update={"weight": 1.5}) for term in one.header.terms]
     energies = [
@@ -203,7 +204,7 @@ print(np.abs(forces.numpy() - denoiser.forces(frames.positions[0])).max() < 1e-9
 
 
 def test_without_a_compiler_the_force_is_the_same_and_one_line_says_so(tmp_path):
-    environment = {"PATH": str(tmp_path), "OMP_NUM_THREADS": "1", compiled.CACHE: str(tmp_path), "HOME": str(tmp_path)}
+    environment = {"PATH": str(tmp_path), "OMP_NUM_THREADS": "1", CACHE: str(tmp_path), "HOME": str(tmp_path)}
     path = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "licl", "licl.npz")
     done = subprocess.run([sys.executable, "-c", NO_COMPILER, path], capture_output=True, text=True, env=environment)
     lines = done.stdout.splitlines()
@@ -216,7 +217,7 @@ def test_without_a_compiler_the_force_is_the_same_and_one_line_says_so(tmp_path)
 
 def test_a_broken_file_in_the_cache_is_no_force(tmp_path, monkeypatch):
     """A file cut short is compiled again, not believed."""
-    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    monkeypatch.setenv(CACHE, str(tmp_path))
     denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
     expected, _ = evaluated(evaluator(denoiser), frames.positions[0], frames.box)
     (path,) = tmp_path.glob("*.pt2")
@@ -228,7 +229,7 @@ def test_a_broken_file_in_the_cache_is_no_force(tmp_path, monkeypatch):
 
 def test_a_damaged_library_in_the_cache_is_not_run(tmp_path, monkeypatch):
     """The archive looks whole, but what is in it is not: run, it would end the process."""
-    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    monkeypatch.setenv(CACHE, str(tmp_path))
     denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
     expected, _ = evaluated(evaluator(denoiser), frames.positions[0], frames.box)
     (path,) = tmp_path.glob("*.pt2")
@@ -241,10 +242,10 @@ def test_a_damaged_library_in_the_cache_is_not_run(tmp_path, monkeypatch):
 
 
 def test_a_cache_that_cannot_be_written_is_named(monkeypatch, caplog):
-    monkeypatch.setenv(compiled.CACHE, "/proc/nowhere")
+    monkeypatch.setenv(CACHE, "/proc/nowhere")
     denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
     assert_same(evaluator(denoiser), evaluator(denoiser, "double", False), frames.positions[0], frames.box, 2e-5)
-    assert "/proc/nowhere cannot be written to" in caplog.text and compiled.CACHE in caplog.text
+    assert "/proc/nowhere cannot be written to" in caplog.text and CACHE in caplog.text
 
 
 def test_threads_may_share_a_force():
