@@ -1,9 +1,9 @@
-# make install | quickstart | test | check | lint | doctest.  Needs Python 3.11-3.13, make and a C compiler; installs the rest into .venv.
+# make install | quickstart | test | check | lint | doctest | opencl.  Needs Python 3.11-3.13, make and a C compiler; installs the rest into .venv.
 PYTHON ?= python3
 VENV := .venv
 RUN := runs/quickstart
 
-.PHONY: install quickstart test check lint doctest
+.PHONY: install quickstart test check lint doctest opencl
 
 install: $(VENV)/installed
 
@@ -19,6 +19,9 @@ $(VENV)/installed: setup.cfg pyproject.toml
 
 quickstart: install
 	$(VENV)/bin/python examples/licl/quickstart.py $(RUN)
+
+# The tests run where OpenMM has no OpenCL: with a driver, its platform would take all that name none.
+test check doctest: export OCL_ICD_VENDORS := $(CURDIR)/.no-opencl
 
 # Everything, some seventeen minutes.
 test: install
@@ -36,3 +39,12 @@ lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# OpenMM's OpenCL platform on the processor, by PoCL (Debian: pocl-opencl-icd, ocl-icd-libopencl1): about a minute.
+POCL ?= $(firstword $(wildcard .pocl/pocl.icd /etc/OpenCL/vendors/pocl.icd))
+opencl: export OCL_ICD_VENDORS = $(dir $(abspath $(POCL)))
+opencl: export POCL_CACHE_DIR = $(CURDIR)/.pocl/cache
+opencl: install
+	@test -f "$(POCL)" || { echo "error: no pocl.icd: install pocl-opencl-icd and ocl-icd-libopencl1, or make opencl POCL=/path/to/pocl.icd"; exit 1; }
+	@mkdir -p $(POCL_CACHE_DIR)
+	$(VENV)/bin/python -m pytest -k OpenCL tests/forces/test_device_platforms.py

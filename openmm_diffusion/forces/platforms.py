@@ -64,4 +64,4 @@ def torchforce_failure(platform: str) -> str | None:
     if done.returncode == 0 and lines:
         return None if lines[-1] == "works" else lines[-1]
     said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-    return f"TorchForce ends the process on the platform {platform} ({said[:160]})"
+    return f"TorchForce ends the process on the platform {platform} ({said[-240:]})"
