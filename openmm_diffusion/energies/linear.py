@@ -6,6 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from ..noise import log_place
@@ -185,6 +187,10 @@ class LinearEnergy(nn.Module):
         """Quadratic form of the penalty of a strength, shape (n_coefficients, n_coefficients)."""
         return strength * self.roughness()
 
+    def curves(self) -> Tensor:
+        """Number of the curve that each coefficient is of, shape (n_coefficients,): those that the penalty joins."""
+        return _joined(self.roughness())
+
     def assign(self, coefficients: Tensor) -> None:
         """Take these coefficients, of any shape, in place of its own."""
         self.coefficients.copy_(coefficients.view_as(self.coefficients))
@@ -211,6 +217,8 @@ class LinearSum:
         self.energies = list(energies)
         self.n_species = self.energies[0].n_species
         self.cutoff = max(float(energy.cutoff) for energy in self.energies)
+        self._roughness: dict[int, Tensor] = {}
+        self._curves: Tensor | None = None
 
     @property
     def coefficients(self) -> Tensor:
@@ -247,7 +255,29 @@ class LinearSum:
 
     def penalty(self, strengths: Sequence[float]) -> Tensor:
         """Quadratic form of the penalties, one strength for each energy."""
-        return torch.block_diag(*[energy.penalty(one) for energy, one in zip(self.energies, strengths, strict=True)])
+        forms = (self.roughness_of(number) for number in range(len(self.energies)))
+        return torch.block_diag(*[one * form for form, one in zip(forms, strengths, strict=True)])
+
+    def roughness_of(self, number: int) -> Tensor:
+        """`LinearEnergy.roughness` of one energy, kept: a fit asks for it often, and it never changes."""
+        if number not in self._roughness:
+            self._roughness[number] = self.energies[number].roughness()
+        return self._roughness[number]
+
+    def curves(self) -> Tensor:
+        """As `LinearEnergy.curves`, of all."""
+        if self._curves is None:
+            parts: list[Tensor] = []
+            for number in range(len(self.energies)):
+                own = _joined(self.roughness_of(number))
+                parts.append(own + (int(parts[-1].max()) + 1 if parts else 0))
+            self._curves = torch.cat(parts)
+        return self._curves
+
+
+def _joined(form: Tensor) -> Tensor:
+    """Number of the connected part of a quadratic form (n, n) that each row is in, shape (n,), dtype int64."""
+    return torch.from_numpy(connected_components(coo_array(form.numpy() != 0))[1].astype(np.int64))
 
 
 def level_weights(place: Tensor, n_levels: int) -> Tensor:

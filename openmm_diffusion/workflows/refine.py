@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from .. import rundirectory
 from ..analysis.comparison import noised
+from ..analysis.molecules.comparison import compare_molecules
 from ..analysis.rdf import compute_rdf, rmsd
 from ..analysis.structure import BIN_WIDTH, rdf_range
 from ..data.sets import blocks, trained_on
@@ -22,6 +23,7 @@ from ..model.sum import energy_and_forces
 from ..noise import draw_noise
 from ..settings import validated
 from ..simulation.sampling import SamplingConfig, sample_ensemble
+from ..space.molecules import BondGraph
 from ..units import thermal_energy
 
 log = logging.getLogger(__name__)
@@ -59,13 +61,18 @@ def refine(model, frames, output, config=None, resume=False, report=None):
     Only positions are used, and of the frames that the model was trained on only those that it
     was trained on.  The model given stays as it is.
 
+    Molecules begin where the frames have them: those of the data, in the order and with the bonds of the model.
+    Where MD stretches a coordinate beyond the range of its spline, the step takes the straight line that goes on
+    there for the curve: what holds molecules together farther out is no part of it, and stays.
+
     Parameters
     ----------
     model : path or Denoiser
         With linear energies whose penalties its file tells: one of each basis, or sums of models of such alone.
     frames : Frames
     output : path
-        Receives config.yaml, iteration-0/, ..., refine.csv and model.safetensors.
+        Receives config.yaml, iteration-0/, ..., refine.csv and model.safetensors; of molecules,
+        iteration-0/molecules.csv, ..., which hold their coordinates in MD beside those of the frames.
     config : RefineConfig, dict or None
     resume : bool
         Go on with the refinement in `output`.
@@ -79,8 +86,9 @@ def refine(model, frames, output, config=None, resume=False, report=None):
     Raises
     ------
     ValueError
-        For a model without a linear energy or with a range of noise levels, frames of another system
-        or not in a cubic box, and directories that hold something else.
+        For a model without a linear energy or with a range of noise levels, frames of another system,
+        without bonds and not in a cubic box, with bonds and not in the box of the model, of several molecules
+        without a box, or biased ones; and directories that hold something else.
     """
     if not isinstance(config, RefineConfig):
         config = validated(RefineConfig, config or {}, "config")
@@ -94,28 +102,25 @@ def refine(model, frames, output, config=None, resume=False, report=None):
             "can be refined: train one with a pair section"
         )
     if len({term.basis for term in terms}) < len(terms) or any(term.weight != 1 for term in terms):
-        raise ValueError("the model is a sum of models with a network: refine each of them, and sum them up again")
+        of = "with bonds, whose energies have other ranges" if original.header.bonds else "with a network"
+        raise ValueError(f"the model is a sum of models {of}: refine each of them, and sum them up again")
     if any(term.sigmas is not None for term in terms):
         raise ValueError("the model knows a range of noise levels, and its populations at one: train at one sigma")
     if not original.conservative:
         raise ValueError("the model has a vector head: without an energy there is no relative entropy to refine by")
-    if original.header.bonds or frames.bonds is not None:
-        raise ValueError(
-            "the model has bonded particles, and refine moves those of a liquid of single ones alone: it has no way "
-            "of keeping molecules whole yet"
-        )
     used = training_frames(original, frames)
-    if used.box is None or not np.allclose(used.boxes, used.boxes[0, 0, 0] * np.eye(3), rtol=0.01, atol=1e-6):
-        raise ValueError("frames are not in a cubic box: simulations make cubic boxes, so there is nothing to compare")
+    _check_frames(original.header, used)
     given = {**config.model_dump(mode="json"), "model": original.digest(), "frames": frames.digest()}
     started = (output / rundirectory.SETTINGS).exists()
     rundirectory.check(output, given, resume, started, what="refinement", differs=ANOTHER)
     rundirectory.begin(output, given)
     replicas, sums = _reference(denoiser, places, used)
     data = mean_sums(replicas, sums)
-    # Simulations group particles by type, in the order of their first appearance.
-    seen = list(dict.fromkeys(used.types))
-    order = np.argsort([seen.index(kind) for kind in used.types], kind="stable")
+    order = np.arange(len(used.types))
+    if not denoiser.header.bonds:
+        # Simulations group single particles by type, in the order of their first appearance.
+        seen = list(dict.fromkeys(used.types))
+        order = np.argsort([seen.index(kind) for kind in used.types], kind="stable")
     starts = used.positions[:: max(1, len(used) // config.sampling.runs)][:, order]
     # One energy is no sum: its penalty is a number.
     penalty = terms[0].penalty if len(terms) == 1 else [term.penalty for term in terms]
@@ -123,9 +128,11 @@ def refine(model, frames, output, config=None, resume=False, report=None):
     for iteration in range(config.iterations):
         directory = output / f"iteration-{iteration}"
         md, starts = sample_ensemble(denoiser, directory, starts, config.sampling, report)
-        row = {"iteration": iteration, **_structure(md, noised(used, original.sigma) if original.sigma else used)}
-        energy = _linear(denoiser, places)
-        current = sample(energy, basis_sums(energy, *_tensors(md), denoiser.species_index(md.types)))
+        reference = noised(used, original.sigma) if original.sigma else used
+        row = {"iteration": iteration, **_structure(md, reference), **_molecules(md, reference, directory)}
+        energy, index = _linear(denoiser, places), denoiser.species_index(md.types)
+        links = denoiser.connectivity(index, md.bonds if denoiser.header.bonds else None)
+        current = sample(energy, basis_sums(energy, *_tensors(md), index, connectivity=links))
         c = solve(energy, replicas, data, current, penalty, config.weight, kT)
         for label, weight in (("", config.weight), (", forces alone", 0.0)):
             score, entropy = held_out(energy, replicas, sums, current, penalty, weight, kT)
@@ -165,6 +172,39 @@ def training_frames(denoiser, frames):
     return trained_on(denoiser.header.data, frames)
 
 
+def _check_frames(header, used):
+    """Refuse frames whose ensemble no simulation of the model is of."""
+    if used.bias_forces is not None and used.bias_forces.any():
+        raise ValueError("frames have bias_forces: their populations are those of the bias; give frames without")
+    if not header.bonds and (used.bonds is None or not len(used.bonds)):
+        if used.box is None or not np.allclose(used.boxes, used.boxes[0, 0, 0] * np.eye(3), rtol=0.01, atol=1e-6):
+            raise ValueError(
+                "frames are not in a cubic box: simulations make cubic boxes, so there is nothing to compare"
+            )
+        return
+    both = (header.bonds or [], [] if used.bonds is None else used.bonds.tolist())
+    ours, theirs = ({tuple(sorted(bond)) for bond in bonds} for bonds in both)
+    if list(used.types) != header.particles or ours != theirs:
+        raise ValueError(
+            "frames are of other particles, or bonded otherwise, than the model's (of several systems, the first): "
+            "give frames of its own molecules, in their order"
+        )
+    if (used.box is None) != (header.box is None):
+        raise ValueError("only one of model and frames has a box: give frames as those that it was trained on")
+    if used.box is not None and not np.allclose(
+        used.boxes, header.box, rtol=0, atol=0.01 * np.min(np.diag(header.box))
+    ):
+        raise ValueError(
+            "frames are in boxes that differ from the model's by more than 1 %, and simulations are in that one: give "
+            "frames of one box"
+        )
+    if used.box is None and len(np.unique(BondGraph(len(used.types), used.bonds).molecules())) > 1:
+        raise ValueError(
+            "frames hold several molecules without a box, which nothing keeps together in a simulation: give frames of "
+            "one molecule, or in a box"
+        )
+
+
 def _tensors(frames):
     return torch.as_tensor(frames.positions), None if frames.box is None else torch.as_tensor(frames.boxes)
 
@@ -198,6 +238,25 @@ def _reference(denoiser, places, frames):
 
 
 def _structure(md, frames):
-    """RMSD of g(r) of MD from the frames, by pair."""
+    """RMSD of g(r) of MD from the frames, by pair; nothing without a box."""
+    if frames.box is None:
+        return {}
     curves = [compute_rdf(part, rdf_range(frames), BIN_WIDTH) for part in (md, frames)]
     return {f"rmsd {pair}": rmsd(curves[0].g[pair], curves[1].g[pair]) for pair in curves[0].g}
+
+
+def _molecules(md, frames, directory):
+    """Divergence (bit) of the internal coordinates of MD from the frames', by kind; all else goes into a table."""
+    found = compare_molecules(frames, md) if frames.bonds is not None else None
+    if found is None:
+        return {}
+    if found.broken:
+        log.warning(
+            "molecules broke in %d of %d frames of MD (%s): no step mends that; give a shorter sampling.timestep, or "
+            "train with energies of the bonds", len(found.broken_frames), found.n_frames, ", ".join(found.broken),
+        )  # fmt: skip
+    found.table.to_csv(directory / "molecules.csv", index=False)
+    ending = ", divergence"
+    rows = found.table[found.table["quantity"].str.endswith(ending)]
+    names = rows["quantity"].str.removesuffix(ending)
+    return {f"divergence {name} {kind}": value for name, kind, value in zip(names, rows["of"], rows["value"])}

@@ -10,8 +10,6 @@ from openmm_diffusion.model.combination import ensemble, extrapolated, merged, s
 from openmm_diffusion.model.curves import bonded_curves
 from openmm_diffusion.particles import topology_of
 from openmm_diffusion.systems import create_system
-from openmm_diffusion.workflows.distillation import distil
-from openmm_diffusion.workflows.refine import refine
 
 DATA = {"test_fraction": 0.0, "validation_fraction": 0.0}
 ALONE = {"maps": None, "onethree": None, "onefour": None, "dihedrals": None, "prior": {"wall": None}, "network": None}
@@ -77,13 +75,8 @@ def test_an_energy_that_has_no_data_is_left_out_and_says_so_where_it_is_alone():
         fitted(three, bonds=None, angles=None)
 
 
-def test_what_is_not_there_yet_for_molecules_is_refused(tmp_path):
+def test_what_is_not_there_yet_for_molecules_is_refused():
     given = frames(300)
-    model = fitted(given)
-    with pytest.raises(ValueError, match="the model has bonded particles, and refine"):
-        refine(model, given, tmp_path / "refined")
-    with pytest.raises(ValueError, match="distil makes energies of particles without bonds, but there is a bond"):
-        distil(model, given)
     with pytest.raises(ValueError, match="noise.species and noise.axes leave .* set bonds: null, angles: null"):
         fitted(given, noise={"axes": "xy"}, pair=None)
     few = Frames(

@@ -102,12 +102,11 @@ def scaled(coefficients, factors, sizes):
 
 def _forms(c, fold, sizes):
     """Q and l of one fold."""
-    parts = [torch.zeros_like(c) for _ in sizes]
-    for own, rows in zip(parts, torch.arange(len(c)).split(sizes)):
-        own[rows] = c[rows]
-    pulled = [own @ fold.A_out for own in parts]
-    Q = np.array([[float(left @ right) for right in parts] for left in pulled])
-    return Q, np.array([float(fold.b_out @ own) for own in parts])
+    if len(sizes) == 1:
+        return np.array([[float(c @ fold.A_out @ c)]]), np.array([float(fold.b_out @ c)])
+    # One product for all: A_out may be large, and is read once.
+    parts = torch.block_diag(*c.split(sizes))
+    return (parts @ fold.A_out @ parts.T).numpy(), (parts @ fold.b_out).numpy()
 
 
 def _own(quadratic, linear):

@@ -12,6 +12,7 @@ from ...noise import draw_noise
 from ...rundirectory import write_whole
 from ...space.batch import make_batch
 from ...units import thermal_energy
+from ..progress import Progress
 from ..trainingset import set_up_for, tensors
 from .assessment import assess, force_sd
 from .forcematching import fit_labelled, labelled_moments
@@ -170,18 +171,25 @@ def _replicas(energy, denoiser, settings, training, config, sigma):
     """
     generator = torch.Generator().manual_seed(config.training.seed)
     replicas, system = [], []
+    copies = 2 * config.linear_draws if sigma > 0 else 1
+    at = f" at sigma = {sigma:g} nm" if sigma > 0 else ""
+    told = Progress(f"averages over frames{at}", copies * sum(map(len, training))).add
     for number, (frames, weight) in enumerate(zip(training, config.data.system_weights(len(training)))):
-        found = _moments_of(energy, denoiser, settings, frames, config, sigma, generator)
+        found = _moments_of(energy, denoiser, settings, frames, config, sigma, generator, told)
         replicas += [replica.weighted(weight) for replica in found]
         system += [number] * len(found)
     return replicas, system
 
 
-def _moments_of(energy, denoiser, settings, training, config, sigma, generator):
-    """Moments of the replicas of one system; what a bias did to its frames is part of what is known of the forces."""
+def _moments_of(energy, denoiser, settings, training, config, sigma, generator, told):
+    """Moments of the replicas of one system; what a bias did to its frames is part of what is known of the forces.
+
+    Where memory holds no more, several replicas of one fold are joined.
+    """
     kT, model = thermal_energy(training.temperature), set_up_for(denoiser, training).model
-    replicas = []
-    for block in blocks(training, min(one.folds for one in settings)):
+    replicas, folds = [], min(one.folds for one in settings)
+    most = replicas_at_most(energy, folds, 1 if config.target == "denoise" else 2 * energy.n_species)
+    for number, block in enumerate(blocks(training, folds)):
         data = tensors(block, denoiser, config, torch.float64)
         y, boxes = _noised(data, config.linear_draws, sigma, generator)
         level = y.new_full((len(y),), sigma)
@@ -193,21 +201,39 @@ def _moments_of(energy, denoiser, settings, training, config, sigma, generator):
         if block.bias_forces is not None:
             prior_forces = prior_forces + torch.as_tensor(block.bias_forces)
         if config.target == "denoise":
-            found = moments(energy, y, prior_forces, boxes, data.species, kT, step, links)
+            found = moments(energy, y, prior_forces, boxes, data.species, kT, step, links, told)
             if config.pressure is not None:
                 found.strain = strain(energy, model, y, boxes, data.species, kT, links)
-            replicas.append(found)
         else:
             labels = torch.full_like(data.positions, torch.nan) if data.forces is None else data.forces
             labels = labels.repeat(len(y) // len(labels), 1, 1)
-            replicas.append(labelled_moments(energy, y, prior_forces, labels, boxes, data.species, kT, step, links))
+            found = labelled_moments(energy, y, prior_forces, labels, boxes, data.species, kT, step, links, told)
+        if number < most:
+            replicas.append(found)
+        else:
+            replicas[number % most] = replicas[number % most].joined(found)
     return replicas
 
 
 def frames_at_once(energy, species):
-    """Frames whose design is computed together: 32, or as many as 64 MB hold, where that is more."""
-    coordinates = 3 * len(species) * sum(energy.sizes)
-    return max(32, min(1024, 8_000_000 // max(1, coordinates)))
+    """Frames whose design is computed together: as many as 64 MB hold, but 32 where 512 MB hold these."""
+    coordinates = max(1, 3 * len(species) * sum(energy.sizes))
+    least = max(1, min(32, 64_000_000 // coordinates))
+    return max(least, min(1024, 8_000_000 // coordinates))
+
+
+def replicas_at_most(energy, folds, matrices):
+    """Replicas whose moments are kept apart: a multiple of the folds, as many as 512 MB hold.
+
+    Parameters
+    ----------
+    energy : LinearEnergy or LinearSum
+    folds : int
+    matrices : int
+        That the moments of a replica have.
+    """
+    size = 8 * matrices * sum(energy.sizes) ** 2
+    return folds * max(1, int(512e6 / size / folds))
 
 
 def weights_report(species, part, weights, textbook):

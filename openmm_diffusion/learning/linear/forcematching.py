@@ -51,8 +51,20 @@ class LabelledMoments:
         score, force = ([m.weighted(factor) for m in parts] for parts in (self.score, self.force))
         return self if factor == 1 else replace(self, score=score, force=force)
 
+    def joined(self, other):
+        """Those of two replicas as of one."""
+        score, force = (
+            [one.joined(more) for one, more in zip(mine, theirs)]
+            for mine, theirs in ((self.score, other.score), (self.force, other.force))
+        )
+        counts = [parts.force[0].weight for parts in (self, other)]
+        power = (self.power * counts[0] + other.power * counts[1]) / max(sum(counts), 1)
+        return replace(self, score=score, force=force, power=power)
 
-def labelled_moments(energy, positions, prior_forces, labels, box, species, kT, frames_per_chunk=32, connectivity=None):
+
+def labelled_moments(
+    energy, positions, prior_forces, labels, box, species, kT, frames_per_chunk=32, connectivity=None, told=None
+):
     """`LabelledMoments` of a set of configurations.
 
     Parameters
@@ -67,6 +79,8 @@ def labelled_moments(energy, positions, prior_forces, labels, box, species, kT, 
     kT : float, kJ/mol
     connectivity : Connectivity or None
         Who is bonded to whom.
+    told : callable, optional
+        Called with the number of frames after each chunk.
     """
     size, n_species = energy.coefficients.numel(), energy.n_species
     shape = (2, n_species, size)
@@ -88,6 +102,8 @@ def labelled_moments(energy, positions, prior_forces, labels, box, species, kT, 
                     rest = labels[chunk][:, species == s].double().flatten() - prior
                     b[1, s] += G_s.T @ rest
                     power[s] += rest @ rest
+            if told is not None:
+                told(len(chunk))
     A[0] += A[1]
     counts = len(positions), int(labelled.sum())
     score, force = (

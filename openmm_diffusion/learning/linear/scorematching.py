@@ -19,7 +19,6 @@ Hyvarinen, J. Mach. Learn. Res. 6, 695 (2005).
 
 import logging
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from ...energies.linear import LinearSum
 from ...space.batch import make_batch
 from .calibration import best_scale, scaled
 from .elimination import Eliminated
-from .pressure import Strain, pressure_error, pressure_of, with_row
+from .pressure import PressureConfig, Strain, mean_strain, pressure_error, pressure_of, with_row
 from .uncertainty import deviations, force_squares
 
 log = logging.getLogger(__name__)
@@ -63,8 +62,15 @@ class Moments:
         """The same, each frame counting `factor` times."""
         return self if factor == 1 else replace(self, weight=factor * self.weight)
 
+    def joined(self, other):
+        """Those of two replicas as of one."""
+        total = self.weight + other.weight
+        A, b = mean_moments([self, other])
+        strain = None if self.strain is None else mean_strain([self, other])
+        return Moments(A, b, total, strain) if total > 0 else self
 
-def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=32, connectivity=None):
+
+def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=32, connectivity=None, told=None):
     """`Moments` of a set of configurations.
 
     Parameters
@@ -76,6 +82,8 @@ def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=
     kT : float, kJ/mol
     connectivity : Connectivity or None
         Who is bonded to whom.
+    told : callable, optional
+        Called with the number of frames after each chunk.
     """
     size = energy.coefficients.numel()
     A, b = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
@@ -92,11 +100,15 @@ def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=
             A[used.unsqueeze(1), used] += part.T @ part
         else:
             A += G.T @ G
+        if told is not None:
+            told(len(c.positions))
     return Moments(A / len(positions), b / len(positions), float(len(positions)))
 
 
 def mean_moments(replicas):
     """A and b averaged over the frames of several `Moments`."""
+    if len(replicas) == 1:
+        return replicas[0].A, replicas[0].b
     total = sum(m.weight for m in replicas)
     return sum(m.A * (m.weight / total) for m in replicas), sum(m.b * (m.weight / total) for m in replicas)
 
@@ -119,9 +131,20 @@ def solved(energy, A, b, penalty):
     return c
 
 
+def determined(energy, A):
+    """Which coefficients are fitted: the free ones of curves that the data tell something of; others stay zero.
+
+    Of a molecule, most pairs of types may be no more than three bonds apart: curves of theirs have no data.
+    """
+    curve = energy.curves()
+    told = torch.zeros(int(curve.max()) + 1, dtype=torch.bool)
+    told[curve[A.diagonal() > 0]] = True
+    return energy.free() & told[curve]
+
+
 def penalised(energy, A, penalty):
-    """A + penalty R of the free coefficients, and which are free: all but the last three of each spline."""
-    free = energy.free()
+    """A + penalty R of the coefficients that are fitted, and which these are (`determined`)."""
+    free = determined(energy, A)
     matrix = (A + energy.penalty(penalty))[free][:, free]
     return ridged(matrix, energy.sizes, free), free
 
@@ -132,7 +155,8 @@ def ridged(matrix, sizes, free=None):
     Curves of no fourth difference where no data are: without a ridge the matrix is singular.
     """
     counts = sizes if free is None else [int(part.sum()) for part in free.split(sizes)]
-    ridge = torch.cat([part.max().expand(len(part)) for part in matrix.diagonal().split(counts)])
+    parts = matrix.diagonal().split(counts)
+    ridge = torch.cat([part.max().expand(len(part)) if len(part) else part for part in parts])
     return matrix + 1e-9 * torch.diag(ridge)
 
 
@@ -147,51 +171,73 @@ def score_objective(c, replicas):
     return float(0.5 * c @ A @ c - b @ c)
 
 
-class Fold(NamedTuple):
-    """Moments of the replicas that a fit sees, and of those left out, which are a share of all frames."""
+@dataclass
+class Fold:
+    """Moments of the replicas that a fit sees, made when they are asked for, and of those left out.
 
-    A: Tensor
-    b: Tensor
+    Attributes
+    ----------
+    whole : (Tensor, Tensor)
+        A and b of all replicas.
+    A_out, b_out : Tensor
+        Of those left out.
+    share : float
+        Part of all frames that they are.
+    kept : list of Moments
+        Of the replicas seen.
+    pressure : PressureConfig or None
+        That a row of what is fitted is for.
+    """
+
+    whole: tuple
     A_out: Tensor
     b_out: Tensor
     share: float
+    kept: list
+    pressure: PressureConfig | None = None
+
+    @property
+    def seen(self):
+        """A and b of what is fitted."""
+        A, b = self.whole
+        seen = (A - self.share * self.A_out) / (1 - self.share), (b - self.share * self.b_out) / (1 - self.share)
+        return with_row(*seen, self.kept, self.pressure)
 
 
 def folds_of(replicas, n_folds, pressure=None):
     """`Fold` after `Fold`: replica i is left out of fold i % n_folds; `pressure` adds a row to what is fitted."""
-    total = sum(m.weight for m in replicas)
-    A, b = mean_moments(replicas)
+    total, whole = sum(m.weight for m in replicas), mean_moments(replicas)
     folds = []
     for fold in range(n_folds):
         left_out = replicas[fold::n_folds]
-        A_out, b_out = mean_moments(left_out)
         share = sum(m.weight for m in left_out) / total
         kept = [m for i, m in enumerate(replicas) if i % n_folds != fold]
-        seen = (A - share * A_out) / (1 - share), (b - share * b_out) / (1 - share)
-        folds.append(Fold(*with_row(*seen, kept, pressure), A_out, b_out, share))
+        folds.append(Fold(whole, *mean_moments(left_out), share, kept, pressure))
     return folds
 
 
 def held_out_scale(energy, folds, penalty, fixed=False):
     """`Scale` of the solution of a penalty, one number or one for each energy of a sum: held-out scores with it."""
-    return best_scale([solved(energy, fold.A, fold.b, penalty) for fold in folds], folds, energy.sizes, fixed)
+    return best_scale([solved(energy, *fold.seen, penalty) for fold in folds], folds, energy.sizes, fixed)
 
 
 def _scales(energy, folds, chosen, number, penalties, fixed):
     """`held_out_scale` for each of some penalties of one energy, those of the others as chosen."""
     if not isinstance(energy, LinearSum):
         return [held_out_scale(energy, folds, penalty, fixed) for penalty in penalties]
-    free = energy.free()
-    own = torch.cat([torch.full((size,), i == number) for i, size in enumerate(energy.sizes)])[free]
-    forms = [energy.penalty(chosen[:number] + [penalty] + chosen[number + 1 :])[free][:, free] for penalty in penalties]
+    own = torch.cat([torch.full((size,), i == number) for i, size in enumerate(energy.sizes)])
+    form, roughness = energy.penalty(chosen), energy.roughness_of(number)
     solutions = [[] for _ in penalties]
     for fold in folds:
-        A = fold.A[free][:, free]
-        matrix = ridged(A + forms[0], energy.sizes, free)
-        eliminated = Eliminated(matrix, fold.b[free], own)
-        for found, form in zip(solutions, forms):
+        A, b = fold.seen
+        free = determined(energy, A)
+        mine = free[own]
+        A_own, R_own = A[own][:, own][mine][:, mine], roughness[mine][:, mine]
+        matrix = ridged((A + form)[free][:, free], energy.sizes, free)
+        eliminated = Eliminated(matrix, b[free], own[free])
+        for found, penalty in zip(solutions, penalties):
             c = torch.zeros(len(free), dtype=torch.float64)
-            c[free] = eliminated.solved(ridged((A + form)[own][:, own], [int(own.sum())]))
+            c[free] = eliminated.solved(ridged(A_own + penalty * R_own, [len(A_own)]))
             found.append(c)
     return [best_scale(found, folds, energy.sizes, fixed) for found in solutions]
 
@@ -262,7 +308,7 @@ def fit(energy, replicas, config, noun="pair potential", systems=None, pressure=
     )  # fmt: skip
     if joint and not scale.own:
         log.info("%s: one scale for all, for their forces nearly cancel, or are not told apart", noun)
-    solutions = [scaled(solved(energy, fold.A, fold.b, penalty), scale.factors, energy.sizes) for fold in folds]
+    solutions = [scaled(solved(energy, *fold.seen, penalty), scale.factors, energy.sizes) for fold in folds]
     spread = deviations(energy.coefficients.flatten(), solutions, [fold.share for fold in folds])
     A, _ = mean_moments(replicas)
     of_each = {

@@ -25,8 +25,14 @@ class Known:
     def free(self):
         return torch.ones(self.sizes[0], dtype=torch.bool)
 
+    def roughness(self):
+        return torch.eye(self.sizes[0], dtype=torch.float64)
+
     def penalty(self, strength):
-        return strength * torch.eye(self.sizes[0], dtype=torch.float64)
+        return strength * self.roughness()
+
+    def curves(self):
+        return torch.arange(self.sizes[0])
 
     def assign(self, coefficients):
         self.coefficients = coefficients
@@ -75,7 +81,8 @@ def test_errors_are_those_of_a_slope_on_given_forces():
 def test_one_energy_keeps_the_factor_of_its_whole_solution():
     energy, folds = Known(8), folds_of(two(6, 1, 0.3), 3)
     found = held_out_scale(energy, folds, 2.0)
-    solutions = [torch.linalg.solve(f.A + 2.0 * torch.eye(8), f.b) for f in folds]
+    seen = [fold.seen for fold in folds]
+    solutions = [torch.linalg.solve(A + 2.0 * torch.eye(8), b) for A, b in seen]
     linear = sum(float(f.b_out @ c) for f, c in zip(folds, solutions))
     quadratic = sum(float(c @ f.A_out @ c) for f, c in zip(folds, solutions))
     assert found.factors == pytest.approx([linear / quadratic]) and not found.own
@@ -86,7 +93,7 @@ def test_energies_that_nearly_cancel_have_one_factor(correlation, own):
     A = torch.tensor([[1.0, correlation], [correlation, 1.0]], dtype=torch.float64)
     rng = np.random.default_rng(0)
     c = torch.ones(2, dtype=torch.float64)
-    folds = [Fold(A, A @ c, A, A @ c + 0.01 * torch.as_tensor(rng.normal(size=2)), 0.2) for _ in range(5)]
+    folds = [Fold((A, A @ c), A, A @ c + 0.01 * torch.as_tensor(rng.normal(size=2)), 0.2, []) for _ in range(5)]
     found = best_scale([0.8 * c] * 5, folds, [1, 1])
     assert found.own == own
     if not own:
@@ -96,7 +103,7 @@ def test_energies_that_nearly_cancel_have_one_factor(correlation, own):
 def test_an_energy_that_is_zero_has_no_say_in_the_factors_of_others():
     A = torch.eye(2, dtype=torch.float64)
     c = torch.tensor([0.5, 0.0], dtype=torch.float64)
-    found = best_scale([c] * 3, [Fold(A, c, A, 2 * c, 1 / 3)] * 3, [1, 1])
+    found = best_scale([c] * 3, [Fold((A, c), A, 2 * c, 1 / 3, [])] * 3, [1, 1])
     assert found.own and found.factors == pytest.approx([2.0, 0.0])
 
 
@@ -116,6 +123,6 @@ def test_the_log_says_when_one_factor_serves_all(caplog):
 def test_no_factor_turns_an_energy_round():
     # The second energy is noise: held-out frames would have its opposite.
     A = torch.eye(2, dtype=torch.float64)
-    fold = Fold(A, A[0], A, torch.tensor([1.0, -0.5], dtype=torch.float64), 1 / 3)
+    fold = Fold((A, A[0]), A, torch.tensor([1.0, -0.5], dtype=torch.float64), 1 / 3, [])
     found = best_scale([torch.ones(2, dtype=torch.float64)] * 3, [fold] * 3, [1, 1])
     assert found.own and found.factors == pytest.approx([1.0, 0.0])

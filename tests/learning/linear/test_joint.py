@@ -64,7 +64,9 @@ def test_folds_leave_out_what_the_others_hold(gaussian, positions):
     replicas = parts(pair, positions)
     for number, fold in enumerate(folds_of(replicas, 3)):
         kept = [m for i, m in enumerate(replicas) if i % 3 != number]
-        for found, expected in zip(fold, (*mean_moments(kept), *mean_moments(replicas[number::3]))):
+        for found, expected in zip(
+            (*fold.seen, fold.A_out, fold.b_out), (*mean_moments(kept), *mean_moments(replicas[number::3]))
+        ):
             torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-7)
 
 

@@ -32,7 +32,7 @@ def reduced(positions, n_replicas=20):
 def spread(pair, replicas, penalty, n_folds=10):
     """Solution and its deviations."""
     folds, c = folds_of(replicas, n_folds), solved(pair, *mean_moments(replicas), penalty)
-    without = [solved(pair, fold.A, fold.b, penalty) for fold in folds]
+    without = [solved(pair, *fold.seen, penalty) for fold in folds]
     return c, deviations(c, without, [fold.share for fold in folds])
 
 
