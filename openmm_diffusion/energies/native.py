@@ -1,31 +1,40 @@
-"""Sums over pairs as OpenMM's own forces: no torch at run time, on every platform."""
+"""Sums over pairs, and curves, as OpenMM's own forces: no torch at run time, on every platform."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 import openmm
+from numpy.typing import ArrayLike
 
 from ..space.connectivity import Connectivity
 
 #: Cutoff (nm) of the native forces where the box leaves room; what reaches farther has no native form.
 NATIVE_CUTOFF = 1.2
 
+#: Pairs up to which those of a system without a box are listed, see `pairwise_force`: on one thread of the CPU platform
+#: a listed pair takes 0.3 us, and each of all pairs of a CustomNonbondedForce, the excluded ones too, 0.4 us.
+LISTED_PAIRS = 500
+
 
 class Pairwise(NamedTuple):
-    """A sum over pairs as part of one OpenMM CustomNonbondedForce.
+    """A sum over pairs as part of one OpenMM force.
 
     Attributes
     ----------
     energy : str
-        An expression in the distance r (nm) and in `kind`, the number of the pair of species, (0, 0), (0, 1), ...:
-        kJ/mol.
+        An expression in the distance r (nm), in `kind`, the number of the pair of species, (0, 0), (0, 1), ..., and in
+        the names of `values`: kJ/mol.
     functions : dict of str to openmm.TabulatedFunction
         That the expression names.
+    values : dict of str to sequence of float
+        What has a value for each kind of pair.
     """
 
     energy: str
     functions: dict[str, Any]
+    values: Mapping[str, Sequence[float]] = {}
 
 
 def pairwise_force(
@@ -35,8 +44,10 @@ def pairwise_force(
     box: np.ndarray | list[list[float]] | None,
     name: str,
     connectivity: Connectivity | None = None,
-) -> openmm.CustomNonbondedForce:
-    """Sums over pairs as one CustomNonbondedForce: no torch at run time, on every platform.
+) -> openmm.Force:
+    """Sums over pairs as one force: no torch at run time, on every platform.
+
+    A CustomNonbondedForce, or, of few pairs and without a box, a CustomCompoundBondForce that lists them.
 
     Parameters
     ----------
@@ -50,11 +61,16 @@ def pairwise_force(
 
     Returns
     -------
-    openmm.CustomNonbondedForce
+    openmm.CustomNonbondedForce or openmm.CustomCompoundBondForce
     """
+    energy = " + ".join(part.energy for part in parts)
+    pairs = len(species) * (len(species) - 1) // 2
+    if box is None and pairs <= LISTED_PAIRS:
+        return _listed(energy, parts, n_species, species, name, connectivity)
     # Numbers of the pairs of species: arithmetic is several times faster than a look-up.
     kind = f"kind = low * (2 * {n_species - 1} - low + 1) / 2 + high; low = min(s1, s2); high = max(s1, s2)"
-    force = openmm.CustomNonbondedForce(f"{' + '.join(part.energy for part in parts)}; {kind}")
+    values = [f"{key} = {of_kind(value)}; " for part in parts for key, value in part.values.items()]
+    force = openmm.CustomNonbondedForce(f"{energy}; {''.join(values)}{kind}")
     force.setName(name)
     for part in parts:
         for function, table in part.functions.items():
@@ -64,6 +80,33 @@ def pairwise_force(
         force.addParticle([int(s)])
     exclude(force, connectivity)
     cut_off(force, box)
+    return force
+
+
+def _listed(
+    energy: str,
+    parts: Sequence[Pairwise],
+    n_species: int,
+    species: np.ndarray,
+    name: str,
+    connectivity: Connectivity | None,
+) -> openmm.CustomCompoundBondForce:
+    """The pairs that are not excluded, one by one."""
+    force = openmm.CustomCompoundBondForce(2, f"{energy}; r = distance(p1, p2)")
+    for part in parts:
+        for function, table in part.functions.items():
+            force.addTabulatedFunction(function, table)
+    values = {key: value for part in parts for key, value in part.values.items()}
+    rows, columns = np.triu_indices(n_species)
+    number = np.zeros((n_species, n_species), dtype=int)
+    number[rows, columns] = number[columns, rows] = np.arange(len(rows))
+    left_out = set() if connectivity is None else set(map(tuple, connectivity.of_pairs(len(species)).tolist()))
+    bonds = []
+    for i, j in combinations(range(len(species)), 2):
+        if (i, j) not in left_out:
+            kind = int(number[species[i], species[j]])
+            bonds.append(([i, j], [kind, *(float(value[kind]) for value in values.values())]))
+    of_groups(force, name, ["kind", *values], bonds, False)
     return force
 
 
@@ -91,3 +134,40 @@ def cut_off(force: openmm.CustomNonbondedForce, box: np.ndarray | list[list[floa
 def native_cutoff(box: np.ndarray | list[list[float]]) -> float:
     """Cutoff (nm) of the native forces: 1.2 nm, or just under half a smaller box."""
     return min(NATIVE_CUTOFF, 0.499 * float(np.diagonal(box).min()))
+
+
+def of_groups(
+    force: Any, name: str, parameters: Sequence[str], groups: Iterable[tuple[list[int], list[float]]], periodic: bool
+) -> openmm.Force:
+    """A custom force of bonded particles, given its name, its parameters and its groups with a value of each."""
+    what = next(what for what in ("Bond", "Angle", "Torsion") if hasattr(force, f"addPer{what}Parameter"))
+    listed = isinstance(force, openmm.CustomCompoundBondForce)
+    force.setName(name)
+    for parameter in parameters:
+        getattr(force, f"addPer{what}Parameter")(parameter)
+    for particles, values in groups:
+        getattr(force, f"add{what}")(*([particles] if listed else particles), values)
+    force.setUsesPeriodicBoundaryConditions(periodic)
+    return force
+
+
+def spline_expression(intervals: int) -> str:
+    """A cubic spline as an expression in x, the place in units of its intervals, from 0 to their number.
+
+    The parameters c0, c1, ... are `spline_parameters`.  The B-splines k, k + 4, k + 8, ... never overlap: the
+    coefficient of the one that x is in is a staircase, which falls or rises where all of them vanish.  Nothing large
+    cancels, and so it serves single precision too.
+    """
+    terms, places = [], []
+    for j in range(4):
+        steps = "".join(f" + c{k}*step(x - {k - 3})" for k in range(j + 4, intervals + 3, 4))
+        terms.append(f"(c{j}{steps})*(v{j}^3 - 4*max(0, v{j} - 1)^3)")
+        places.append(f"v{j} = 2 - abs(4*(y{j} - floor(y{j})) - 2); y{j} = 0.25*x + {(3 - j) / 4}")
+    return f"{' + '.join(terms)}; {'; '.join(places)}"
+
+
+def spline_parameters(coefficients: ArrayLike) -> np.ndarray:
+    """Parameters of `spline_expression` for coefficients (..., intervals + 3) of uniform cubic B-splines."""
+    values = np.asarray(coefficients) / 6
+    values[..., 4:] -= values[..., :-4].copy()
+    return values

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..space.batch import Batch, nonbonded, pair_species, sum_pairs
 from .base import ModelHeader, register
 from .linear import LinearEnergy, LinearSettings, LinearTerm
-from .native import Pairwise, of_kind
+from .native import Pairwise
 
 #: The smoothness penalty's length (nm), what it adds to a distance beyond the shortest of the data (nm), and its
 #: least weight: see `SplinePair.roughness`.
@@ -258,9 +258,9 @@ class SplinePair(LinearEnergy):
         function = openmm.Continuous1DFunction(tables.numpy().ravel(), 0, len(tables) * n - 1.0)
         energy = (
             f"{name}(max(0, (r - {self.start!r}) / {step!r}) + {idle} + {n} * kind) * step({self.cutoff!r} - r)"
-            f" + ({of_kind(slopes)}) * min(0, r - {self.start!r})"
+            f" + slope_{name} * min(0, r - {self.start!r})"
         )
-        return Pairwise(energy, {name: function})
+        return Pairwise(energy, {name: function}, {f"slope_{name}": slopes})
 
     def locate(self, distances: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the interval between knots and the position in it, 0 to 1."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..space.batch import Batch, nonbonded, pair_species, sum_pairs
 from ..space.connectivity import Connectivity
 from .base import DataSummary, ModelHeader, Settings, Term, register
-from .native import Pairwise, cut_off, exclude, of_kind
+from .native import Pairwise, cut_off, exclude
 
 #: Noise levels by which the wall retreats as the noise grows over a range.  Two would do where the margin is most
 #: of it, but at 0.05 nm such a wall stands among the noised pairs: it changed the held-out score of the pair
@@ -86,7 +86,8 @@ class WallTerm(Term):
 
     def pairwise(self, module: Any, tag: str = "") -> Pairwise:
         radii = np.array(self.radii)[np.triu_indices(len(self.radii))]
-        return Pairwise(f"{0.5 * self.stiffness!r} * max(0, {of_kind(radii)} - r)^2", {})
+        name = f"wall_radius{tag}"
+        return Pairwise(f"{0.5 * self.stiffness!r} * max(0, {name} - r)^2", {}, {name: radii})
 
 
 class Wall(nn.Module):

@@ -228,3 +228,66 @@ def test_an_export_has_every_curve_and_runs_without_the_package(tmp_path):
     rows = table[(table["energy"] == "angles") & (table["types"] == "-".join(term_.kinds[0]))]
     u = module.curve(0, np.cos(np.radians(rows["value"])))
     np.testing.assert_allclose(rows["u_kJ/mol"], u - u.min(), atol=1e-5)
+
+
+# ---- the forms of native forces
+
+
+def native(given, x, box=None, n_molecules=1, platform="Reference"):
+    """Forces of the native System of some molecules, read back from XML, and those of the model."""
+    bonds = [(9 * m + i, 9 * m + j) for m in range(n_molecules) for i, j in BONDS]
+    topology = topology_of(TYPES * n_molecules, [0] * len(x), bonds)
+    if box is not None:
+        topology.setPeriodicBoxVectors(box * unit.nanometer)
+    system = create_system(given, topology, backend="native", types="name")
+    copy = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))
+    expected = given.forces(x, False if box is None else box, TYPES * n_molecules, bonds=bonds)
+    return system, computed(copy, x, platform)[1], expected
+
+
+@pytest.mark.parametrize("intervals", [4, 24, 25])
+def test_native_curves_are_those_of_the_model_however_many_knots_they_have(intervals):
+    """Inside the range, in both continuations, and with particles where the data have their ends."""
+    kinds = [term(kind, intervals=intervals) for kind in ("bonds", "angles", "onethree", "onefour", "impropers")]
+    given = denoiser(kinds)
+    for seed, width in ((1, 0.012), (2, 0.03)):  # frames of the range itself are among the former
+        for x in positions(2, width=width, seed=seed):
+            _, found, forces = native(given, x)
+            np.testing.assert_allclose(found, forces, rtol=1e-8, atol=1e-8 * np.abs(forces).max())
+
+
+@pytest.mark.parametrize("order", [1, 6, 12])
+def test_native_series_are_those_of_the_model(order):
+    given = denoiser([term("dihedrals", order=order, damped=False)])
+    _, found, forces = native(given, positions(1)[0])
+    np.testing.assert_allclose(found, forces, atol=1e-9 * np.abs(forces).max())
+
+
+@pytest.mark.parametrize(("order", "platform"), [(1, "CPU"), (2, "Reference")])
+def test_maps_of_many_molecules_are_interpolated(order, platform):
+    """Not those of one, whose products are exact; in any image of a triclinic box."""
+    maps = [term("maps", order=order, damped=False)]
+    alone, exact, forces = native(denoiser(maps), positions(1)[0])
+    assert type(alone.getForce(0)) is openmm.CustomCompoundBondForce
+    np.testing.assert_allclose(exact, forces, atol=1e-9 * np.abs(forces).max())
+    n = 200
+    box = 10 * TRICLINIC
+    x = (positions(n, width=0.004) + np.random.default_rng(0).uniform(0, 20, (n, 1, 3))).reshape(-1, 3)
+    x += np.random.default_rng(1).integers(-1, 2, x.shape) @ box
+    bonds = [(9 * m + i, 9 * m + j) for m in range(n) for i, j in BONDS]
+    given = denoiser(maps, box=box.tolist(), particles=TYPES * n, bonds=bonds)
+    system, found, forces = native(given, x, box, n, platform)
+    assert type(system.getForce(0)) is openmm.CMAPTorsionForce
+    assert np.sqrt(np.mean((found - forces) ** 2)) < 5e-4 * np.sqrt(np.mean(forces**2))
+
+
+@pytest.mark.parametrize(("n_molecules", "form"), [(3, "CustomCompoundBondForce"), (4, "CustomNonbondedForce")])
+def test_pairs_are_listed_where_they_are_few(n_molecules, form):
+    """Pair potential and wall, with exclusions, as a list of pairs and as a sum over all."""
+    bonds = [(9 * m + i, 9 * m + j) for m in range(n_molecules) for i, j in BONDS]
+    more = [REGISTRY["pair"](**PAIR), REGISTRY["wall"](**WALL)]
+    given = denoiser([], more=more, particles=TYPES * n_molecules, bonds=bonds)
+    x = np.concatenate(positions(n_molecules, width=0.02) + 0.25 * np.arange(n_molecules)[:, None, None])
+    system, found, forces = native(given, x, n_molecules=n_molecules)
+    assert [type(force).__name__ for force in system.getForces()] == [form]
+    np.testing.assert_allclose(found, forces, rtol=1e-7, atol=1e-7 * np.abs(forces).max())

@@ -7,6 +7,7 @@ must be: the angle itself has slopes that no average of their squares bounds (se
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import openmm
 from torch import Tensor
 
 from ...space.batch import Batch, vectors_between
@@ -30,7 +31,8 @@ class AnglesTerm(SplineTerm):
     table: ClassVar = "angles"
     native_name: ClassVar = "AnglePotential"
     axis: ClassVar = "theta_degree"
-    variable: ClassVar = "cos(angle(p1, p2, p3))"
+    custom: ClassVar = openmm.CustomAngleForce
+    variable: ClassVar = "cos(theta)"
 
     kind: Literal["angles"] = "angles"
 

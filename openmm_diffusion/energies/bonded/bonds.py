@@ -8,6 +8,7 @@ and these distances are functions of several.  Pairs further apart are those of 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+import openmm
 import torch
 from torch import Tensor
 
@@ -47,7 +48,8 @@ class BondsTerm(SplineTerm):
     table: ClassVar = "bonds"
     native_name: ClassVar = "BondPotential"
     axis: ClassVar = "r_nm"
-    variable: ClassVar = "distance(p1, p2)"
+    custom: ClassVar = openmm.CustomBondForce
+    variable: ClassVar = "r"
 
     kind: Literal["bonds"] = "bonds"
     partners: dict[str, list[int]]
@@ -94,7 +96,8 @@ class OneThreeTerm(SplineTerm):
     table: ClassVar = "angles"
     native_name: ClassVar = "OneThreePotential"
     axis: ClassVar = "r_nm"
-    variable: ClassVar = "distance(p1, p3)"
+    custom: ClassVar = openmm.CustomBondForce
+    variable: ClassVar = "r"
 
     kind: Literal["onethree"] = "onethree"
 
@@ -112,7 +115,8 @@ class OneFourTerm(SplineTerm):
     table: ClassVar = "dihedrals"
     native_name: ClassVar = "OneFourPotential"
     axis: ClassVar = "r_nm"
-    variable: ClassVar = "distance(p1, p4)"
+    custom: ClassVar = openmm.CustomBondForce
+    variable: ClassVar = "r"
 
     kind: Literal["onefour"] = "onefour"
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, Tuple
 import numpy as np
 import openmm
 import torch
+from numpy.polynomial import chebyshev, polynomial
 from pydantic import Field
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from ...space.batch import Batch, vectors_between
 from ...space.connectivity import Connectivity
 from ..base import ModelHeader, register
 from ..linear import Sample
+from ..native import of_groups
 from .base import BondedEnergy, BondedSettings, BondedTerm
 from .coordinates import (
     Coordinate,
@@ -87,27 +89,39 @@ class FourierTerm(BondedTerm):
         tolerance: float,
         connectivity: Connectivity | None = None,
     ) -> openmm.Force:
-        """The series as a custom force, its coefficients parameters of each group: without torch."""
-        terms, where = self.expression()
+        """The series as an OpenMM force, without torch: one for dihedrals away from lines, where it has one.
+
+        Otherwise it is a CustomCompoundBondForce, its coefficients parameters of each group.
+        """
+        groups, coefficients = self.groups_of(module, species, connectivity), self.weight * module.coefficients
+        away = None if self.damped else self.away_from_lines(coefficients.numpy(), groups, box is not None)
+        if away is not None:
+            return away
+        terms, where = self.words()
         names = [f"c{number}" for number in range(len(terms))]
         series = " + ".join(f"{name}*{term}" for name, term in zip(names, terms))
         corners = [f"sin(angle(p{i}, p{i + 1}, p{i + 2}))" for i in range(1, self.members - 1)]
         damping = f"({'*'.join(corners)})^3*" if self.damped else ""
-        alone = not self.damped and self.members == 4
-        expression = f"{damping}({series}); {where}".rstrip("; ")
-        force: Any = (
-            openmm.CustomTorsionForce(expression) if alone else openmm.CustomCompoundBondForce(self.members, expression)
-        )
-        force.setName(self.native_name)
-        for name in names:
-            (force.addPerTorsionParameter if alone else force.addPerBondParameter)(name)
-        coefficients = (self.weight * module.coefficients).tolist()
-        for group, kind in self.groups_of(module, species, connectivity):
-            force.addTorsion(*group, coefficients[kind]) if alone else force.addBond(group, coefficients[kind])
-        force.setUsesPeriodicBoundaryConditions(box is not None)
-        return force
+        force = openmm.CustomCompoundBondForce(self.members, f"{damping}({series}); {where}")
+        rows = coefficients.tolist()
+        listed = [(group, rows[kind]) for group, kind in groups]
+        return of_groups(force, str(self.native_name), names, listed, box is not None)
 
-    def expression(self) -> tuple[list[str], str]:
+    def away_from_lines(
+        self, coefficients: np.ndarray, groups: list[tuple[list[int], int]], periodic: bool
+    ) -> openmm.Force | None:
+        """The undamped series as a force that is faster than a CustomCompoundBondForce, or None.
+
+        Parameters
+        ----------
+        coefficients : array, shape (n_kinds, n_functions), kJ/mol
+        groups : list of (list of int, int)
+            Particles and kind of each.
+        periodic : bool
+        """
+        raise NotImplementedError
+
+    def words(self) -> tuple[list[str], str]:
         """Functions of a group in OpenMM's words, in the order of the coefficients, and what defines their names."""
         raise NotImplementedError
 
@@ -141,8 +155,27 @@ class DihedralsTerm(FourierTerm):
 
     kind: Literal["dihedrals"] = "dihedrals"
 
-    def expression(self) -> tuple[list[str], str]:
-        return multiples_of("theta", self.order), "theta = dihedral(p1, p2, p3, p4)" if self.damped else ""
+    def words(self) -> tuple[list[str], str]:
+        return multiples_of("theta", self.order), "theta = dihedral(p1, p2, p3, p4)"
+
+    def away_from_lines(
+        self, coefficients: np.ndarray, groups: list[tuple[list[int], int]], periodic: bool
+    ) -> openmm.Force:
+        """A CustomTorsionForce; sines and cosines of multiples take most of the time, and so one of each must do.
+
+        cos(n phi) = T_n(cos phi) and sin(n phi) = sin(phi) U_n-1(cos phi) with Chebyshev's polynomials, here by powers.
+        """
+        even, odd = np.zeros((2, len(coefficients), self.order + 1))
+        for n in range(1, self.order + 1):
+            first = chebyshev.cheb2poly([0.0] * n + [1.0])
+            even[:, : n + 1] += coefficients[:, n - 1, None] * first
+            odd[:, :n] += coefficients[:, self.order + n - 1, None] * polynomial.polyder(first) / n
+        names = [[f"{letter}{n}" for n in range(self.order + 1)] for letter in "ab"]
+        expression = f"{horner(names[0])} + sin(theta)*{horner(names[1][:-1])}; c = cos(theta)"
+        rows = np.concatenate([even, odd[:, :-1]], 1).tolist()
+        force = openmm.CustomTorsionForce(expression)
+        listed = [(group, rows[kind]) for group, kind in groups]
+        return of_groups(force, self.native_name, [*names[0], *names[1][:-1]], listed, periodic)
 
     def points(self, module: Any, number: int) -> np.ndarray:
         return np.linspace(-180.0, 180.0, 181)
@@ -252,6 +285,11 @@ class Dihedrals(FourierEnergy):
         """Quadratic form of the penalty: the mean squared second derivative, n^4, scaled by |grad phi|^2 (1/nm^2)."""
         n = torch.arange(1, self.n_order + 1, dtype=torch.float64).repeat(2)
         return torch.diag(torch.cat([weight * n**4 for weight in self.weights]))
+
+
+def horner(names: list[str]) -> str:
+    """The polynomial in c of coefficients with these names, the constant first."""
+    return names[0] if len(names) == 1 else f"({names[0]} + c*{horner(names[1:])})"
 
 
 def multiples_of(angle: str, order: int) -> list[str]:

@@ -8,6 +8,7 @@ costs energy.  Where two partners are alike there is no such sign, and the curve
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import openmm
 import torch
 from torch import Tensor
 
@@ -42,7 +43,8 @@ class ImpropersTerm(SplineTerm):
     table: ClassVar = "impropers"
     native_name: ClassVar = "ImproperPotential"
     axis: ClassVar = "phi_degree"
-    variable: ClassVar = "dihedral(p1, p2, p3, p4)"
+    custom: ClassVar = openmm.CustomTorsionForce
+    variable: ClassVar = "theta"
 
     kind: Literal["impropers"] = "impropers"
     chiral: bool

@@ -20,17 +20,29 @@ from ...space.connectivity import Connectivity
 from ...units import thermal_energy
 from ..base import ModelHeader
 from ..linear import Sample
+from ..native import of_groups, spline_expression, spline_parameters
 from ..pair import PADDING, POINTS, spline_derivatives, splines
 from .base import BondedEnergy, BondedSettings, BondedTerm
 from .coordinates import Coordinate
 from .survey import COORDINATES
 
-#: Of each group in a native force: where its curve is in the table and what goes on beyond its ends.
-PARAMETERS = ("place", "density", "low", "high", "first", "last", "stiffness")
+#: Knot intervals up to which a native curve is an expression and not a table, which takes three times as long on the
+#: CPU platform: an expression grows with the intervals, and with their square the time that it is compiled in.
+WRITTEN = 24
+
+#: A native curve with what goes on beyond its ends, s being the place in units of its intervals.  Where min and max
+#: meet OpenMM takes either slope: not at the very end of the data.
 CURVE = (
-    "curve(place + density*(inside - low)) + first*min(0, q - low) + last*max(0, q - high)"
-    " + 0.5*stiffness*(q - inside)^2; inside = min(max(q, low), high); q = "
+    "curve + first*below + last*above + stiffness*(below^2 + above^2); curve = {curve}; x = s - below - above;"
+    " below = min(0, s + 1e-9); above = max(0, s - {end!r}); s = density*({variable} - low)"
 )
+PARAMETERS = ("low", "density", "first", "last", "stiffness")
+#: The coordinates of OpenMM's forces, with their numbers of particles, in the words of CustomCompoundBondForce.
+WORDS = {
+    openmm.CustomBondForce: (2, "r = distance(p1, p2)"),
+    openmm.CustomAngleForce: (3, "theta = angle(p1, p2, p3)"),
+    openmm.CustomTorsionForce: (4, "theta = dihedral(p1, p2, p3, p4)"),
+}
 
 
 class SplineSettings(BondedSettings):
@@ -58,7 +70,8 @@ class SplineTerm(BondedTerm):
         Standard deviation of each kind in the training frames.
     """
 
-    #: The coordinate in OpenMM's words.
+    #: OpenMM's force of the coordinate, and the coordinate in its words.
+    custom: ClassVar[type[openmm.Force]]
     variable: ClassVar[str]
 
     intervals: int
@@ -78,20 +91,26 @@ class SplineTerm(BondedTerm):
         tolerance: float,
         connectivity: Connectivity | None = None,
     ) -> openmm.Force:
-        """All curves as a tabulated function of a custom force: the same up to rounding, without torch.
-
-        Of OpenMM's forces of bonded particles only CustomCompoundBondForce knows tabulated functions.
-        """
-        function, parameters = module.tabulated(self.weight)
-        force = openmm.CustomCompoundBondForce(module.n_members, CURVE + self.variable)
-        force.setName(self.native_name)
-        force.addTabulatedFunction("curve", function)
-        for name in PARAMETERS:
-            force.addPerBondParameter(name)
+        """The curves as a custom force: the same up to rounding, without torch."""
+        n_members, words = WORDS[self.custom]
+        written, function = self.intervals <= WRITTEN, None
+        if written:
+            curve, own = spline_expression(self.intervals), spline_parameters(self.weight * module.curves().numpy())
+        else:
+            curve, (function, own) = f"table(place + {POINTS}*x)", module.tabulated(self.weight)
+        expression = CURVE.format(curve=curve, variable=self.variable, end=self.intervals + 1e-9)
+        force: Any
+        if written:
+            force = self.custom(expression)
+        else:  # of OpenMM's forces of bonded particles it alone knows tabulated functions
+            force = openmm.CustomCompoundBondForce(n_members, f"{expression}; {words}")
+            force.addTabulatedFunction("table", function)
+        names = [*PARAMETERS, *(f"c{k}" for k in range(own.shape[1]))] if written else [*PARAMETERS, "place"]
+        rows = np.concatenate([module.ends(self.weight), own], 1).tolist()
+        groups = []
         for group, kind in self.groups_of(module, species, connectivity):
-            force.addBond(group, parameters[kind])
-        force.setUsesPeriodicBoundaryConditions(box is not None)
-        return force
+            groups.append((group if n_members == len(group) else [group[0], group[-1]], rows[kind]))
+        return of_groups(force, self.native_name, names, groups, box is not None)
 
     def points(self, module: Any, number: int) -> np.ndarray:
         """Over the range of the data and a tenth of it beyond either end."""
@@ -233,8 +252,20 @@ class SplineEnergy(BondedEnergy):
             blocks.append(weight * ((width / step) ** (2 * order - 1) * form + constant))
         return torch.block_diag(*blocks)
 
-    def tabulated(self, weight: float) -> tuple[openmm.Continuous1DFunction, list[list[float]]]:
-        """All curves in one function, one after the other, and the `PARAMETERS` of each kind.
+    def curves(self) -> Tensor:
+        """Coefficients of the splines of every kind, shape (n_kinds, intervals + 3), kJ/mol."""
+        return torch.gather(self.coefficients, 1, self.taken)
+
+    def ends(self, weight: float) -> np.ndarray:
+        """The `PARAMETERS` of each kind, weighed, shape (n_kinds, 5)."""
+        first, last = (slopes[0] for slopes in self.end_slopes(None))
+        step = (self.high - self.low) / self.intervals
+        # What is outwards is left out before it is weighed, as in `beyond`.
+        first, last = weight * step * first.clamp(max=0), weight * step * last.clamp(min=0)
+        return torch.stack([self.low, 1 / step, first, last, 0.5 * weight * self.stiffness * step**2], 1).numpy()
+
+    def tabulated(self, weight: float) -> tuple[openmm.Continuous1DFunction, np.ndarray]:
+        """All curves in one function, one after the other, and the place of each in it, shape (n_kinds, 1).
 
         It is the natural cubic spline through points of which the knots are a part.  Idle intervals, where the cubic
         of the last one goes on, keep the curves from feeling each other.
@@ -243,19 +274,10 @@ class SplineEnergy(BondedEnergy):
         n = POINTS * self.intervals + 2 * idle + 1
         s = (torch.arange(n, dtype=torch.float64) - idle) / POINTS
         knot = torch.clamp(torch.floor(s), 0, self.intervals - 1).to(torch.int64)
-        local = self.taken[:, knot.unsqueeze(-1) + torch.arange(4)]
-        coefficients = torch.gather(self.coefficients, 1, local.flatten(1)).view_as(local)
+        coefficients = self.curves()[:, knot.unsqueeze(-1) + torch.arange(4)]
         tables = weight * (coefficients * torch.stack(splines(s - knot), -1)).sum(-1)
-        first, last = (ends[0] for ends in self.end_slopes(None))
-        density = POINTS * self.intervals / (self.high - self.low)
-        place = torch.arange(n_kinds) * n + idle
-        # What is outwards is left out before it is weighed, as in `beyond`.
-        first, last = weight * first.clamp(max=0), weight * last.clamp(min=0)
-        # OpenMM takes half the slope at the very end of the data, where max and min meet.
-        least: Any = 1e-9 * (self.high - self.low)
-        columns = place, density, self.low - least, self.high + least, first, last, weight * self.stiffness
         function = openmm.Continuous1DFunction(tables.flatten().tolist(), 0, n_kinds * n - 1.0)
-        return function, torch.stack([torch.as_tensor(column).double() for column in columns], 1).tolist()
+        return function, np.arange(n_kinds)[:, None] * n + idle
 
     def curve(self, kind: int, q: ArrayLike) -> np.ndarray:
         """U(q) (kJ/mol) of one kind, as numpy, the continuation beyond the range included."""
