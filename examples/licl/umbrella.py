@@ -16,7 +16,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas
-from scipy.special import logsumexp
 
 from openmm_diffusion import train
 from openmm_diffusion.settings import read_yaml
@@ -74,17 +73,17 @@ def reweighted(r, window, windows, kT):
     `window` is the number of the window of each frame.  The free energies f of the windows solve
     exp(-f_i) = sum_n exp(-V_i(r_n)) / sum_k N_k exp(f_k - V_k(r_n)), energies in kT.
     """
-    bias = windows[:, 1] * (r[:, None] - windows[:, 0]) ** 2 / 2 / kT
+    weights = np.exp(-windows[:, 1] * (r[:, None] - windows[:, 0]) ** 2 / 2 / kT)
     numbers = np.bincount(window, minlength=len(windows))
     f = np.zeros(len(windows))
-    for _ in range(2000):
-        of_frames = -logsumexp(f - bias, b=numbers, axis=1)
-        new = -logsumexp(of_frames[:, None] - bias, axis=0)
-        converged = abs(new - new[0] - f).max() < 1e-7
-        f = new - new[0]
-        if converged:
+    for _ in range(5000):
+        of_frames = 1 / (weights @ (numbers * np.exp(f)))
+        new = -np.log(weights.T @ of_frames)
+        new -= new[0]
+        change, f = abs(new - f).max(), new
+        if change < 1e-6:
             break
-    counts, _ = np.histogram(r, EDGES, weights=np.exp(of_frames - of_frames.max()))
+    counts, _ = np.histogram(r, EDGES, weights=of_frames)
     with np.errstate(divide="ignore"):  # infinite where there is no frame
         w = -kT * np.log(counts / MIDDLES**2)
     return w - w[ZERO].mean()
@@ -130,12 +129,10 @@ def figure(table, path):
             table["r"], table[f"{name}_histogram"], ".", color=color, label=label.replace("fit to", "histogram of")
         )
         below.step(table["r"], table[f"{name}_frames"], where="mid", color=color)
-    shown = table[["windows", "windows_histogram"]].to_numpy()
-    shown = shown[np.isfinite(shown)]
-    above.set(ylabel="w(r), kJ/mol", ylim=(min(shown.min(), 0) - 5, np.sort(table["windows"])[-2] + 5))
+    above.set(ylabel="w(r), kJ/mol", ylim=(-6, 25))
     above.axhline(0, color="0.8", lw=0.5)
     above.legend()
-    below.set(xlabel="Li-Cl distance, nm", ylabel="frames in 0.01 nm", yscale="symlog")
+    below.set(xlabel="Li-Cl distance, nm", ylabel="frames in 0.01 nm", yscale="symlog", ylim=(0, None))
     fig.savefig(path, dpi=150)
 
 
@@ -151,12 +148,14 @@ def main():
     alone = np.array([(1.0, 0.0)])
     table, rows = pandas.DataFrame({"r": MIDDLES}), []
     for name, frames, of in (("windows", biased, windows), ("equilibrium", free, alone)):
+        counted = np.histogram(distances(frames), EDGES)[0]
         for which, values in curves(frames, of, kT).items():
             column = name + which
             table[column], table[f"{column}_error"] = with_error(values)
-            found = with_error(np.array([heights(curve) for curve in values]))
+            # What a fit says where there is no frame is no barrier.
+            found = with_error(np.array([heights(np.where(counted > 0, curve, np.nan)) for curve in values]))
             rows.append((column, len(frames), *np.transpose(found).ravel()))
-        table[f"{name}_frames"] = np.histogram(distances(frames), EDGES)[0]
+        table[f"{name}_frames"] = counted
     quantities = ("above_contact", "above_0.6_nm", "contact", "barrier")
     names = [f"{quantity}{error}" for quantity in quantities for error in ("", "_error")]
     summary = pandas.DataFrame(rows, columns=["of", "frames", *names])
