@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import mdtraj
 import numpy as np
 import pytest
 
@@ -41,3 +42,23 @@ def test_the_table_of_equal_sets_has_no_differences(alanine):
         assert same == bool(hand)
         divergence = table["divergence of the map, phi < 0 (bit)", "model"]
         assert divergence == 0 if hand else divergence > 0.3
+
+
+def test_the_backbone_is_five_of_the_ten_beads(alanine):
+    """Its frames are those that map5.yaml makes of all atoms, and phi, psi and bonds are the same ones."""
+    beads = alanine.beads_of(HERE / "map5.yaml")
+    topology = mdtraj.load(str(HERE / "alanine.pdb"))
+    ten, five = (Mapping.read(HERE / name).apply(topology.topology) for name in ("map.yaml", "map5.yaml"))
+    rng = np.random.default_rng(1)
+    atoms = topology.xyz + rng.normal(scale=0.01, size=(3, topology.n_atoms, 3))
+    more = {"types": ten.types, "bonds": ten.bonds, "masses": ten.masses}
+    whole = Frames(ten.positions(atoms[:, ten.atoms]), ten.species, None, 300.0, **more)
+    part = alanine.part(whole, beads)
+    np.testing.assert_array_equal(part.positions, five.positions(atoms[:, five.atoms]))
+    assert part.types.tolist() == five.types.tolist() == ["C", "N", "CA", "C", "N"]
+    np.testing.assert_array_equal(part.bonds, five.bonds)
+    of_part, of_whole = (
+        alanine.dihedrals(frames.positions, names, alanine.PHI, alanine.PSI)
+        for frames, names in ((part, beads), (whole, alanine.BEADS))
+    )
+    np.testing.assert_allclose(of_part, of_whole, atol=1e-6)

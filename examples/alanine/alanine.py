@@ -1,11 +1,12 @@
 """Alanine dipeptide without hydrogens and solvent: bonds to phi-psi map from positions alone, in one exact solve.
 
-    python examples/alanine/alanine.py [OUTPUT] [--frames FILE] [--duration PS] [--results DIR]
+    python examples/alanine/alanine.py [OUTPUT] [--map FILE] [--frames FILE] [--duration PS] [--results DIR]
 
 Fits alanine.yaml to frames (those that generate.yaml makes, or FILE), runs native molecular dynamics of 4 x PS, and
 compares bonds, angles, dihedrals, the phi-psi map, basins and chirality with the frames.  A second call goes on where
 the first was stopped, and makes nothing again that is in OUTPUT (runs/alanine by default).  Tables and pictures go to
-DIR (examples/alanine/results by default).
+DIR (examples/alanine/results by default).  With --map examples/alanine/map5.yaml, the five beads of the backbone alone
+are learnt, of the same frames: give an OUTPUT and a DIR of their own, and --frames runs/alanine/data/frames.npz.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import mdtraj
@@ -29,11 +31,33 @@ from openmm_diffusion.simulation.langevin import simulate
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "openmm_diffusion"]
 RUNS = 4
-#: Particles of phi and psi, C-N-CA-C and N-CA-C-N.
-PHI, PSI = (1, 3, 4, 6), (3, 4, 6, 8)
+#: Residues and atoms of phi and psi, and of the improper that tells the hand.
+PHI = (("ACE", "C"), ("ALA", "N"), ("ALA", "CA"), ("ALA", "C"))
+PSI = (("ALA", "N"), ("ALA", "CA"), ("ALA", "C"), ("NME", "N"))
+HAND = (("ALA", "CA"), ("ALA", "N"), ("ALA", "CB"), ("ALA", "C"))
 #: Basins with phi < 0 by psi in degrees: alpha-R between these, beta and PPII elsewhere.
 ALPHA = (-120.0, 50.0)
 BINS = np.linspace(-np.pi, np.pi, 37)
+
+
+def beads_of(path):
+    """Residue and atom of each bead of a map whose beads lie at atoms."""
+    return [(rule["residue"], rule["at"]) for rule in read_yaml(path)["beads"]]
+
+
+#: Those of the frames.
+BEADS = beads_of(HERE / "map.yaml")
+
+
+def part(frames, beads):
+    """Frames of some of the ten beads, with the bonds among them."""
+    kept = [BEADS.index(bead) for bead in beads]
+    bonds = [(kept.index(i), kept.index(j)) for i, j in frames.bonds.tolist() if i in kept and j in kept]
+    forces = None if frames.forces is None else frames.forces[:, kept]
+    return replace(
+        frames, positions=frames.positions[:, kept], species=frames.species[kept], types=frames.types[kept],
+        masses=frames.masses[kept], bonds=np.array(bonds), forces=forces,
+    )  # fmt: skip
 
 
 def command(*arguments):
@@ -72,9 +96,10 @@ def dynamics(model, frames, output, duration):
     return paths
 
 
-def torsions(positions):
-    """phi and psi in rad, shape (n_frames, 2)."""
-    return mdtraj.compute_dihedrals(mdtraj.Trajectory(positions, None), [PHI, PSI], periodic=False)
+def dihedrals(positions, beads, *named):
+    """Dihedrals in rad, shape (n_frames, n_named), each named by residues and atoms of its beads."""
+    groups = [[beads.index(bead) for bead in one] for one in named]
+    return mdtraj.compute_dihedrals(mdtraj.Trajectory(positions, None), groups, periodic=False)
 
 
 def basins(angles):
@@ -89,10 +114,10 @@ def counted(angles):
     return np.histogram2d(*angles[angles[:, 0] < 0].T, bins=[BINS, BINS])[0]
 
 
-def compared(frames, runs):
+def compared(frames, runs, beads=BEADS):
     """The rows of the table: populations at phi < 0, divergences of the map there, the hand of the molecule."""
     rows = []
-    data, model = torsions(frames.positions), [torsions(run) for run in runs]
+    data, *model = [dihedrals(positions, beads, PHI, PSI) for positions in (frames.positions, *runs)]
     blocks = np.array_split(np.arange(len(data)), 10)
     for which, parts in (("data", [data[block] for block in blocks]), ("model", model)):
         of = [basins(part) for part in parts]
@@ -114,14 +139,15 @@ def compared(frames, runs):
         ("divergence of the map, phi < 0 (bit)", "every other frame", divergence(*map(counted, interleaved)), np.nan)
     )
     for which, positions in (("data", frames.positions), ("model", np.concatenate(runs))):
-        chiral = mdtraj.compute_dihedrals(mdtraj.Trajectory(positions, None), [(4, 3, 5, 6)], periodic=False)
-        rows.append(("frames of the L form", which, float((chiral < 0).mean()), np.nan))
+        if set(HAND) <= set(beads):
+            rows.append(("frames of the L form", which, (dihedrals(positions, beads, HAND) < 0).mean(), np.nan))
     return pandas.DataFrame(rows, columns=["quantity", "of", "value", "error"])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", nargs="?", default="runs/alanine", type=Path)
+    parser.add_argument("--map", type=Path, default=HERE / "map.yaml", help="beads to learn, of those of map.yaml")
     parser.add_argument("--frames", type=Path, help="frames of the ten heavy atoms; without, generate.yaml makes them")
     parser.add_argument("--duration", type=float, default=1250.0, help="ps of each of the four runs")
     parser.add_argument("--results", type=Path, default=HERE / "results")
@@ -132,7 +158,10 @@ def main():
         given.frames = given.output / "data" / "frames.npz"
         if not given.frames.exists():
             command("generate", HERE / "generate.yaml", "--output", given.output / "data", "--resume")
-    frames = Frames.load(given.frames)
+    beads = beads_of(given.map)
+    frames = part(Frames.load(given.frames), beads)
+    learnt = given.output / "frames.npz"
+    frames.save(learnt)
     model, seconds = fitted(frames, given.output / "model" / "model.safetensors")
     begun = time.perf_counter()
     paths = dynamics(model, frames, given.output / "md", given.duration)
@@ -140,14 +169,14 @@ def main():
     top = given.output / "md" / "run-0" / "topology.pdb"
     given.results.mkdir(parents=True, exist_ok=True)
     runs = [mdtraj.load(str(path), top=str(top)).xyz[10:] for path in paths]
-    table = compared(frames, runs)
+    table = compared(frames, runs, beads)
     if seconds is not None:
         table.loc[len(table)] = ("fit (s)", "model", seconds, np.nan)
     table.to_csv(given.results / "basins.csv", index=False, float_format="%.4g")
     print(table.to_string(index=False))
     report, trajectories = given.output / "report", [part for path in paths for part in ("-t", path)]
     shutil.rmtree(report, ignore_errors=True)
-    command("evaluate", given.output / "model" / "model.safetensors", given.frames, "-o", report, *trajectories,
+    command("evaluate", given.output / "model" / "model.safetensors", learnt, "-o", report, *trajectories,
             "--top", top, "--discard", "10", "--interval", "1")  # fmt: skip
     for path in [*report.glob("molecules.*"), *report.glob("map-C-N-CA-C-N.png")]:
         shutil.copy(path, given.results)

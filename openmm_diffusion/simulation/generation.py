@@ -1,7 +1,8 @@
 """All-atom runs in OpenMM, reduced to frames of what is kept of them and the force on each.
 
 Several independent runs at constant volume start from different random
-placements; each first discards its relaxation.  A directory holds::
+placements; each first discards its relaxation.  With a bias, run after run
+takes the next window, and the first again after the last.  A directory holds::
 
     config.yaml                  what was asked for
     solute.pdb                   a copy of the solute, where there is one
@@ -31,6 +32,7 @@ from ..forces.platforms import platform_named, platform_names
 from ..systems.composition import GenerateConfig
 from ..systems.solution import build_system, place_molecules
 from .kept import Kept
+from .umbrella import OTHER_GROUPS, Umbrella
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +49,8 @@ def generate(config, directory, resume=False, progress=None):
     The force is the total one, of everything there is, at that configuration: its
     average over what is not kept is the mean force, a single one is mostly noise.
     On an atom in a rigid unit it is that on the whole unit, see `kept`; where rigid
-    bonds join kept atoms there is none.
+    bonds join kept atoms there is none.  That of a `bias` is no part of it: it
+    stands in `bias_forces`.
 
     Parameters
     ----------
@@ -75,8 +78,8 @@ def generate(config, directory, resume=False, progress=None):
         If the directory is not empty and `resume` is False.
     ValueError
         If the configuration differs from the one in the directory, saved frames
-        are missing there, OpenMM lacks the platform, or the force field does not
-        describe the solute.
+        are missing there, OpenMM lacks the platform, the force field does not
+        describe the solute, or the bias is on something that is not kept.
     FloatingPointError
         If a force is not finite.
     """
@@ -101,22 +104,30 @@ def generate(config, directory, resume=False, progress=None):
         raise ValueError(MADE_WITH.format(key="solute", new=config.solute, old="another file", directory=directory))
     topology, system = build_system(config)
     kept = Kept(config, topology, system)
+    umbrella = None if config.bias is None else Umbrella(config, kept, system)
     rundirectory.begin(directory, given)
     if solute is not None and not solute.exists():
         rundirectory.write_whole(solute, Path(config.solute).read_bytes())
     what = config.kept if config.map is None else "beads"
     logger.info("%s; kept: %s, %d particles", _described(config), what, len(kept.species))
-    chunks = [_run(config, run, directory / f"run-{run:02d}", system, kept, progress) for run in range(config.runs)]
+    chunks = [
+        _run(config, run, directory / f"run-{run:02d}", system, kept, umbrella, progress)
+        for run in range(config.n_runs)
+    ]
+    bias = None
+    if umbrella is not None:
+        bias = np.concatenate([umbrella.forces(positions, run) for run, (positions, _) in enumerate(chunks)])
     frames = Frames(
         np.concatenate([positions for positions, _ in chunks]),
         kept.species,
         config.edge * np.eye(3) if config.periodic else None,
         config.temperature,
         forces=np.concatenate([forces for _, forces in chunks]) if kept.labelled else None,
-        replica=np.repeat(np.arange(config.runs), config.frames),
+        replica=np.repeat(np.arange(config.n_runs), config.frames),
         types=kept.types,
         bonds=kept.bonds,
         masses=kept.masses,
+        bias_forces=bias,
     )
     frames.save(directory / "frames.npz")
     _write_topology(config, topology, directory / "topology.pdb")
@@ -161,7 +172,7 @@ def _described(config):
     return f"{', '.join([*parts, f'{config.n_waters} waters'])} in a cube of {config.edge:g} nm{salt}"
 
 
-def _run(config, run, folder, system, kept, progress):
+def _run(config, run, folder, system, kept, umbrella, progress):
     """One run, from its last saved state to its end: positions and labels of what is kept, (frames, n_kept, 3) each."""
     folder.mkdir(exist_ok=True)
     every, discard = config.steps(config.interval), config.steps(config.discard)
@@ -174,7 +185,7 @@ def _run(config, run, folder, system, kept, progress):
     if saved:
         _load_chunks(folder, saved)  # a missing chunk should show now, not after hours
     if saved < config.frames:
-        context = _start(config, run, system, state, step)
+        context = _start(config, run, system, state, step, {} if umbrella is None else umbrella.parameters(run))
         if state is None:
             _save_state(context, folder)
         first_step, started = step, time.perf_counter()
@@ -206,13 +217,15 @@ def _drop_uncounted(folder, saved):
             path.unlink()
 
 
-def _start(config, run, system, state, step):
-    """A Context at a saved state, or at a fresh random placement, its energy minimised."""
+def _start(config, run, system, state, step, parameters):
+    """A Context with these parameters, at a saved state, or at a fresh random placement, its energy minimised."""
     integrator = openmm.LangevinMiddleIntegrator(config.temperature, config.friction, config.timestep)
     # The step is part of the seed: a resumed run must not repeat the noise it has already seen.
     thermostat, velocities = np.random.SeedSequence([config.seed, run, step]).generate_state(2) % (2**31 - 2) + 1
     integrator.setRandomNumberSeed(int(thermostat))
     context = openmm.Context(system, integrator, *_platform(config.platform))
+    for name, value in parameters.items():
+        context.setParameter(name, value)
     if state is not None:
         context.setState(state)
         return context
@@ -246,9 +259,9 @@ def _sample(context, config, count, every, run, kept):
     positions, forces = np.empty((2, count, len(kept.species), 3))
     for index in range(count):
         context.getIntegrator().step(every)
-        state = context.getState(positions=True, forces=True)
+        state = context.getState(positions=True, forces=True, groups=OTHER_GROUPS)
         positions[index] = kept.positions(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
-        # Potential forces only, without those that hold constraints.  Hydrogen masses do not enter.
+        # Potential forces only, without a bias and those that hold constraints.  Hydrogen masses do not enter.
         forces[index] = kept.forces(
             state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
         )

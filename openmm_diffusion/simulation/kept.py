@@ -76,7 +76,8 @@ class Kept:
             owners = np.repeat(np.arange(len(beads.types)), counts)[weighed]
             self.species, self.types, self.bonds, self.masses = beads.species, beads.types, beads.bonds, beads.masses
         self._box = config.edge * np.eye(3)[None] if config.periodic else None
-        self._sum, torn = unit_sums(rigid_units(system), members, owners)
+        self._units, self._members, self._owners = rigid_units(system), members, owners
+        self._sum, torn = unit_sums(self._units, members, owners)
         self.labelled = not torn
         if torn:
             logger.warning(
@@ -85,6 +86,15 @@ class Kept:
                 *(atoms[index].name for index in torn),
                 atoms[torn[0]].residue.name,
             )
+
+    def atom(self, number):
+        """The atom that a kept particle lies at, or None where its position is that of several atoms."""
+        atoms = self._members[self._owners == number]
+        return int(atoms[0]) if len(atoms) == 1 else None
+
+    def rigid(self, one, other):
+        """Whether rigid bonds join two atoms of the System."""
+        return bool(self._units[one] == self._units[other])
 
     def positions(self, positions):
         """Positions of what is kept, (n_kept, 3), from those of all atoms, (n_atoms, 3), nm."""

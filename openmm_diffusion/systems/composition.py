@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from ..particles import check_type
 from ..space.boxes import check_cutoff
 from ..units import MOLAR
+from .bias import BiasConfig
 from .ions import SPECIFIC_VOLUME, check_ions, check_neutral, filling_waters, net_charge
 
 _UNITS = {
@@ -62,6 +63,8 @@ class GenerateConfig(BaseModel):
     types : str or dict from str to str
         Types of the kept atoms: "element", "name" or "residue:name"; or names with the
         selection of their atoms, {OW: name O}, by element where none applies.
+    bias : BiasConfig, optional
+        Windows of a harmonic bias on the distance of two kept particles.
     edge : float, nm
         Edge of the cubic box.
     waters : int, optional
@@ -70,7 +73,7 @@ class GenerateConfig(BaseModel):
         The box is the same in all runs and frames, so there is no barostat.
     temperature : float, K
     runs : int
-        Independent runs, each from its own random placement.
+        Independent runs, of each window where there is a bias, each from its own random placement.
     frames : int
         Kept from each run.
     discard : float, ps
@@ -115,6 +118,7 @@ class GenerateConfig(BaseModel):
     keep: str | None = None
     map: dict[str, Any] | None = None
     types: Literal["element", "name", "residue:name"] | dict[str, str] = "element"
+    bias: BiasConfig | None = None
     edge: float | None = 2.526
     waters: int | None = Field(None, ge=1)
     temperature: float = 300.0
@@ -259,6 +263,8 @@ class GenerateConfig(BaseModel):
                 )
         if self.periodic:
             self._check_box()
+        if self.bias is not None:
+            self.bias.check(self.edge)
         return self
 
     def _check_kind(self):
@@ -322,6 +328,11 @@ class GenerateConfig(BaseModel):
     def periodic(self):
         """Whether there is a box, and water in it."""
         return self.solvent == "spce"
+
+    @property
+    def n_runs(self):
+        """Runs of all windows together."""
+        return self.runs * (1 if self.bias is None else len(self.bias.windows))
 
     @property
     def composition(self):
