@@ -88,7 +88,8 @@ class DiffusionCalculator(Calculator):
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation, types of particles among it."""
         changes = super().check_state(atoms, tol)
-        if self.atoms is not None and not np.array_equal(atoms.arrays.get(TYPES), self.atoms.arrays.get(TYPES)):
+        before = {} if self.atoms is None else self.atoms.arrays
+        if self.atoms is not None and list(before.get(TYPES, ())) != list(atoms.arrays.get(TYPES, ())):
             changes.append("numbers")
         return changes
 
