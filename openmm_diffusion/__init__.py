@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .data.coarsening import coarsen
     from .data.frames import Frames
     from .data.mapping import Mapping
+    from .engines.calculator import DiffusionCalculator
     from .evaluation.report import evaluate
     from .forces.diffusionforce import DiffusionForce
     from .learning.training import train
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 #: Module that each name of the face comes from.
 _HOMES = {
     "Denoiser": "model.denoiser",
+    "DiffusionCalculator": "engines.calculator",
     "DiffusionForce": "forces.diffusionforce",
     "Frames": "data.frames",
     "Mapping": "data.mapping",
@@ -33,7 +35,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "Denoiser", "DiffusionForce", "Frames", "Mapping",
+    "Denoiser", "DiffusionCalculator", "DiffusionForce", "Frames", "Mapping",
     "coarsen", "compute_rdf", "create_system", "evaluate", "simulate", "train",
 ]  # fmt: skip
 

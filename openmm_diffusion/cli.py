@@ -170,9 +170,9 @@ def export(
     model: Annotated[str, typer.Argument(help="Model file, or licl or licl_vector.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the files.")],
     top: Annotated[Optional[Path], typer.Option(help="Particles and box (PDB); without one, the training's.")] = None,
-    format: Annotated[str, typer.Option(help="native (pair potentials) or torchscript")] = "native",
+    format: Annotated[str, typer.Option(help="native (pair potentials), torchscript or lammps")] = "native",
 ):
-    """Write a model for scripts that do without this package: System XML, topology, and curves or TorchScript."""
+    """Write a model for scripts that do without this package: System XML, curves or TorchScript, or LAMMPS tables."""
     from .workflows.export import export as run
     from .workflows.export import read_pdb
 

@@ -10,7 +10,7 @@ import openmm_diffusion
 
 PACKAGE = Path(openmm_diffusion.__file__).parent
 BELOW = "units particles noise settings rundirectory figures"  # modules, not packages: they import nothing of ours
-WORKFLOWS = "simulation systems forces evaluation learning model energies analysis data space"
+WORKFLOWS = "engines simulation systems forces evaluation learning model energies analysis data space"
 ALLOWED = {
     **dict.fromkeys(BELOW.split(), ""),
     "space": "units",
@@ -22,6 +22,7 @@ ALLOWED = {
     "evaluation": "model analysis data noise particles units rundirectory",
     "forces": "model energies space particles units",
     "systems": "forces model energies space particles units",
+    "engines": "systems forces model energies space particles units rundirectory",
     "simulation": "systems forces model data space particles units settings rundirectory",
     "workflows": f"{WORKFLOWS} {BELOW}",
     "cli": f"workflows {WORKFLOWS} {BELOW}",
@@ -111,7 +112,8 @@ def test_the_longest_chain_of_packages_has_nine_floors():
 
 def test_the_checker_sees_the_imports():
     known = modules()
-    assert {"space.boxes", "model.header", "model.sum"} <= imports("model.denoiser", known["model.denoiser"], known)
+    of_denoiser = imports("model.denoiser", known["model.denoiser"], known)
+    assert {"space.connectivity", "model.header", "model.sum"} <= of_denoiser
     assert "learning.network.loop" in imports("learning.training", known["learning.training"], known), (
         "imports inside functions count"
     )

@@ -39,7 +39,7 @@ def pair_curves(denoiser: "Denoiser") -> pandas.DataFrame:
     names = denoiser.header.species
     tables = []
     for a, b in zip(*np.triu_indices(len(names))):
-        u, force = _two_particles(part, int(a), int(b), r)
+        u, force = two_particles(part, int(a), int(b), r)
         tables.append(
             pandas.DataFrame({"pair": f"{names[a]}-{names[b]}", "r_nm": r, "u_kJ/mol": u, "force_kJ/mol/nm": force})
         )
@@ -81,11 +81,11 @@ def _points(module: Any) -> np.ndarray:
     return STEP * np.arange(1, round(module.cutoff / STEP) + 1)
 
 
-def _two_particles(denoiser: "Denoiser", a: int, b: int, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def two_particles(denoiser: "Denoiser", a: int, b: int, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Energy (kJ/mol) and repulsion (kJ/mol/nm) of two particles of species a and b, at distances r (nm)."""
     y = torch.zeros(len(r), 2, 3, dtype=torch.float64)
     y[:, 1, 0] = torch.as_tensor(r)
     y.requires_grad_(True)
-    batch = make_batch(y, None, torch.tensor([a, b]), denoiser.cutoff)
+    batch = make_batch(y, None, torch.tensor([a, b]), denoiser.model.cutoff)
     energy, direct = denoiser.model.double().total(batch)
     return energy.detach().numpy(), total_force(energy, direct, y)[:, 1, 0].detach().numpy()

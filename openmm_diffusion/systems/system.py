@@ -82,7 +82,7 @@ def create_system(
     box = topology.getPeriodicBoxVectors()
     for term in denoiser.header.terms:
         term.check(names, box is not None)
-    masses = _masses(denoiser, topology, names)
+    masses = masses_of(denoiser, topology, names)
     rest = denoiser.part(lambda term: not apart(term))
     force = None
     if rest.header.terms or not native_prior:
@@ -105,7 +105,7 @@ def create_system(
     return system
 
 
-def _masses(denoiser, topology, types):
+def masses_of(denoiser, topology, types):
     """Mass of each atom, amu."""
     masses = []
     for atom, kind in zip(topology.atoms(), types):

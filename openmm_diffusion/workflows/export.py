@@ -1,4 +1,4 @@
-"""A model as files that other people's scripts use without this package: System XML, topology, curves."""
+"""A model as files that others use without this package: System XML, topology and curves, or tables of LAMMPS."""
 
 import logging
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 import openmm
 from openmm import app
 
+from ..engines.lammps import check_lammps, write_lammps
 from ..figures import bonded_figure
 from ..forces.diffusionforce import native_obstacle
 from ..model.combination import merged
@@ -20,7 +21,7 @@ from ..units import nanometers
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("native", "torchscript")
+FORMATS = ("native", "torchscript", "lammps")
 
 #: The script that comes with the files: it says what they are, and runs them with OpenMM alone.
 _SCRIPT = '''\
@@ -70,7 +71,7 @@ _IMPORTS = {
 
 
 def export(model, topology, output, *, format="native", positions=None, ewald_error_tolerance=5e-4):
-    """Write a model as files that OpenMM reads without this package.
+    """Write a model as files that OpenMM, or LAMMPS, reads without this package.
 
     The System is that of `create_system`: Coulomb by PME, the wall, and the learnt part.
     "native" makes the learnt part custom forces, tabulated, which need no torch at
@@ -79,6 +80,9 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
     potential goes through the knots of the spline and is the same function, the TorchForce
     computes in single precision.
 
+    "lammps" writes an input script of Langevin dynamics in units real, a data file and tables of pairs,
+    bonds, angles and dihedrals, with Coulomb by PPPM: see `openmm_diffusion.engines.lammps`.
+
     Parameters
     ----------
     model : path or Denoiser
@@ -86,16 +90,18 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         With elements and box; None: composition and box of the training data.
     output : path
         Directory that receives system.xml, topology.pdb (or .cif), curves (native: pair.csv, bonded.csv and
-        bonded.png) or learnt.pt (torchscript), and run.py, which says what they are and runs them.
-    format : "native" or "torchscript"
+        bonded.png) or learnt.pt (torchscript), and run.py, which says what they are and runs them;
+        lammps: in.lammps, system.data and tables.
+    format : "native", "torchscript" or "lammps"
     positions : array or Quantity, shape (n_particles, 3), nm, optional
-        For topology.pdb; None: random places.
+        For topology.pdb or system.data; None: random places.
     ewald_error_tolerance : float
-        Of PME, as in `create_system`.
+        Of PME, as in `create_system`, or of PPPM.
 
     Returns
     -------
-    openmm.System
+    openmm.System or None
+        None for "lammps".
 
     Raises
     ------
@@ -107,19 +113,27 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}: choose one of {', '.join(FORMATS)}")
-    _check_terms(denoiser, format)
+    if format == "lammps":
+        check_lammps(denoiser)
+    else:
+        _check_terms(denoiser, format)
     topology = training_topology(denoiser) if topology is None else topology
     if topology.getPeriodicBoxVectors() is None and denoiser.header.box is not None:
         log.warning(
             "the topology has no box (a PDB file names it in CRYST1), but the model was trained in one: what is "
             "written is not periodic"
         )
-    system = create_system(denoiser, topology, backend=format, ewald_error_tolerance=ewald_error_tolerance)
+    system = None
+    if format != "lammps":
+        system = create_system(denoiser, topology, backend=format, ewald_error_tolerance=ewald_error_tolerance)
     if positions is None:
         positions = random_positions(denoiser, topology)
     positions = np.asarray(nanometers(positions, "positions"), dtype=float)
     if positions.shape != (topology.getNumAtoms(), 3):
         raise ValueError(f"positions have shape {positions.shape}: give ({topology.getNumAtoms()}, 3), in nm")
+    if format == "lammps":
+        write_lammps(denoiser, topology, positions, output, ewald_error_tolerance)
+        return None
     output = made(output)
     (output / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
     path, written = write_topology(output, topology, positions, keep_ids=True), []

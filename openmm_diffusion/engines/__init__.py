@@ -1,0 +1,1 @@
+"""A denoiser in simulation programs other than OpenMM."""
