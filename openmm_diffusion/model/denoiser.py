@@ -21,12 +21,13 @@ from numpy.typing import ArrayLike
 from ..energies.base import Term
 from ..noise import denoised_from_force
 from ..particles import as_types, atom_types, ordered
-from ..space.boxes import check_box, check_cutoff, wrap
 from ..space.connectivity import Connectivity, connectivity
 from ..units import bare, thermal_energy
+from .configuration import read_configuration
 from .header import Header
 from .shipped import find_model
 from .sum import WeightedSum, energy_and_forces
+from .virial import virial
 
 if TYPE_CHECKING:
     from openmm.unit import Quantity
@@ -213,6 +214,32 @@ class Denoiser:
             )
         return self.evaluated(positions, self.box(box), species, bonds)[0]
 
+    def virial(
+        self,
+        positions: "ArrayLike | Quantity",
+        box: "ArrayLike | Quantity | Literal[False] | None" = None,
+        species: Sequence[str | int] | np.ndarray | None = None,
+        bonds: "ArrayLike | None" = None,
+    ) -> np.ndarray:
+        """Slope of the energy by a homogeneous strain, dU/d(strain) with r -> (1 + strain) r; arguments as `forces`.
+
+        Positions and box are strained together.  The pressure of a box of volume V is that of the ideal gas less
+        trace(dU/d(strain)) / (3 V).
+
+        Returns
+        -------
+        array, shape (..., 3, 3), kJ/mol
+            Symmetric, in double precision.
+
+        Raises
+        ------
+        ValueError
+            For a model with a vector head, which has no energy; else as `forces`.
+        """
+        if not self.conservative:
+            raise ValueError("this model has a vector head, which has no potential: a virial needs an energy head")
+        return virial(read_configuration(self, positions, self.box(box), species, bonds), self.dtype)
+
     def denoised(
         self,
         positions: "ArrayLike | Quantity",
@@ -299,40 +326,13 @@ class Denoiser:
         bonds: "ArrayLike | None" = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Energy (...) and forces (..., n_particles, 3): arguments as `forces`, but a box of None is no periodicity."""
-        positions = np.asarray(bare(positions), dtype=np.float64)
-        if positions.ndim < 2 or positions.shape[-1] != 3:
-            raise ValueError(f"positions have shape {positions.shape}: give (..., n_particles, 3) in nm")
-        if not np.isfinite(positions).all():
-            raise ValueError("positions hold NaN or Inf: give finite coordinates in nm")
-        types = self.header.particles if species is None else as_types(species)
-        if bonds is None and types == self.header.particles:
-            bonds = self.header.bonds
-        index = self.species_index(types)
-        if len(index) != positions.shape[-2]:
-            raise ValueError(
-                f"species has {len(index)} entries for {positions.shape[-2]} particles: give one type for each"
-            )
-        connected = self.connectivity(index, bonds)
-        y = torch.as_tensor(positions.reshape(-1, *positions.shape[-2:]))
-        boxes, model = None, self.model
-        if box is not None:
-            boxes = torch.as_tensor(np.asarray(bare(box), dtype=np.float64))
-            check_box(boxes)
-            check_cutoff(self.cutoff, boxes, "the model's cutoff")
-            model = self.in_box(boxes.reshape(-1, 3, 3).mean(0).numpy()).model
-            boxes = boxes.expand(*positions.shape[:-2], 3, 3).reshape(-1, 3, 3)
-            y = wrap(y, boxes.unsqueeze(1))
+        system = read_configuration(self, positions, box, species, bonds)
         energies, forces = [], []
-        dtype = self.dtype
-        # Up to 64 frames at a time, and some 16,000 particles: 150 MB with the shipped model.
-        frames_per_chunk = max(1, min(64, 16384 // max(1, y.shape[1])))
-        for start in range(0, len(y), frames_per_chunk):
-            chunk = slice(start, start + frames_per_chunk)
-            box_chunk = None if boxes is None else boxes[chunk].to(dtype)
-            energy, force = energy_and_forces(model, y[chunk].to(dtype), box_chunk, index, connectivity=connected)
+        for y, boxes in system.chunks(self.dtype):
+            energy, force = energy_and_forces(system.model, y, boxes, system.species, connectivity=system.connectivity)
             energies.append(energy.double())
             forces.append(force.double())
-        shape = positions.shape
+        shape = system.shape
         return torch.cat(energies).numpy().reshape(shape[:-2]), torch.cat(forces).numpy().reshape(shape)
 
     # -- file ------------------------------------------------------------------------
