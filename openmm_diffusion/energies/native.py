@@ -8,8 +8,15 @@ import openmm
 
 from ..space.connectivity import Connectivity
 
-#: Cutoff (nm) of the native forces where the box leaves room; what reaches farther has no native form.
+#: Longest cutoff (nm) of the native forces; what reaches farther has no native form.
 NATIVE_CUTOFF = 1.2
+
+#: Cutoff of a sum that may choose it, as PME may, in widths of the first box: OpenMM refuses a box below twice the
+#: cutoff, and this lets a barostat take a fifth of the width, half of the volume.
+SHARE = 0.4
+
+#: nm; a cutoff of zero, of a wall that no pair has, is none.
+LEAST_CUTOFF = 0.1
 
 
 class Pairwise(NamedTuple):
@@ -22,10 +29,13 @@ class Pairwise(NamedTuple):
         kJ/mol.
     functions : dict of str to openmm.TabulatedFunction
         That the expression names.
+    cutoff : float or None, nm
+        Where the energy has ended; None: as far as the box allows.
     """
 
     energy: str
     functions: dict[str, Any]
+    cutoff: float | None = None
 
 
 def pairwise_force(
@@ -63,7 +73,8 @@ def pairwise_force(
     for s in species:
         force.addParticle([int(s)])
     exclude(force, connectivity)
-    cut_off(force, box)
+    reaches = [part.cutoff for part in parts if part.cutoff is not None]
+    cut_off(force, box, max(reaches) if len(reaches) == len(parts) else None)
     return force
 
 
@@ -79,15 +90,33 @@ def of_kind(values: Iterable[float]) -> str:
     return " + ".join(f"{float(value)!r} * delta(kind - {number})" for number, value in enumerate(values))
 
 
-def cut_off(force: openmm.CustomNonbondedForce, box: np.ndarray | list[list[float]] | None) -> None:
-    """Give a CustomNonbondedForce the cutoff of all native forces: the platforms want one for all nonbonded ones."""
+def cut_off(
+    force: openmm.CustomNonbondedForce, box: np.ndarray | list[list[float]] | None, reach: float | None = None
+) -> None:
+    """Give a CustomNonbondedForce the cutoff that its energy needs (nm), and no more: the box may shrink to twice it.
+
+    None is just under half of the box, or 1.2 nm.
+    """
     if box is None:
         force.setNonbondedMethod(openmm.CustomNonbondedForce.NoCutoff)
     else:
         force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
-        force.setCutoffDistance(native_cutoff(box))
+        force.setCutoffDistance(chosen_cutoff(box, 0.499) if reach is None else max(reach, LEAST_CUTOFF))
 
 
-def native_cutoff(box: np.ndarray | list[list[float]]) -> float:
-    """Cutoff (nm) of the native forces: 1.2 nm, or just under half a smaller box."""
-    return min(NATIVE_CUTOFF, 0.499 * float(np.diagonal(box).min()))
+def chosen_cutoff(box: np.ndarray | list[list[float]], share: float = SHARE) -> float:
+    """Cutoff (nm) of a native force that may choose it: 1.2 nm, or a share of the width of a smaller box."""
+    return min(NATIVE_CUTOFF, share * float(np.diagonal(box).min()))
+
+
+def share_cutoff(forces: Iterable[openmm.Force]) -> None:
+    """Give all nonbonded forces with a cutoff the longest among them: the platforms want one for all of a System."""
+    ending = [
+        force
+        for force in forces
+        if isinstance(force, openmm.NonbondedForce | openmm.CustomNonbondedForce)
+        and force.getNonbondedMethod() != openmm.NonbondedForce.NoCutoff
+    ]
+    longest = max((force.getCutoffDistance()._value for force in ending), default=0.0)
+    for force in ending:
+        force.setCutoffDistance(longest)

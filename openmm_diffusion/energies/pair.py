@@ -260,7 +260,7 @@ class SplinePair(LinearEnergy):
             f"{name}(max(0, (r - {self.start!r}) / {step!r}) + {idle} + {n} * kind) * step({self.cutoff!r} - r)"
             f" + ({of_kind(slopes)}) * min(0, r - {self.start!r})"
         )
-        return Pairwise(energy, {name: function})
+        return Pairwise(energy, {name: function}, self.cutoff)
 
     def locate(self, distances: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the interval between knots and the position in it, 0 to 1."""

@@ -86,7 +86,7 @@ class WallTerm(Term):
 
     def pairwise(self, module: Any, tag: str = "") -> Pairwise:
         radii = np.array(self.radii)[np.triu_indices(len(self.radii))]
-        return Pairwise(f"{0.5 * self.stiffness!r} * max(0, {of_kind(radii)} - r)^2", {})
+        return Pairwise(f"{0.5 * self.stiffness!r} * max(0, {of_kind(radii)} - r)^2", {}, float(radii.max()))
 
 
 class Wall(nn.Module):
@@ -144,5 +144,5 @@ def wall_force(
     for s in species:
         force.addParticle([int(s)])
     exclude(force, connectivity)
-    cut_off(force, box)
+    cut_off(force, box, float(np.max(radii)))
     return force

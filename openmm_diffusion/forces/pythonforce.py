@@ -15,6 +15,7 @@ from ..model.sum import TRACING, evaluated
 from ..space.batch import make_batch
 from ..space.boxes import check_cutoff, wrap
 from ..space.verlet import VerletList
+from .barostats import has_barostat
 from .compiled import CompiledForces, compiler_failure, room
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class Evaluator:
         Independent copies: particles of the first, of the second, and so on.
     bonds : list of (int, int)
         Bonded particles of one replica.
+    refused : str or None
+        Why no barostat may change the box; None: one may.
     """
 
     def __init__(
@@ -53,9 +56,10 @@ class Evaluator:
         compiled: bool = False,
         replicas: int = 1,
         bonds: Sequence[Sequence[int]] = (),
+        refused: str | None = None,
     ) -> None:
-        self.arguments = data, species, periodic, precision, compiled, replicas, bonds
-        self.periodic, self.replicas = periodic, replicas
+        self.arguments = data, species, periodic, precision, compiled, replicas, bonds, refused
+        self.periodic, self.replicas, self.refused = periodic, replicas, refused
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.like = torch.zeros(1, dtype=torch.float32 if precision == "single" else torch.float64, device=self.device)
         denoiser = Denoiser.from_bytes(data)
@@ -79,6 +83,8 @@ class Evaluator:
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
         """Energy (kJ/mol) and forces (n_particles, 3), kJ/mol/nm, of an OpenMM State."""
+        if self.refused is not None and has_barostat(state.getParameters()):
+            raise ValueError(self.refused)
         positions = torch.from_numpy(state.getPositions(asNumpy=True)._value)
         box = torch.from_numpy(state.getPeriodicBoxVectors(asNumpy=True)._value) if self.periodic else None
         energy, forces = self.evaluate(positions, box)
