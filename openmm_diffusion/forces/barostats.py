@@ -3,10 +3,9 @@
 Energies that were fitted at one volume do not know the pressure of their data.  At that volume they have some pressure,
 and a barostat at another moves the density to where the two agree, far from the data.  So a barostat needs a model that
 was fitted with a pressure; a model with a vector head, which has no energy, and copies that share a box have none at
-all.  A force that refuses barostats says so in its name, which is all that a System and its XML keep of it, and where a
-Context is made:
+all.  A force that refuses barostats says so in its name, for `check_system`, and again where a Context is made:
 
-- a PythonForce sees the parameters of the Context, and so those of a barostat;
+- a PythonForce, whose XML keeps no name, sees the parameters of the Context, and so those of a barostat;
 - other forces hold the parameter of a barostat themselves, with a value that no barostat has: OpenMM makes no Context
   of two forces that disagree in the value of a parameter.
 """
