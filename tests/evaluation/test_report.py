@@ -85,7 +85,7 @@ def test_one_picture_of_what_there_is(whole, frames, denoiser, tmp_path):
     assert (tmp_path / "all.png").stat().st_size > 50_000
     unlabelled = Frames(frames.positions[:20], frames.species, frames.box, 300)
     nothing = evaluate(denoiser.subset(("coulomb", "wall", "pair")), unlabelled)
-    assert nothing.forces is None and len(nothing.table) == 3
+    assert nothing.forces is None and len(nothing.table) == 4
     assert not evaluation_figure(nothing, tmp_path / "none.png") and not (tmp_path / "none.png").exists()
 
 

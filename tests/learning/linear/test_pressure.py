@@ -84,7 +84,7 @@ def test_a_model_that_no_pressure_was_asked_of_says_which_one_it_has(frames):
     asked = known_pressure(fitted(frames, {"value": 250.0, "weight": 1e4}).header)
     assert asked.fitted and asked.value == pytest.approx(250, abs=1)
     # An ensemble has the mean of its members' energies, and was fitted if they were.
-    members = fitted(frames, {"value": 250.0, "weight": 1e4}, ensemble={"members": 2, "bootstrap": False})
+    members = fitted(frames, {"value": 250.0, "weight": 1e4}, ensemble={"members": 2})
     together = known_pressure(members.header)
     assert together.fitted and together.value == pytest.approx(virial(some, members), rel=2e-3)
     alone = Frames(frames.positions[:60], TYPES, None, 300.0, replica=np.arange(60) // 6)
