@@ -55,7 +55,12 @@ def simulate(
     edge: Annotated[Optional[float], typer.Option(help="nm")] = None,
     molarity: Annotated[Optional[float], typer.Option(help="mol/L")] = None,
     start: Annotated[Optional[Path], typer.Option(help="First positions: frames, or a PDB or GRO file.")] = None,
+    pressure: Annotated[Optional[float], typer.Option(help="bar, of a barostat")] = None,
+    allow_barostat: Annotated[
+        Optional[bool], typer.Option(help="Over a model that was fitted without a pressure too.")
+    ] = None,
     platform: Annotated[Optional[str], typer.Option(help="OpenMM's platform")] = None,
+    threads: Annotated[Optional[int], typer.Option(help="of the CPU platform; [1 for small systems]")] = None,
     backend: Annotated[Optional[str], typer.Option(help="auto, torchscript, python, compiled or native")] = None,
     replicas: Annotated[Optional[int], typer.Option(help="independent copies in one System")] = None,
     seed: Optional[int] = None,
@@ -68,7 +73,8 @@ def simulate(
 
     given = dict(
         duration=duration, timestep=timestep, interval=interval, temperature=temperature, edge=edge, molarity=molarity,
-        start=start, platform=platform, backend=backend, replicas=replicas, seed=seed,
+        start=start, pressure=pressure, allow_barostat=allow_barostat, platform=platform, threads=threads,
+        backend=backend, replicas=replicas, seed=seed,
     )  # fmt: skip
     settings = read_yaml(config) if config else {}
     settings.update({key: value for key, value in given.items() if value is not None})

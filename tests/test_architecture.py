@@ -112,8 +112,9 @@ def test_the_longest_chain_of_packages_has_nine_floors():
 
 def test_the_checker_sees_the_imports():
     known = modules()
-    of_denoiser = imports("model.denoiser", known["model.denoiser"], known)
-    assert {"space.connectivity", "model.header", "model.sum"} <= of_denoiser
+    assert {"space.connectivity", "model.header", "model.sum"} <= imports(
+        "model.denoiser", known["model.denoiser"], known
+    )
     assert "learning.network.loop" in imports("learning.training", known["learning.training"], known), (
         "imports inside functions count"
     )

@@ -56,6 +56,12 @@ def jackknife(sums, statistic):
     return value, float(np.sqrt((n - 1) * np.var(statistic(total - sums))))
 
 
+def frame_mean(values, replica):
+    """Mean of values (n_frames,) and its standard error: a jackknife over `block_numbers` of the replicas."""
+    sums = block_sums(np.stack([values, np.ones(len(values))], -1), block_numbers(replica))
+    return jackknife(sums, lambda total: total[..., 0] / total[..., 1])
+
+
 def standard_error(values):
     """Standard error of the mean of independent values, from their spread; NaN of a single one."""
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")

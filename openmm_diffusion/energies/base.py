@@ -156,6 +156,11 @@ class Term(BaseModel):
         """Whether the force is the gradient of an energy."""
         return True
 
+    @property
+    def replaces_solvent(self) -> bool:
+        """Whether the energy stands for a solvent that is not there, as a dielectric does."""
+        return False
+
     def check(self, types: Sequence[str], periodic: bool) -> None:
         """Refuse a system that the energy has no meaning for; arguments as `Settings.check`, all types known."""
 

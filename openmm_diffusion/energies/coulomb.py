@@ -15,7 +15,7 @@ from ..space.batch import Batch, nonbonded, pair_species, sum_pairs, vectors_bet
 from ..space.connectivity import Connectivity
 from ..units import COULOMB
 from .base import DataSummary, ModelHeader, Settings, Term, register
-from .native import native_cutoff
+from .native import chosen_cutoff
 
 
 class CoulombConfig(Settings):
@@ -62,6 +62,10 @@ class CoulombTerm(Term):
     relative_permittivity: float
     tolerance: float | None = None
     cutoff: float | None = None
+
+    @property
+    def replaces_solvent(self) -> bool:
+        return self.relative_permittivity > 1
 
     def check(self, types: Sequence[str], periodic: bool) -> None:
         net = sum(self.charges[kind] for kind in types)
@@ -272,7 +276,7 @@ def coulomb_force(
         force.setNonbondedMethod(openmm.NonbondedForce.NoCutoff)
     else:
         force.setNonbondedMethod(openmm.NonbondedForce.PME)
-        force.setCutoffDistance(native_cutoff(box))
+        force.setCutoffDistance(chosen_cutoff(box))
         force.setEwaldErrorTolerance(tolerance)
         force.setUseDispersionCorrection(False)
     return force

@@ -10,12 +10,18 @@ from numpy.typing import ArrayLike
 
 from ..space.connectivity import Connectivity
 
-#: Cutoff (nm) of the native forces where the box leaves room; what reaches farther has no native form.
+#: Longest cutoff (nm) of the native forces; what reaches farther has no native form.
 NATIVE_CUTOFF = 1.2
 
 #: Pairs up to which those of a system without a box are listed, see `pairwise_force`: on one thread of the CPU platform
 #: a listed pair takes 0.3 us, and each of all pairs of a CustomNonbondedForce, the excluded ones too, 0.4 us.
 LISTED_PAIRS = 500
+#: Cutoff of a sum that may choose it, as PME may, in widths of the first box: OpenMM refuses a box below twice the
+#: cutoff, and this lets a barostat take a fifth of the width, half of the volume.
+SHARE = 0.4
+
+#: nm; a cutoff of zero, of a wall that no pair has, is none.
+LEAST_CUTOFF = 0.1
 
 
 class Pairwise(NamedTuple):
@@ -30,11 +36,14 @@ class Pairwise(NamedTuple):
         That the expression names.
     values : dict of str to sequence of float
         What has a value for each kind of pair.
+    cutoff : float or None, nm
+        Where the energy has ended; None: as far as the box allows.
     """
 
     energy: str
     functions: dict[str, Any]
     values: Mapping[str, Sequence[float]] = {}
+    cutoff: float | None = None
 
 
 def pairwise_force(
@@ -79,7 +88,8 @@ def pairwise_force(
     for s in species:
         force.addParticle([int(s)])
     exclude(force, connectivity)
-    cut_off(force, box)
+    reaches = [part.cutoff for part in parts if part.cutoff is not None]
+    cut_off(force, box, max(reaches) if len(reaches) == len(parts) else None)
     return force
 
 
@@ -122,18 +132,18 @@ def of_kind(values: Iterable[float]) -> str:
     return " + ".join(f"{float(value)!r} * delta(kind - {number})" for number, value in enumerate(values))
 
 
-def cut_off(force: openmm.CustomNonbondedForce, box: np.ndarray | list[list[float]] | None) -> None:
-    """Give a CustomNonbondedForce the cutoff of all native forces: the platforms want one for all nonbonded ones."""
+def cut_off(
+    force: openmm.CustomNonbondedForce, box: np.ndarray | list[list[float]] | None, reach: float | None = None
+) -> None:
+    """Give a CustomNonbondedForce the cutoff that its energy needs (nm), and no more: the box may shrink to twice it.
+
+    None is just under half of the box, or 1.2 nm.
+    """
     if box is None:
         force.setNonbondedMethod(openmm.CustomNonbondedForce.NoCutoff)
     else:
         force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
-        force.setCutoffDistance(native_cutoff(box))
-
-
-def native_cutoff(box: np.ndarray | list[list[float]]) -> float:
-    """Cutoff (nm) of the native forces: 1.2 nm, or just under half a smaller box."""
-    return min(NATIVE_CUTOFF, 0.499 * float(np.diagonal(box).min()))
+        force.setCutoffDistance(chosen_cutoff(box, 0.499) if reach is None else max(reach, LEAST_CUTOFF))
 
 
 def of_groups(
@@ -171,3 +181,21 @@ def spline_parameters(coefficients: ArrayLike) -> np.ndarray:
     values = np.asarray(coefficients) / 6
     values[..., 4:] -= values[..., :-4].copy()
     return values
+
+
+def chosen_cutoff(box: np.ndarray | list[list[float]], share: float = SHARE) -> float:
+    """Cutoff (nm) of a native force that may choose it: 1.2 nm, or a share of the width of a smaller box."""
+    return min(NATIVE_CUTOFF, share * float(np.diagonal(box).min()))
+
+
+def share_cutoff(forces: Iterable[openmm.Force]) -> None:
+    """Give all nonbonded forces with a cutoff the longest among them: the platforms want one for all of a System."""
+    ending = [
+        force
+        for force in forces
+        if isinstance(force, openmm.NonbondedForce | openmm.CustomNonbondedForce)
+        and force.getNonbondedMethod() != openmm.NonbondedForce.NoCutoff
+    ]
+    longest = max((force.getCutoffDistance()._value for force in ending), default=0.0)
+    for force in ending:
+        force.setCutoffDistance(longest)

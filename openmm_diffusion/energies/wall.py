@@ -87,7 +87,8 @@ class WallTerm(Term):
     def pairwise(self, module: Any, tag: str = "") -> Pairwise:
         radii = np.array(self.radii)[np.triu_indices(len(self.radii))]
         name = f"wall_radius{tag}"
-        return Pairwise(f"{0.5 * self.stiffness!r} * max(0, {name} - r)^2", {}, {name: radii})
+        energy = f"{0.5 * self.stiffness!r} * max(0, {name} - r)^2"
+        return Pairwise(energy, {}, {name: radii.tolist()}, float(radii.max()))
 
 
 class Wall(nn.Module):
@@ -145,5 +146,5 @@ def wall_force(
     for s in species:
         force.addParticle([int(s)])
     exclude(force, connectivity)
-    cut_off(force, box)
+    cut_off(force, box, float(np.max(radii)))
     return force

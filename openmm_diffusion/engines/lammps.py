@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from openmm import app, unit
 
-from ..energies.native import native_cutoff
+from ..energies.native import chosen_cutoff
 from ..forces.diffusionforce import bonds_of
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
@@ -349,7 +349,7 @@ def _pair_commands(system: System, tolerance: float) -> list[str]:
     box, eps = system.box, system.permittivity
     table, coulomb = f"table spline {PAIR_POINTS}", ""
     if eps is not None:
-        reach = FAR if box is None else native_cutoff(box)
+        reach = FAR if box is None else chosen_cutoff(box, 0.499)
         coulomb = f"coul/{'cut' if box is None else 'long'} {reach / ANGSTROM:.10g}"
     mixed = bool(system.pairs) and eps is not None
     if mixed:
@@ -371,7 +371,7 @@ def _pair_commands(system: System, tolerance: float) -> list[str]:
             # LAMMPS' measure is the force of two charges in vacuum.
             f"kspace_style pppm {tolerance / eps:.4g}  # {tolerance:g} of the force of two charges in the dielectric",
         ]
-    reach = max(REACH, system.denoiser.model.cutoff, 0.0 if eps is None or box is None else native_cutoff(box))
+    reach = max(REACH, system.denoiser.model.cutoff, 0.0 if eps is None or box is None else chosen_cutoff(box, 0.499))
     if system.styles and (eps is None or box is not None):
         # At least as far as the pairs and the skin of 2 Angstrom of their list.
         lines.append(f"comm_modify cutoff {reach / ANGSTROM + 2:.10g}  # bonded particles are to know each other")

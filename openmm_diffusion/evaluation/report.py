@@ -18,6 +18,7 @@ from ..model.denoiser import Denoiser
 from .calibration import divergence_sigma, explained_variance, projections, slope
 from .forces import ForceComparison, compare_forces, force_rows, noise_rows
 from .molecules import NO_BONDS, NO_DENSITY, molecule_notes, molecule_rows
+from .pressure import pressure_notes, pressure_rows
 from .tables import COLUMNS, SCALE
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ def evaluate(
     minima = first_minima(reference)
     errors = curves = peaks = pandas.DataFrame()
     rows: list = []
-    molecules, notes = None, []
+    molecules, notes, runs = None, [], None
     if trajectories:
         header = denoiser.header
         known = header.species, header.elemental
@@ -142,8 +143,11 @@ def evaluate(
         rows += noise_rows(reference, *(projections(denoiser, reference, small, draws=2) if small > 0 else fresh))
     calibrated = slope(*fresh, reference.replica)
     rows += _held_out_rows(reference, fresh, calibrated, scales)
+    at_volume = pressure_rows(denoiser, reference, runs)
+    rows += at_volume
     table = pandas.DataFrame(rows, columns=COLUMNS)
     notes += _notes(table, denoiser.sigma, curves, contact_pairs(minima, reference.types), divergence_sigma(reference))
+    notes += pressure_notes(denoiser, at_volume)
     return Evaluation(errors, curves, peaks, table, calibrated, comparison, scales, molecules, notes)
 
 

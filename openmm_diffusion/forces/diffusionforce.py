@@ -15,8 +15,10 @@ from openmm import app, unit
 from ..energies.native import NATIVE_CUTOFF, pairwise_force
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
+from ..model.pressure import known_pressure
 from ..space.boxes import check_cutoff
 from ..space.connectivity import Connectivity
+from .barostats import COPIES, PARAMETERS, WITHOUT_ENERGY, barostat_of, refusal, refuse_in_contexts, volume_note
 from .choice import choose
 from .pythonforce import SKIN, Evaluator
 from .torchscript import scripted_module, torchscript_failure
@@ -24,7 +26,7 @@ from .torchscript import scripted_module, torchscript_failure
 log = logging.getLogger(__name__)
 
 #: A force is named by these, one after the other, so that a System shows what it contains.
-NAME, WITH_COULOMB, WITHOUT_ENERGY, COPIES = "DiffusionForce", "+Coulomb", " without energy", " copies"
+NAME, WITH_COULOMB = "DiffusionForce", "+Coulomb"
 
 BACKENDS = ("auto", "torchscript", "python", "compiled", "native")
 
@@ -40,6 +42,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     replicas: int = 1,
     cuda_graphs: bool = False,
     system: openmm.System | None = None,
+    allow_barostat: bool = False,
     types: str | Sequence[str] | None = None,
     platform: str | None = None,
 ) -> openmm.Force:
@@ -86,8 +89,11 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         TorchForce only: shapes that depend on no positions, so that the CUDA platform can replay the
         evaluation as one graph.  All pairs are evaluated, which serves up to some hundred particles.
     system : openmm.System, optional
-        The System the force will join, to be warned of charges counted twice and of
-        barostats that need an energy.
+        The System the force will join, to be warned of charges counted twice and refused a
+        barostat, see `check_system`.
+    allow_barostat : bool
+        Let a barostat change the volume although the model was fitted at a constant one, without
+        a pressure.
     types : "element", "name", "residue:name" or list of str, optional
         What the type of an atom is, or the types themselves, one for each atom.  By default an
         atom's element if the model's types are elements, else its name.
@@ -102,7 +108,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     ------
     ValueError, FileNotFoundError
         For unknown types, a system that is not neutral under a Coulomb prior, a cutoff above half
-        the box, a broken model file.
+        the box, a broken model file, a barostat in `system` that the model is refused.
     ImportError
         If `backend` is "torchscript" and TorchForce does not work here.
     """
@@ -117,6 +123,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         raise ValueError(
             f'backend is "{backend}", which holds one replica: for {replicas} replicas use "compiled" or "python"'
         )
+    volume = volume_note(known_pressure(denoiser.header), allow_barostat)
     if not include_prior:
         denoiser = denoiser.learnt
     denoiser = merged(denoiser)
@@ -136,6 +143,8 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         name += WITH_COULOMB
     if not denoiser.conservative:
         name += WITHOUT_ENERGY
+    if box is not None:
+        name += volume
     if replicas > 1:
         name += f" x {replicas}{COPIES}"
     if not denoiser.conservative:
@@ -161,8 +170,10 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     elif backend == "native":
         force = _native_force(denoiser, species, periodic, connected)
     else:
-        compiled = backend == "compiled"
-        force = _python_force(denoiser, species, periodic, precision, compiled, int(replicas), bonds, later)
+        compiled, refused = backend == "compiled", refusal(name, "a barostat") if periodic else None
+        force = _python_force(denoiser, species, periodic, precision, compiled, int(replicas), bonds, later, refused)
+    if backend in ("torchscript", "native") and not cuda_graphs and periodic and refusal(name, "a barostat"):
+        refuse_in_contexts(force, PARAMETERS if backend == "native" else PARAMETERS[:1])
     force.setName(name)
     if backend != "native":  # a CustomNonbondedForce takes it from its cutoff method
         force.setUsesPeriodicBoundaryConditions(periodic)
@@ -175,7 +186,7 @@ def bonds_of(topology: app.Topology) -> list[tuple[int, int]]:
 
 
 def check_system(system: openmm.System, name: str | None = None) -> None:
-    """Warn of Coulomb counted twice, refuse a barostat over a force without energy.
+    """Warn of Coulomb counted twice; refuse a barostat over a force without energy, or fitted without a pressure.
 
     Parameters
     ----------
@@ -200,15 +211,11 @@ def check_system(system: openmm.System, name: str | None = None) -> None:
             "with charges; use include_prior=False, or leave the charges out",
             stacklevel=2,
         )
-    barostat = next((force.getName() for force in forces if "Barostat" in type(force).__name__), None)
-    if barostat and any(n.startswith(NAME) and n.endswith(COPIES) for n in names):
-        raise ValueError(
-            f"{barostat} would set one pressure for all replicas together, and so a wrong volume: simulate one replica"
-        )
-    if barostat and any(n.startswith(NAME) and WITHOUT_ENERGY in n for n in names):
-        raise ValueError(
-            f"{barostat} needs an energy, but the model has a vector head, which has none: use an energy head"
-        )
+    barostat = barostat_of(system)
+    for each in names if barostat is not None else []:
+        refused = refusal(each, barostat.getName()) if each.startswith(NAME) else None
+        if refused:
+            raise ValueError(refused)
 
 
 def _torch_force(
@@ -240,12 +247,14 @@ def _python_force(
     replicas: int,
     bonds: list[tuple[int, int]],
     later: bool,
+    refused: str | None,
 ) -> openmm.Force:
     if compiled and periodic:
         # A list with a skin needs a cutoff well below half the box.
         half = 0.5 * float(np.diagonal(np.array(denoiser.header.box)).min())
         denoiser = denoiser.with_ewald(cutoff=max(denoiser.cutoff, min(1.0, half - SKIN)))
-    evaluator = Evaluator(denoiser.to_bytes(), species.tolist(), periodic, precision, compiled, replicas, bonds, later)
+    settings = periodic, precision, compiled, replicas, bonds, later, refused
+    evaluator = Evaluator(denoiser.to_bytes(), species.tolist(), *settings)
     return openmm.PythonForce(evaluator)
 
 

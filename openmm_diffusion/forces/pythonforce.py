@@ -19,6 +19,7 @@ from ..model.sum import TRACING, evaluated
 from ..space.batch import make_batch
 from ..space.boxes import check_cutoff, wrap
 from ..space.verlet import VerletList
+from .barostats import has_barostat
 from .compiled import Compilation, CompiledForces, compiler_failure, room
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ class Evaluator:
         Bonded particles of one replica.
     later : bool
         Compile in another process, after `WORTH` seconds of evaluations; False: at the first evaluation, which waits.
+    refused : str or None
+        Why no barostat may change the box; None: one may.
     """
 
     def __init__(
@@ -63,10 +66,11 @@ class Evaluator:
         replicas: int = 1,
         bonds: Sequence[Sequence[int]] = (),
         later: bool = False,
+        refused: str | None = None,
     ) -> None:
-        self.arguments = data, species, periodic, precision, compiled, replicas, bonds, later
+        self.arguments = data, species, periodic, precision, compiled, replicas, bonds, later, refused
         self.later, self.spent = later, 0.0
-        self.periodic, self.replicas = periodic, replicas
+        self.periodic, self.replicas, self.refused = periodic, replicas, refused
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.like = torch.zeros(1, dtype=torch.float32 if precision == "single" else torch.float64, device=self.device)
         denoiser = Denoiser.from_bytes(data)
@@ -90,6 +94,8 @@ class Evaluator:
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
         """Energy (kJ/mol) and forces (n_particles, 3), kJ/mol/nm, of an OpenMM State."""
+        if self.refused is not None and has_barostat(state.getParameters()):
+            raise ValueError(self.refused)
         positions = torch.from_numpy(state.getPositions(asNumpy=True)._value)
         box = torch.from_numpy(state.getPeriodicBoxVectors(asNumpy=True)._value) if self.periodic else None
         energy, forces = self.evaluate(positions, box)
@@ -194,7 +200,7 @@ class Evaluator:
 
     def _elsewhere(self, sizes: dict[float, int]) -> Compilation:
         """Compiling for lists of these sizes in a process of its own, not begun."""
-        data, species, periodic, precision, _, replicas, bonds, _ = self.arguments
+        data, species, periodic, precision, _, replicas, bonds, *_ = self.arguments
         request = {
             "evaluator": [species, periodic, precision, True, replicas, [list(map(int, bond)) for bond in bonds]],
             "sizes": list(sizes.items()), "threads": torch.get_num_threads(),

@@ -40,6 +40,9 @@ class ScriptedDenoiser(nn.Module):
         CUDA graphs need.
     connectivity : Connectivity or None
         Who is bonded to whom.
+    reach : float, nm
+        Boxes below twice of it are refused, for images would be missed.  With `all_pairs` they are not: a CUDA graph
+        replays kernels, and raises nothing.
     """
 
     sizes: Dict[float, int]
@@ -52,9 +55,10 @@ class ScriptedDenoiser(nn.Module):
         precision: torch.dtype,
         all_pairs: bool,
         connectivity: Connectivity | None = None,
+        reach: float = 0.0,
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.reach = model, reach
         self.outputs_forces = outputs_forces
         self.all_pairs = all_pairs
         self.register_buffer("species", species)
@@ -75,6 +79,12 @@ class ScriptedDenoiser(nn.Module):
         if not self.connected:
             return None
         return Connectivity(self.bonds, self.angles, self.dihedrals, self.impropers, self.chains, self.excluded)
+
+    def half_of(self, box: Tensor) -> float:
+        """Half of the smallest width of the box, nm; a CUDA graph, which is not to wait for it, has no limit."""
+        if self.all_pairs:
+            return self.reach
+        return 0.5 * float(torch.diagonal(box).min())
 
     def evaluate(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
         """Energy (scalar) and direct forces (n_particles, 3) in the precision of the model."""
@@ -100,16 +110,28 @@ class ScriptedDenoiser(nn.Module):
 
 
 class PeriodicEnergyForces(ScriptedDenoiser):
-    """Periodic, forces computed inside."""
+    """Periodic, forces computed inside; what `barostats.refuse_in_contexts` adds to a force is not read."""
 
-    def forward(self, positions: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, positions: Tensor, box: Tensor, pressure: Optional[Tensor] = None) -> tuple[Tensor, Tensor]:
+        half = self.half_of(box)
+        if self.reach > half * (1 + 1e-6):
+            raise ValueError(
+                f"the model's cutoff is {self.reach} nm, over half the box ({round(10000 * half) / 10000} nm), and "
+                "periodic images would be missed: the box has shrunk too far, so use a larger one"
+            )
         return self.result(positions, box)
 
 
 class PeriodicEnergy(ScriptedDenoiser):
-    """Periodic, differentiated by TorchForce."""
+    """Periodic, differentiated by TorchForce; what `barostats.refuse_in_contexts` adds to a force is not read."""
 
-    def forward(self, positions: Tensor, box: Tensor) -> Tensor:
+    def forward(self, positions: Tensor, box: Tensor, pressure: Optional[Tensor] = None) -> Tensor:
+        half = self.half_of(box)
+        if self.reach > half * (1 + 1e-6):
+            raise ValueError(
+                f"the model's cutoff is {self.reach} nm, over half the box ({round(10000 * half) / 10000} nm), and "
+                "periodic images would be missed: the box has shrunk too far, so use a larger one"
+            )
         return self.result(positions, box)[0]
 
 
@@ -147,7 +169,8 @@ def scripted_module(
     }
     dtype = torch.float32 if precision == "single" else torch.float64
     model = Denoiser.from_bytes(denoiser.to_bytes()).model.to(dtype)
-    module = classes[periodic, outputs_forces](model, species, outputs_forces, dtype, all_pairs, connectivity).eval()
+    settings = outputs_forces, dtype, all_pairs, connectivity, denoiser.cutoff
+    module = classes[periodic, outputs_forces](model, species, *settings).eval()
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return script(module)

@@ -27,6 +27,7 @@ from ..energies.network import NetworkTerm
 from ..model.combination import deviation, ensemble, members
 from ..model.denoiser import Denoiser
 from ..model.header import Header
+from ..model.pressure import PRICE
 from ..particles import atomic_number, ordered
 from ..settings import validated
 from ..space.boxes import check_cutoff
@@ -36,6 +37,7 @@ from .checks import check_bias, check_devices, check_internal, check_labels, che
 from .config import Config, config_model, kind_of, read_config
 from .defaults import for_systems
 from .linear.fit import fit_linear, weights_report
+from .measured import with_pressure
 from .network.processes import run_processes
 from .trainingset import TrainingSystem, frames_of, set_up_for, tensors
 
@@ -135,6 +137,9 @@ def _train_all(systems, config, output, resume, progress):
     )
     fits = [member.header.held_out for member in found]
     denoiser = denoiser.with_held_out({"spread_rms": rms, "spread_largest": largest, "members": fits})
+    if all(PRICE in fit for fit in fits):  # energies, and so pressures, are means over the members
+        denoiser = denoiser.with_held_out({PRICE: float(np.mean([fit[PRICE] for fit in fits]))})
+    denoiser = with_pressure(denoiser, config.data.divide(systems[0])[0])
     denoiser.save(output / "model.safetensors")
     return denoiser
 
@@ -162,6 +167,7 @@ def _train(systems, config, output, resume, progress, sample=None):
         denoiser.save(fitted)
     if config.network is not None:
         denoiser = _add_network(denoiser, training, validation, config, output, resume, progress)
+    denoiser = with_pressure(denoiser, training[0])
     denoiser.save(finished)
     return denoiser
 

@@ -16,18 +16,22 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, Posit
 
 from .. import rundirectory
 from ..forces.diffusionforce import check_system
-from ..forces.platforms import platform_named
+from ..forces.platforms import default_platform, platform_named
 from ..model.combination import members
 from ..model.denoiser import Denoiser
+from ..model.pressure import known_pressure
 from ..model.sum import TRACING
 from ..settings import read_yaml, validated
 from ..systems.system import create_system, fastest
 from ..systems.topologies import random_positions, replicated, topology_like
 from .guard import Guard, SpreadWatch
-from .starts import read_start
+from .starts import read_start, relax
 from .trajectories import cut_back, trajectory_paths, trajectory_reporters, write_topology
 
 log = logging.getLogger(__name__)
+
+#: Particles up to which one thread of the CPU platform is the fastest: more would wait for each other.
+ONE_THREAD = 500
 
 
 class SimulationConfig(BaseModel):
@@ -51,8 +55,12 @@ class SimulationConfig(BaseModel):
         Of `DiffusionForce`; "auto": the fastest for a run of this length, see `systems.fastest`.
     platform : str or None
         Of OpenMM; None: its fastest.
+    pressure : float, bar, or None
+        Of a Monte Carlo barostat, for models that were fitted with a pressure; None: constant volume.
+    allow_barostat : bool
+        Let a barostat change the volume although the model was fitted at a constant one.
     threads : int or None
-        Threads of the CPU platform; None: OpenMM's choice.
+        Threads of the CPU platform; None: one for up to `ONE_THREAD` particles, else OpenMM's choice.
     spread_limit : float, kJ/mol/nm, or None
         Where the forces of an ensemble's members on a particle differ by more (standard deviation),
         the run says so.  None: the largest spread on the training frames, if the model knows it.
@@ -75,6 +83,8 @@ class SimulationConfig(BaseModel):
     start: Path | None = None
     format: Literal["dcd", "xtc"] = "dcd"
     backend: Literal["auto", "torchscript", "python", "compiled", "native"] = "auto"
+    pressure: float | None = None
+    allow_barostat: bool = False
     platform: str | None = None
     threads: PositiveInt | None = None
     spread_limit: PositiveFloat | None = None
@@ -95,7 +105,8 @@ def simulate(
     The output directory receives topology.pdb (topology.cif, where a type is too long for a PDB
     file), trajectory.dcd (or .xtc; of several replicas
     trajectory-00.dcd and so on), state.csv (time, energies, temperature, speed; of all replicas
-    together), checkpoint.xml and config.yaml; of an ensemble, spread.csv too.
+    together; volume and density at constant pressure), checkpoint.xml and config.yaml; of an ensemble,
+    spread.csv too.  A start that would be torn apart is moved downhill first, and the log says so.
 
     Parameters
     ----------
@@ -121,6 +132,7 @@ def simulate(
         If a pair came closer than the data's shortest distance less 0.04 nm (6 sigma, where that is
         more), or positions became NaN.
     ValueError
+        Of a pressure too, where the model was fitted without one, see `forces.barostats`.
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
     if not isinstance(config, SimulationConfig):
@@ -149,20 +161,25 @@ def simulate(
     options = _force_options(output, denoiser, topology, config, resume)
     # Runs side by side are threads, and torch scripts and compiles one module at a time.
     with TRACING:
-        system = create_system(denoiser, topology, replicas=config.replicas, **options)
+        allowed = {"allow_barostat": config.allow_barostat}
+        system = create_system(denoiser, topology, replicas=config.replicas, **allowed, **options)
+    checkpoint = output / "checkpoint.xml"
+    done = _steps_done(checkpoint, config) if resume and checkpoint.exists() else 0
+    if config.pressure is not None:
+        add_barostat(system, denoiser, topology, config, done)
     check_system(system)
+    if config.pressure is not None:
+        tell_pressure(denoiser, config)
     limit = _spread_limit(denoiser, config)
     simulation = _simulation(denoiser, replicated(topology, config.replicas), system, config)
-    checkpoint = output / "checkpoint.xml"
     _begin(output, config, denoiser, options, resume)
-    done = 0
     trajectories = trajectory_paths(output, config.format, config.replicas)
     if resume and checkpoint.exists():
         simulation.loadState(str(checkpoint))
         # A Context whose positions come from a State alone ends the process in its first PythonForce (OpenMM 8.5).
         context = simulation.context
         context.setPositions(context.getState(positions=True).getPositions(asNumpy=True))
-        done = simulation.currentStep = round(simulation.context.getState().getTime()._value / config.timestep)
+        simulation.currentStep = done
         # The streams of random numbers are not part of a State: go on with new ones.
         simulation.integrator.setRandomNumberSeed(config.seed + done)
         cut_back(trajectories, done // every)
@@ -173,6 +190,7 @@ def simulate(
             positions = [random_positions(denoiser, topology, seed) for seed in seeds]
         start = np.asarray(positions, dtype=float).reshape(config.replicas, -1, 3)
         simulation.context.setPositions(start.reshape(-1, 3))
+        relax(simulation.context)
         simulation.context.setVelocitiesToTemperature(simulation.integrator.getTemperature(), config.seed)
         write_topology(output, topology, start[0])
     total = round(config.duration / config.timestep)
@@ -183,6 +201,7 @@ def simulate(
     simulation.reporters.extend(trajectory_reporters(trajectories, every, topology, append))
     columns = dict(step=True, time=True, kineticEnergy=True, temperature=True, speed=True)
     columns["potentialEnergy"] = denoiser.conservative
+    columns["volume"] = columns["density"] = config.pressure is not None
     simulation.reporters.append(app.StateDataReporter(str(output / "state.csv"), every, append=append, **columns))
     watch = None
     if limit is not None:
@@ -245,6 +264,41 @@ def warn_of_conditions(denoiser, topology, config):
             )  # fmt: skip
 
 
+def add_barostat(system, denoiser, topology, config, done=0):
+    """Add the Monte Carlo barostat that a run asks for; `done` steps of it are behind.
+
+    Raises
+    ------
+    ValueError
+        Without a box.
+    """
+    if topology.getPeriodicBoxVectors() is None:
+        raise ValueError(f"pressure is {config.pressure:g} bar, but there is no box: leave it out, or give edge (nm)")
+    barostat = openmm.MonteCarloBarostat(config.pressure, _temperature(denoiser, config))
+    # A State holds no random numbers: what goes on takes new ones.
+    barostat.setRandomNumberSeed(config.seed + done)
+    system.addForce(barostat)
+
+
+def tell_pressure(denoiser, config):
+    """Log the pressure that a model has at the volume of its data beside that of the barostat, where it is known."""
+    known = known_pressure(denoiser.header)
+    if np.isfinite(known.value):
+        log.info(
+            "the barostat is set to %g bar; at the volume of its data the model has %s%.0f bar",
+            config.pressure, "an osmotic pressure of " if known.osmotic else "", known.value,
+        )  # fmt: skip
+
+
+def _steps_done(checkpoint, config):
+    """Steps that are behind a checkpoint."""
+    return round(openmm.XmlSerializer.deserialize(checkpoint.read_text()).getTime()._value / config.timestep)
+
+
+def _temperature(denoiser, config):
+    return denoiser.header.temperature if config.temperature is None else config.temperature
+
+
 def _force_options(output, denoiser, topology, config, resume):
     """Options of `create_system`: those that the run was begun with, for a State fits no other System."""
     begun = rundirectory.asked_for(output).get("force") if resume else None
@@ -270,10 +324,12 @@ def _begin(output, config, denoiser, options, resume):
 
 
 def _simulation(denoiser, topology, system, config):
-    temperature = denoiser.header.temperature if config.temperature is None else config.temperature
-    integrator = openmm.LangevinMiddleIntegrator(temperature, config.friction, config.timestep)
+    integrator = openmm.LangevinMiddleIntegrator(_temperature(denoiser, config), config.friction, config.timestep)
     integrator.setRandomNumberSeed(config.seed)
-    if config.platform is None:
+    platform, threads = config.platform or default_platform(), config.threads
+    if threads is None and system.getNumParticles() <= ONE_THREAD and "OPENMM_CPU_THREADS" not in os.environ:
+        threads = 1
+    properties = {"Threads": str(threads)} if threads and platform == "CPU" else {}
+    if config.platform is None and not properties:
         return app.Simulation(topology, system, integrator)
-    properties = {"Threads": str(config.threads)} if config.threads and config.platform == "CPU" else {}
-    return app.Simulation(topology, system, integrator, platform_named(config.platform), properties)
+    return app.Simulation(topology, system, integrator, platform_named(platform), properties)

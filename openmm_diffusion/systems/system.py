@@ -8,10 +8,12 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
+from ..energies.native import share_cutoff
 from ..forces.choice import choose
 from ..forces.diffusionforce import DiffusionForce, bonds_of, native_obstacle
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
+from ..model.pressure import OSMOTIC, known_pressure
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +86,8 @@ def create_system(
         term.check(names, box is not None)
     masses = masses_of(denoiser, topology, names)
     rest = denoiser.part(lambda term: not apart(term))
+    if known_pressure(denoiser.header).osmotic:  # which a part without its dielectric would not know
+        rest = rest.with_held_out({OSMOTIC: True})
     force = None
     if rest.header.terms or not native_prior:
         force = DiffusionForce(rest, topology, replicas=replicas, **options)
@@ -102,6 +106,7 @@ def create_system(
             system.addForce(term.native(denoiser.header, module, species, *given))
     if force is not None:
         system.addForce(force)
+    share_cutoff(system.getForces())
     return system
 
 

@@ -28,6 +28,7 @@ from ..evaluation.forces import compare_forces, force_rows
 from ..evaluation.tables import COLUMNS
 from ..learning.linear.forcematching import labelled_moments, mixed
 from ..learning.linear.scorematching import solve
+from ..learning.measured import with_pressure
 from ..model.combination import merged
 from ..model.curves import pair_curves
 from ..model.denoiser import Denoiser
@@ -135,6 +136,7 @@ def distil(model, frames, *, energies=None, cutoff=None, spacing=None):
         "learnt_force_rms": float(whole["learnt force rms"]),
         "residual_rms": float(whole["residual rms"]),
     }
+    distilled = with_pressure(distilled, fitted)
     return Distillation(distilled, table, _curves(distilled, own), len(fitted), len(apart))
 
 

@@ -17,6 +17,7 @@ from ..data.sets import blocks, trained_on
 from ..energies.linear import LinearSum
 from ..learning.linear.relativeentropy import basis_sums, change, crossed, held_out, mean_sums, sample, solve
 from ..learning.linear.scorematching import moments
+from ..learning.measured import with_pressure
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..model.sum import energy_and_forces
@@ -162,6 +163,7 @@ def refine(model, frames, output, config=None, resume=False, report=None):
             )
     # What was held out of the fit says nothing of the refined potential.
     denoiser.header = denoiser.header.model_copy(update={"held_out": {"refined": rows}})
+    denoiser = with_pressure(denoiser, used)
     denoiser.save(output / "model.safetensors")
     return denoiser
 

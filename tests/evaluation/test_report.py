@@ -51,11 +51,16 @@ def test_force_errors_against_labels(frames, denoiser):
 def test_the_one_table_holds_everything_with_units(whole):
     table = whole.table
     assert not table.duplicated(["quantity", "of", "curve"]).any()
-    assert set(table["unit"]) == {"1", "nm", "kJ/mol/nm", "(kJ/mol/nm)^2"}
+    assert set(table["unit"]) == {"1", "nm", "kJ/mol/nm", "(kJ/mol/nm)^2", "bar"}
     assert set(table["curve"]) == {"", "clean", "noised", "model"} and np.isfinite(table["value"]).all()
     named = {"g(r) RMSD, total", "second peak, height", "coordination number", "closest approach", "force RMSE"}
     named |= {"explained fraction", "label noise, at most", "calibration slope", "explained variance of targets"}
     assert named <= set(table["quantity"])
+    # Of the frames and of MD: 2.4 M LiCl is an ideal solution within a third, which has 123 bar.
+    pressure = table[table["quantity"] == "pressure"].set_index("curve")
+    assert list(pressure.index) == ["", "model"] and set(pressure["of"]) == {"osmotic"}
+    assert pressure["value"].between(100, 200).all() and (pressure["error"] < 20).all()
+    assert any(note.startswith("pressure: ") and "osmotic pressure" in note for note in whole.notes)
     total = table[table["quantity"] == "g(r) RMSD, total"].set_index("of")["value"]
     assert np.allclose(total, whole.errors.set_index("pair")["total"])
 
@@ -80,7 +85,7 @@ def test_one_picture_of_what_there_is(whole, frames, denoiser, tmp_path):
     assert (tmp_path / "all.png").stat().st_size > 50_000
     unlabelled = Frames(frames.positions[:20], frames.species, frames.box, 300)
     nothing = evaluate(denoiser.subset(("coulomb", "wall", "pair")), unlabelled)
-    assert nothing.forces is None and len(nothing.table) == 3
+    assert nothing.forces is None and len(nothing.table) == 4
     assert not evaluation_figure(nothing, tmp_path / "none.png") and not (tmp_path / "none.png").exists()
 
 

@@ -267,7 +267,7 @@ def test_threads_may_share_a_force():
 def test_a_box_that_changes():
     """Under a barostat: the forces are those of the positions and the box of every step."""
     frames, denoiser = licl_frames(), licl_denoiser(kinds=QUICK)
-    system = create_system(denoiser, frames.topology(), backend="compiled", native_prior=False)
+    system = create_system(denoiser, frames.topology(), backend="compiled", native_prior=False, allow_barostat=True)
     barostat = openmm.MonteCarloBarostat(200, 300, 2)
     barostat.setRandomNumberSeed(1)
     system.addForce(barostat)

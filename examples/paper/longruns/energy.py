@@ -116,7 +116,7 @@ def refusals(denoiser, topology):
     def barostat():
         system = create_system(denoiser, topology)
         system.addForce(openmm.MonteCarloBarostat(1 * unit.bar, 300 * unit.kelvin))
-        DiffusionForce(denoiser, topology, include_prior=False, system=system)
+        DiffusionForce(denoiser, topology, include_prior=False, system=system, allow_barostat=True)
 
     def energy():
         denoiser.energy(np.random.default_rng(0).random((topology.getNumAtoms(), 3)))

@@ -259,10 +259,11 @@ class SplineEnergy(BondedEnergy):
     def ends(self, weight: float) -> np.ndarray:
         """The `PARAMETERS` of each kind, weighed, shape (n_kinds, 5)."""
         first, last = (slopes[0] for slopes in self.end_slopes(None))
-        step = (self.high - self.low) / self.intervals
+        low, stiffness = self.get_buffer("low"), self.get_buffer("stiffness")
+        step = (self.high - low) / self.intervals
         # What is outwards is left out before it is weighed, as in `beyond`.
         first, last = weight * step * first.clamp(max=0), weight * step * last.clamp(min=0)
-        return torch.stack([self.low, 1 / step, first, last, 0.5 * weight * self.stiffness * step**2], 1).numpy()
+        return torch.stack([low, 1 / step, first, last, 0.5 * weight * stiffness * step**2], 1).numpy()
 
     def tabulated(self, weight: float) -> tuple[openmm.Continuous1DFunction, np.ndarray]:
         """All curves in one function, one after the other, and the place of each in it, shape (n_kinds, 1).

@@ -5,6 +5,7 @@ import pytest
 from mixture import BOX, CUTOFF, KT, SPACING, SPECIES, START, radial_force, sample, true_forces
 
 from openmm_diffusion import Frames, train
+from openmm_diffusion.model.pressure import known_pressure
 from openmm_diffusion.units import BAR
 
 PAIR = {"sigma": 0, "cutoff": CUTOFF, "start": START, "spacing": SPACING}
@@ -73,6 +74,21 @@ def test_a_prior_has_its_share(frames):
     coulomb = {"charges": {"Li": 0.3, "Cl": -0.3}, "relative_permittivity": 2.0}
     model = fitted(frames, {"value": 250.0, "weight": 1e4}, prior={"wall": None, "coulomb": coulomb})
     assert virial(frames, model) == pytest.approx(250.0, abs=5)
+
+
+def test_a_model_that_no_pressure_was_asked_of_says_which_one_it_has(frames):
+    known = known_pressure(fitted(frames).header)
+    some = frames[::12]
+    assert known.value == pytest.approx(virial(some, fitted(frames)), rel=2e-3)
+    assert 0 < known.error < 100 and not known.fitted and not known.osmotic
+    asked = known_pressure(fitted(frames, {"value": 250.0, "weight": 1e4}).header)
+    assert asked.fitted and asked.value == pytest.approx(250, abs=1)
+    # An ensemble has the mean of its members' energies, and was fitted if they were.
+    members = fitted(frames, {"value": 250.0, "weight": 1e4}, ensemble={"members": 2})
+    together = known_pressure(members.header)
+    assert together.fitted and together.value == pytest.approx(virial(some, members), rel=2e-3)
+    alone = Frames(frames.positions[:60], TYPES, None, 300.0, replica=np.arange(60) // 6)
+    assert np.isnan(known_pressure(fitted(alone).header).value)
 
 
 @pytest.mark.parametrize(
