@@ -8,7 +8,9 @@ import openmm
 from openmm import app, unit
 
 from ..forces.compiled import compiler_failure
-from ..forces.diffusionforce import DiffusionForce, bonds_of, native_obstacle
+from ..forces.diffusionforce import DiffusionForce
+from ..forces.native import native_obstacle
+from ..forces.subset import bonds_of
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from .platforms import default_platform
@@ -54,6 +56,9 @@ def create_system(
         raise TypeError(
             "create_system always holds the prior: native_prior says where, include_prior is DiffusionForce's"
         )
+    part = next((key for key in ("atoms", "scaling_parameter") if options.get(key) is not None), None)
+    if part is not None:
+        raise TypeError(f"create_system makes a System of the model alone: give {part} to a DiffusionForce of your own")
     native_prior = native_prior and replicas == 1
     if not native_prior:  # where the prior is native, the force has no Ewald sum
         denoiser = denoiser.with_ewald(tolerance=ewald_error_tolerance)
