@@ -23,6 +23,7 @@ ALLOWED = {
     "forces": "model energies space particles units",
     "systems": "forces model energies space particles units",
     "simulation": "systems forces model data space particles units settings rundirectory",
+    "potentials": "forces",
     "workflows": f"{WORKFLOWS} {BELOW}",
     "cli": f"workflows {WORKFLOWS} {BELOW}",
 }

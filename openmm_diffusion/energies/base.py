@@ -152,6 +152,11 @@ class Term(BaseModel):
         def __getattr__(self, name: str) -> Any: ...
 
     @property
+    def screened(self) -> bool:
+        """Whether it holds what a solvent does that was left out."""
+        return False
+
+    @property
     def conservative(self) -> bool:
         """Whether the force is the gradient of an energy."""
         return True

@@ -63,6 +63,11 @@ class CoulombTerm(Term):
     tolerance: float | None = None
     cutoff: float | None = None
 
+    @property
+    def screened(self) -> bool:
+        """Whether the charges are in a solvent that was left out."""
+        return self.relative_permittivity > 1
+
     def check(self, types: Sequence[str], periodic: bool) -> None:
         net = sum(self.charges[kind] for kind in types)
         if periodic and abs(net) > 1e-6:
