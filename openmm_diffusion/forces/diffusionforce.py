@@ -198,7 +198,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
             denoiser = _with_skin(denoiser)
         evaluator = Evaluator(
             denoiser.to_bytes(), species.tolist(), periodic, precision, backend == "compiled", int(replicas),
-            subset.bonds, subset.indices, subset.n_system, device,
+            subset.bonds, subset.indices, subset.n_system * int(replicas), device,
         )  # fmt: skip
         force = openmm.PythonForce(evaluator)
     if backend != "native":  # a CustomNonbondedForce takes it from its cutoff method

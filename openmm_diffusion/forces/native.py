@@ -75,7 +75,9 @@ def native_force(
     parts = []
     for number, (term, module) in enumerate(terms):
         part: Any = term.pairwise(module, str(number or ""))
-        factors = [repr(term.weight)] * (term.weight != 1) + [scaling_parameter] * (scaling_parameter is not None)
+        factors = [repr(term.weight)] if term.weight != 1 else []
+        if scaling_parameter is not None:
+            factors.append(scaling_parameter)
         parts.append(part._replace(energy=" * ".join([*factors, f"({part.energy})"])) if factors else part)
     if subset.indices is not None:
         chosen, inside = torch.tensor(subset.indices), species

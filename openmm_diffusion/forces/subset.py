@@ -65,7 +65,7 @@ class Subset:
 
 
 def _checked(atoms: Sequence[Any], n_system: int) -> list[int]:
-    wrong = next((i for i in atoms if not isinstance(i, numbers.Integral) or not 0 <= i < n_system), None)
+    wrong = next((i for i in atoms if not isinstance(i, numbers.Integral) or not 0 <= int(i) < n_system), None)
     if wrong is not None:
         raise ValueError(f"atoms holds {wrong!r}: give numbers of atoms of topology, from 0 to {n_system - 1}")
     if not atoms:

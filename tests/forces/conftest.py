@@ -9,6 +9,8 @@ WITHOUT = os.environ.get("OPENMM_DIFFUSION_TESTS_WITHOUT_TORCHFORCE") == "1"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
+    if WITHOUT and item.get_closest_marker("torchforce"):
+        pytest.skip("this environment is without TorchForce")
     return (yield from _skipping())
 
 
