@@ -1,9 +1,10 @@
-# make install | quickstart | test | check | lint | doctest | opencl.  Needs Python 3.11-3.13, make and a C compiler; installs the rest into .venv.
+# make install | quickstart | test | check | lint | doctest | opencl | matrix.  Needs Python 3.11-3.13, make and a C compiler; installs the rest into .venv.
 PYTHON ?= python3
 VENV := .venv
 RUN := runs/quickstart
+MATRIX := matrix-openmmtorch matrix-acellera matrix-openmmml matrix-openmmml17
 
-.PHONY: install quickstart test check lint doctest opencl
+.PHONY: install quickstart test check lint doctest opencl matrix $(MATRIX)
 
 install: $(VENV)/installed
 
@@ -48,3 +49,19 @@ opencl: install
 	@test -f "$(POCL)" || { echo "error: no pocl.icd: install pocl-opencl-icd and ocl-icd-libopencl1, or make opencl POCL=/path/to/pocl.icd"; exit 1; }
 	@mkdir -p $(POCL_CACHE_DIR)
 	$(VENV)/bin/python -m pytest -k OpenCL tests/forces/test_device_platforms.py
+
+# The combinations of torch, OpenMM, TorchForce and openmm-ml that are supported: each in .matrix/NAME (1 to 7 GB), with
+# the tests of forces.  `make matrix-openmmml` is one of them.
+matrix: $(MATRIX)
+
+matrix-openmmtorch: NEEDS = torch==2.9.* openmm==8.5.* openmmtorch==1.5.*
+matrix-acellera: NEEDS = torch==2.12.* openmm==8.5.* acellera-openmmtorch-cpu==1.10.*
+matrix-openmmml: NEEDS = torch openmm==8.6.1 openmmml==1.8
+matrix-openmmml17: NEEDS = torch openmm==8.5.2 openmmml==1.7
+matrix-openmmml matrix-openmmml17: export OPENMM_DIFFUSION_TESTS_WITHOUT_TORCHFORCE = 1
+
+$(MATRIX): matrix-%:
+	test -x .matrix/$*/bin/python || $(PYTHON) -m venv .matrix/$*
+	.matrix/$*/bin/python -m pip install --quiet --disable-pip-version-check $(NEEDS:%='%') --editable '.[train]' 'pytest>=8' 'pytest-timeout>=2.3'
+	.matrix/$*/bin/python -m pip list --disable-pip-version-check | grep -i -E '^(torch|openmm[^_]*|acellera[^ ]*) '
+	OMP_NUM_THREADS=1 .matrix/$*/bin/python -m pytest tests/forces

@@ -24,6 +24,7 @@ ALLOWED = {
     "systems": "forces model energies space particles units",
     "engines": "systems forces model energies space particles units rundirectory",
     "simulation": "systems forces model data space particles units settings rundirectory",
+    "potentials": "forces",
     "workflows": f"{WORKFLOWS} {BELOW}",
     "cli": f"workflows {WORKFLOWS} {BELOW}",
 }

@@ -53,6 +53,7 @@ def pairwise_force(
     box: np.ndarray | list[list[float]] | None,
     name: str,
     connectivity: Connectivity | None = None,
+    among: Sequence[int] | None = None,
 ) -> openmm.Force:
     """Sums over pairs as one force: no torch at run time, on every platform.
 
@@ -67,15 +68,17 @@ def pairwise_force(
     name : str
     connectivity : Connectivity or None
         Its excluded pairs are left out.
+    among : list of int or None
+        Particles whose pairs these are; all others are there, as OpenMM wants, but have none.  None: all.
 
     Returns
     -------
     openmm.CustomNonbondedForce or openmm.CustomCompoundBondForce
     """
     energy = " + ".join(part.energy for part in parts)
-    pairs = len(species) * (len(species) - 1) // 2
-    if box is None and pairs <= LISTED_PAIRS:
-        return _listed(energy, parts, n_species, species, name, connectivity)
+    members = range(len(species)) if among is None else among
+    if box is None and len(members) * (len(members) - 1) // 2 <= LISTED_PAIRS:
+        return _listed(energy, parts, n_species, species, name, connectivity, sorted(members))
     # Numbers of the pairs of species: arithmetic is several times faster than a look-up.
     kind = f"kind = low * (2 * {n_species - 1} - low + 1) / 2 + high; low = min(s1, s2); high = max(s1, s2)"
     values = [f"{key} = {of_kind(value)}; " for part in parts for key, value in part.values.items()]
@@ -88,6 +91,8 @@ def pairwise_force(
     for s in species:
         force.addParticle([int(s)])
     exclude(force, connectivity)
+    if among is not None:
+        force.addInteractionGroup(among, among)
     reaches = [part.cutoff for part in parts if part.cutoff is not None]
     cut_off(force, box, max(reaches) if len(reaches) == len(parts) else None)
     return force
@@ -100,6 +105,7 @@ def _listed(
     species: np.ndarray,
     name: str,
     connectivity: Connectivity | None,
+    among: Sequence[int],
 ) -> openmm.CustomCompoundBondForce:
     """The pairs that are not excluded, one by one."""
     force = openmm.CustomCompoundBondForce(2, f"{energy}; r = distance(p1, p2)")
@@ -112,7 +118,7 @@ def _listed(
     number[rows, columns] = number[columns, rows] = np.arange(len(rows))
     left_out = set() if connectivity is None else set(map(tuple, connectivity.of_pairs(len(species)).tolist()))
     bonds = []
-    for i, j in combinations(range(len(species)), 2):
+    for i, j in combinations(among, 2):
         if (i, j) not in left_out:
             kind = int(number[species[i], species[j]])
             bonds.append(([i, j], [kind, *(float(value[kind]) for value in values.values())]))

@@ -18,7 +18,7 @@ import torch
 from openmm import app, unit
 
 from ..energies.native import chosen_cutoff
-from ..forces.diffusionforce import bonds_of
+from ..forces.subset import bonds_of
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..rundirectory import made

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from .compiled import compiler_failure
+from .compiled.graph import compiler_failure
 from .platforms import default_platform, torchforce_failure
 
 #: Steps per learnt term from which on compiling pays: it takes about as long as 5,000 steps of a scripted network.

@@ -4,7 +4,7 @@ import logging
 import numbers
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,15 @@ import openmm
 import torch
 from openmm import app, unit
 
-from ..energies.native import NATIVE_CUTOFF, pairwise_force
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..model.pressure import known_pressure
 from ..space.boxes import check_cutoff
-from ..space.connectivity import Connectivity
 from .barostats import COPIES, PARAMETERS, WITHOUT_ENERGY, barostat_of, refusal, refuse_in_contexts, volume_note
-from .choice import choose
+from .choice import HOST, choose
+from .native import native_force
 from .pythonforce import SKIN, Evaluator
+from .subset import Subset
 from .torchscript import scripted_module, torchscript_failure
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,9 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     allow_barostat: bool = False,
     types: str | Sequence[str] | None = None,
     platform: str | None = None,
+    atoms: Iterable[int] | None = None,
+    scaling_parameter: str | None = None,
+    device: str | None = None,
 ) -> openmm.Force:
     """A denoiser as an OpenMM Force.
 
@@ -90,25 +93,37 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         evaluation as one graph.  All pairs are evaluated, which serves up to some hundred particles.
     system : openmm.System, optional
         The System the force will join, to be warned of charges counted twice and refused a
-        barostat, see `check_system`.
+        barostat, see `check_system`.  A native force of some `atoms` needs it where there are other nonbonded forces
+        with exclusions, which it shares then.
     allow_barostat : bool
         Let a barostat change the volume although the model was fitted at a constant one, without
         a pressure.
     types : "element", "name", "residue:name" or list of str, optional
-        What the type of an atom is, or the types themselves, one for each atom.  By default an
-        atom's element if the model's types are elements, else its name.
+        What the type of an atom is, or the types themselves, one for each atom, of `atoms` where they
+        are given.  By default an atom's element if the model's types are elements, else its name.
     platform : str, optional
         OpenMM's platform that the Context will have, for `backend="auto"`; None: its fastest.
+    atoms : iterable of int, optional
+        Numbers of the atoms of `topology`, which is that of the whole System, that the model is of; all others
+        feel nothing of it.  Bonds among them count, and none may lead to another atom.
+    scaling_parameter : str, optional
+        Name of a global parameter of the Context, 1 by default, that energy and forces are multiplied by;
+        `getState(getParameterDerivatives=True)` gives the energy's derivative by it, where there is an energy.
+    device : str, optional
+        PythonForce only: where torch computes, "cpu" or "cuda:1"; by default the first CUDA device, if any,
+        unless `platform` is one without devices.
 
     Returns
     -------
     openmmtorch.TorchForce, openmm.PythonForce or openmm.CustomNonbondedForce
+        A PythonForce with a `scaling_parameter` comes inside an openmm.CustomCVForce, which has the derivative.
 
     Raises
     ------
     ValueError, FileNotFoundError
         For unknown types, a system that is not neutral under a Coulomb prior, a cutoff above half
-        the box, a broken model file, a barostat in `system` that the model is refused.
+        the box, a broken model file, a System of another number of particles, a barostat in `system` that the
+        model is refused.
     ImportError
         If `backend` is "torchscript" and TorchForce does not work here.
     """
@@ -124,13 +139,26 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
             f'backend is "{backend}", which holds one replica: for {replicas} replicas use "compiled" or "python"'
         )
     volume = volume_note(known_pressure(denoiser.header), allow_barostat)
+    if replicas > 1 and atoms is not None:
+        raise ValueError(
+            f"atoms is given, and replicas is {replicas}: copies are of a whole topology, so leave one of them out"
+        )
+    if scaling_parameter is not None:
+        check_parameter(scaling_parameter)
+    if device is not None and backend == "auto":
+        backend = "python"
+    if device is not None and backend not in ("python", "compiled"):
+        raise ValueError(
+            f'device is {device!r}, but backend is "{backend}", which computes where OpenMM does: leave device out, or '
+            'use "python" or "compiled"'
+        )
     if not include_prior:
         denoiser = denoiser.learnt
     denoiser = merged(denoiser)
-    names = denoiser.types_of(topology, types)
+    subset = Subset(topology, atoms)
+    names = denoiser.types_of(subset, types)
     species = denoiser.species_index(names)
-    bonds = bonds_of(topology)
-    connected = denoiser.connectivity(species, bonds)
+    connected = denoiser.connectivity(species, subset.bonds)
     box = topology.getPeriodicBoxVectors()
     for term in denoiser.header.terms:
         term.check(names, box is not None)
@@ -153,7 +181,13 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
             "surrogate without meaning; use no barostat, minimiser, energy report or NVE with it"
         )
     if system is not None:
-        check_system(system, name)
+        check_system(system, name, subset.indices)
+        expected = subset.n_system * replicas
+        if system.getNumParticles() not in (0, expected):  # 0: not filled yet
+            raise ValueError(
+                f"system has {system.getNumParticles()} particles, but topology {expected}: give the topology of the "
+                "whole System, and say by atoms= which of its particles the model is of"
+            )
     later = False
     if backend == "auto" and cuda_graphs:
         backend = "torchscript"  # no other has them
@@ -162,30 +196,44 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         slow = choice.backend == "python" and replicas == 1
         log.log(logging.WARNING if slow else logging.INFO, "backend %s: %s", choice.backend, choice.reason)
         backend, later = choice.backend, choice.backend == "compiled"
+    if backend == "torchscript" and torchscript_failure():
+        raise ImportError(torchscript_failure())
     if cuda_graphs and backend != "torchscript":
         raise ValueError(f'cuda_graphs is True, but backend is "{backend}": only "torchscript" has CUDA graphs')
     periodic = box is not None
+    refused = refusal(name, "a barostat")
     if backend == "torchscript":
-        force = _torch_force(denoiser, species, periodic, outputs_forces, precision, cuda_graphs, connected)
+        module = scripted_module(
+            denoiser, species, periodic, outputs_forces, precision, cuda_graphs, connected, subset.n_system,
+            subset.indices, scaling_parameter is not None,
+        )  # fmt: skip
+        force = _torch_force(module, outputs_forces, cuda_graphs)
+        if scaling_parameter is not None:
+            force.addGlobalParameter(scaling_parameter, 1.0)
+            if denoiser.conservative:
+                force.addEnergyParameterDerivative(scaling_parameter)
     elif backend == "native":
-        force = _native_force(denoiser, species, periodic, connected)
+        force = native_force(denoiser, species, periodic, connected, subset, scaling_parameter, system)
     else:
-        compiled, refused = backend == "compiled", refusal(name, "a barostat") if periodic else None
-        force = _python_force(denoiser, species, periodic, precision, compiled, int(replicas), bonds, later, refused)
-    if backend in ("torchscript", "native") and not cuda_graphs and periodic and refusal(name, "a barostat"):
+        if backend == "compiled" and periodic:
+            denoiser = _with_skin(denoiser)
+        evaluator = Evaluator(
+            denoiser.to_bytes(), species.tolist(), periodic, precision, backend == "compiled", int(replicas),
+            subset.bonds, later, refused if periodic else None, subset.indices, subset.n_system * int(replicas),
+            device or ("cpu" if platform in HOST else None),
+        )  # fmt: skip
+        force = openmm.PythonForce(evaluator)
+    if backend in ("torchscript", "native") and not cuda_graphs and periodic and refused:
         refuse_in_contexts(force, PARAMETERS if backend == "native" else PARAMETERS[:1])
-    force.setName(name)
     if backend != "native":  # a CustomNonbondedForce takes it from its cutoff method
         force.setUsesPeriodicBoundaryConditions(periodic)
+    if scaling_parameter is not None and backend in ("python", "compiled"):
+        force = _scaled(force, scaling_parameter, denoiser.conservative)
+    force.setName(name)
     return force
 
 
-def bonds_of(topology: app.Topology) -> list[tuple[int, int]]:
-    """Bonded particles of a topology, by their numbers."""
-    return [(bond.atom1.index, bond.atom2.index) for bond in topology.bonds()]
-
-
-def check_system(system: openmm.System, name: str | None = None) -> None:
+def check_system(system: openmm.System, name: str | None = None, atoms: Sequence[int] | None = None) -> None:
     """Warn of Coulomb counted twice; refuse a barostat over a force without energy, or fitted without a pressure.
 
     Parameters
@@ -193,6 +241,8 @@ def check_system(system: openmm.System, name: str | None = None) -> None:
     system : openmm.System
     name : str, optional
         Name of a DiffusionForce about to be added; None: those already in the System.
+    atoms : list of int, optional
+        Particles that it is of; None: all.
 
     Raises
     ------
@@ -200,11 +250,7 @@ def check_system(system: openmm.System, name: str | None = None) -> None:
     """
     forces = system.getForces()
     names = [force.getName() for force in forces] if name is None else [name]
-    charged = any(
-        isinstance(force, openmm.NonbondedForce)
-        and any(force.getParticleParameters(i)[0]._value != 0 for i in range(force.getNumParticles()))
-        for force in forces
-    )
+    charged = any(isinstance(force, openmm.NonbondedForce) and _charged(force, atoms) for force in forces)
     if charged and any(n.startswith(NAME + WITH_COULOMB) for n in names):
         warnings.warn(
             "Coulomb is counted twice: the DiffusionForce has its prior inside, and the System a NonbondedForce "
@@ -218,86 +264,50 @@ def check_system(system: openmm.System, name: str | None = None) -> None:
             raise ValueError(refused)
 
 
-def _torch_force(
-    denoiser: Denoiser,
-    species: torch.Tensor,
-    periodic: bool,
-    outputs_forces: bool,
-    precision: str,
-    cuda_graphs: bool,
-    connectivity: Connectivity | None,
-) -> openmm.Force:
-    reason = torchscript_failure()
-    if reason:
-        raise ImportError(reason)
+def _charged(force: openmm.NonbondedForce, atoms: Sequence[int] | None) -> bool:
+    """Whether a NonbondedForce has Coulomb among some particles: charges, and a pair of them that is no exception."""
+    numbers = range(force.getNumParticles()) if atoms is None else atoms
+    charged = {i for i in numbers if force.getParticleParameters(i)[0]._value != 0}
+    if atoms is None:
+        return bool(charged)
+    exceptions = map(force.getExceptionParameters, range(force.getNumExceptions()))
+    silent = sum(i in charged and j in charged and product._value == 0 for i, j, product, *_ in exceptions)
+    return silent < len(charged) * (len(charged) - 1) // 2
+
+
+def _torch_force(module: Any, outputs_forces: bool, cuda_graphs: bool) -> Any:
     import openmmtorch
 
-    module = scripted_module(denoiser, species, periodic, outputs_forces, precision, cuda_graphs, connectivity)
     force = openmmtorch.TorchForce(module, {"useCUDAGraphs": "true" if cuda_graphs else "false"})
     force.setOutputsForces(outputs_forces)
     return force
 
 
-def _python_force(
-    denoiser: Denoiser,
-    species: torch.Tensor,
-    periodic: bool,
-    precision: str,
-    compiled: bool,
-    replicas: int,
-    bonds: list[tuple[int, int]],
-    later: bool,
-    refused: str | None,
-) -> openmm.Force:
-    if compiled and periodic:
-        # A list with a skin needs a cutoff well below half the box.
-        half = 0.5 * float(np.diagonal(np.array(denoiser.header.box)).min())
-        denoiser = denoiser.with_ewald(cutoff=max(denoiser.cutoff, min(1.0, half - SKIN)))
-    settings = periodic, precision, compiled, replicas, bonds, later, refused
-    evaluator = Evaluator(denoiser.to_bytes(), species.tolist(), *settings)
-    return openmm.PythonForce(evaluator)
+def _with_skin(denoiser: Denoiser) -> Denoiser:
+    """The denoiser with an Ewald sum whose cutoff is well below half the box, as a list with a skin needs."""
+    half = 0.5 * float(np.diagonal(np.array(denoiser.header.box)).min())
+    return denoiser.with_ewald(cutoff=max(denoiser.cutoff, min(1.0, half - SKIN)))
 
 
-def native_obstacle(denoiser: Denoiser) -> str | None:
-    """Why the learnt terms of a `merged` model have no native form, after "the model ..."; None where they have."""
-    learnt = denoiser.header.learnt
-    if not learnt:
-        return "has no learnt terms"
-    other = next((term for term in learnt if not term.joins and term.native_name is None), None)
-    if other is not None:
-        return f"has a {other.noun}"
-    far = next((term for term in learnt if term.cutoff > NATIVE_CUTOFF), None)
-    if far is not None:
-        return f"has a {far.noun} up to {far.cutoff:g} nm, and native forces end at {NATIVE_CUTOFF:g} nm"
-    inside = next((t for t in denoiser.header.terms if not t.learnt and not t.joins and t.native_name is None), None)
-    if inside is not None:
-        return f"has a {inside.noun} in its prior that no OpenMM force holds"
-    kinds = [term.kind for term in learnt if term.joins]
-    twice = next((term for term in learnt if kinds.count(term.kind) > 1), None)
-    return None if twice is None else f"has {kinds.count(twice.kind)} {twice.noun}s of different knots"
+#: What the energy of a PythonForce is called where a parameter scales it.
+ENERGY = "denoiser_energy"
 
 
-def _native_force(
-    denoiser: Denoiser, species: torch.Tensor, periodic: bool, connectivity: Connectivity | None
-) -> openmm.Force:
-    """All terms as one force over pairs; learnt ones first."""
-    terms = sorted(zip(denoiser.header.terms, denoiser.modules()), key=lambda pair: not pair[0].learnt)
-    apart = next((term for term, _ in terms if not term.joins and term.native_name), None)
-    if apart is not None:
+def check_parameter(name: str) -> None:
+    """Refuse the name of a scaling parameter that OpenMM's expressions do not take, or have a meaning for."""
+    taken = {"r", "s", "s1", "s2", "kind", "low", "high", ENERGY}
+    if not isinstance(name, str) or not name.isascii() or not name.isidentifier() or name in taken:
         raise ValueError(
-            f'backend is "native", which holds no {apart.noun}: give include_prior=False, or use create_system, '
-            "which adds it"
+            f"scaling_parameter is {name!r}: give a name of letters, digits and _, such as 'lambda_diffusion', and "
+            f"none of {', '.join(sorted(taken))}"
         )
-    if native_obstacle(denoiser):
-        kinds = " + ".join(term.kind for term in denoiser.header.learnt) or "none"
-        raise ValueError(
-            f'backend is "native", but the model has the terms {kinds}: it needs pair potentials of one set of knots '
-            f'and no network, up to {NATIVE_CUTOFF:g} nm; use "torchscript" or "python"'
-        )
-    parts = []
-    for number, (term, module) in enumerate(terms):
-        part: Any = term.pairwise(module, str(number or ""))
-        parts.append(part if term.weight == 1 else part._replace(energy=f"{term.weight!r} * ({part.energy})"))
-    n_species = len(denoiser.header.species)
-    box = denoiser.header.box if periodic else None
-    return pairwise_force(parts, n_species, species.numpy(), box, "PairPotential", connectivity)
+
+
+def _scaled(force: openmm.PythonForce, parameter: str, conservative: bool) -> openmm.CustomCVForce:
+    """The force times a global parameter: a PythonForce knows parameters, but no derivative by them."""
+    scaled = openmm.CustomCVForce(f"{parameter} * {ENERGY}")
+    scaled.addCollectiveVariable(ENERGY, force)
+    scaled.addGlobalParameter(parameter, 1.0)
+    if conservative:
+        scaled.addEnergyParameterDerivative(parameter)
+    return scaled

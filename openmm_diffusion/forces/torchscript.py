@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any, Dict, Optional
@@ -40,9 +41,16 @@ class ScriptedDenoiser(nn.Module):
         CUDA graphs need.
     connectivity : Connectivity or None
         Who is bonded to whom.
+    n_system : int, optional
+        Particles of the System; None: those of the model.
+    atoms : list of int, optional
+        Number of each particle of the model in the System; None: all, in their order.
     reach : float, nm
         Boxes below twice of it are refused, for images would be missed.  With `all_pairs` they are not: a CUDA graph
         replays kernels, and raises nothing.
+    scaled : bool
+        Whether the first parameter of the force multiplies energy and forces.  Others, such as what
+        `barostats.refuse_in_contexts` adds, are not read.
     """
 
     sizes: Dict[float, int]
@@ -55,10 +63,16 @@ class ScriptedDenoiser(nn.Module):
         precision: torch.dtype,
         all_pairs: bool,
         connectivity: Connectivity | None = None,
+        n_system: int | None = None,
+        atoms: Sequence[int] | None = None,
         reach: float = 0.0,
+        scaled: bool = False,
     ) -> None:
         super().__init__()
-        self.model, self.reach = model, reach
+        self.model, self.reach, self.scaled = model, reach, scaled
+        self.n_system = len(species) if n_system is None else n_system
+        self.chosen = atoms is not None
+        self.register_buffer("atoms", torch.tensor([] if atoms is None else atoms, dtype=torch.int64))
         self.outputs_forces = outputs_forces
         self.all_pairs = all_pairs
         self.register_buffer("species", species)
@@ -97,56 +111,73 @@ class ScriptedDenoiser(nn.Module):
         energy, direct = self.model.total(cast(c, self.dtype_like))
         return energy[0], direct[0]
 
-    def result(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Energy and total forces; with autograd outside, the energy's gradient carries the direct forces too."""
+    def result(self, positions: Tensor, box: Tensor | None, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Energy and total forces; with autograd outside, the energy's gradient carries the direct forces too.
+
+        Both are multiplied by `scale`, where it is given.
+        """
+        if positions.shape[0] != self.n_system:  # indices beyond the end would end the process
+            raise ValueError(
+                f"the System has {positions.shape[0]} particles, but the DiffusionForce was made for {self.n_system}: "
+                "make it from the topology of the System"
+            )
+        if box is not None:
+            half = self.half_of(box)
+            if self.reach > half * (1 + 1e-6):
+                raise ValueError(
+                    f"the model's cutoff is {self.reach} nm, over half the box ({round(10000 * half) / 10000} nm), and "
+                    "periodic images would be missed: the box has shrunk too far, so use a larger one"
+                )
+        energy, forces = self.unscaled(positions.index_select(0, self.atoms) if self.chosen else positions, box)
+        if self.chosen:
+            forces = torch.zeros_like(positions).index_copy(0, self.atoms, forces)
+        return (energy, forces) if scale is None else (scale * energy, scale * forces)
+
+    def unscaled(self, positions: Tensor, box: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Energy and total forces of the model's particles."""
         if self.outputs_forces:
             y = positions.detach().requires_grad_(True)
             energy, direct = self.evaluate(y, box)
-            # The accumulator: -sum F . r with F held constant.
-            surrogate = energy.detach() - (direct.detach() * y.detach()).sum()
-            return surrogate, total_force(energy, direct.detach().to(positions.dtype), y)
+            forces = total_force(energy, direct.detach().to(positions.dtype), y)
+            # No graph, which was used up: TorchForce differentiates this energy by parameters.  As in
+            # `constant_negative`, a detach would not do.
+            with torch.no_grad():
+                surrogate = energy - (direct * y).sum()  # the accumulator: -sum F . r with F held constant
+            return surrogate, forces
         energy, direct = self.evaluate(positions, box)
         return energy + (constant_negative(direct) * positions).sum(), torch.zeros_like(positions)
 
 
 class PeriodicEnergyForces(ScriptedDenoiser):
-    """Periodic, forces computed inside; what `barostats.refuse_in_contexts` adds to a force is not read."""
+    """Periodic, forces computed inside."""
 
-    def forward(self, positions: Tensor, box: Tensor, pressure: Optional[Tensor] = None) -> tuple[Tensor, Tensor]:
-        half = self.half_of(box)
-        if self.reach > half * (1 + 1e-6):
-            raise ValueError(
-                f"the model's cutoff is {self.reach} nm, over half the box ({round(10000 * half) / 10000} nm), and "
-                "periodic images would be missed: the box has shrunk too far, so use a larger one"
-            )
-        return self.result(positions, box)
+    def forward(
+        self, positions: Tensor, box: Tensor, first: Tensor | None = None, second: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self.result(positions, box, first if self.scaled else None)
 
 
 class PeriodicEnergy(ScriptedDenoiser):
-    """Periodic, differentiated by TorchForce; what `barostats.refuse_in_contexts` adds to a force is not read."""
+    """Periodic, differentiated by TorchForce."""
 
-    def forward(self, positions: Tensor, box: Tensor, pressure: Optional[Tensor] = None) -> Tensor:
-        half = self.half_of(box)
-        if self.reach > half * (1 + 1e-6):
-            raise ValueError(
-                f"the model's cutoff is {self.reach} nm, over half the box ({round(10000 * half) / 10000} nm), and "
-                "periodic images would be missed: the box has shrunk too far, so use a larger one"
-            )
-        return self.result(positions, box)[0]
+    def forward(
+        self, positions: Tensor, box: Tensor, first: Tensor | None = None, second: Tensor | None = None
+    ) -> Tensor:
+        return self.result(positions, box, first if self.scaled else None)[0]
 
 
 class OpenEnergyForces(ScriptedDenoiser):
     """Without periodicity, forces computed inside."""
 
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        return self.result(positions, None)
+    def forward(self, positions: Tensor, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.result(positions, None, first if self.scaled else None)
 
 
 class OpenEnergy(ScriptedDenoiser):
     """Without periodicity, differentiated by TorchForce."""
 
-    def forward(self, positions: Tensor) -> Tensor:
-        return self.result(positions, None)[0]
+    def forward(self, positions: Tensor, first: Tensor | None = None) -> Tensor:
+        return self.result(positions, None, first if self.scaled else None)[0]
 
 
 def scripted_module(
@@ -157,8 +188,11 @@ def scripted_module(
     precision: str,
     all_pairs: bool = False,
     connectivity: Connectivity | None = None,
+    n_system: int | None = None,
+    atoms: Sequence[int] | None = None,
+    scaled: bool = False,
 ) -> Any:
-    """The TorchScript module that TorchForce runs."""
+    """The TorchScript module that TorchForce runs; arguments as those of `ScriptedDenoiser`."""
     from e3nn.util.jit import script
 
     classes = {
@@ -169,8 +203,10 @@ def scripted_module(
     }
     dtype = torch.float32 if precision == "single" else torch.float64
     model = Denoiser.from_bytes(denoiser.to_bytes()).model.to(dtype)
-    settings = outputs_forces, dtype, all_pairs, connectivity, denoiser.cutoff
-    module = classes[periodic, outputs_forces](model, species, *settings).eval()
+    given = (
+        model, species, outputs_forces, dtype, all_pairs, connectivity, n_system, atoms, denoiser.cutoff, scaled
+    )  # fmt: skip
+    module = classes[periodic, outputs_forces](*given).eval()
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return script(module)

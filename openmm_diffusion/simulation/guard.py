@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from openmm import app, unit
 
-from ..forces.diffusionforce import bonds_of
+from ..forces.subset import bonds_of
 from ..model.combination import deviation, members
 from ..space.batch import make_batch, nonbonded, pair_species
 

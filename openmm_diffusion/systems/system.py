@@ -10,7 +10,9 @@ from openmm import app, unit
 
 from ..energies.native import share_cutoff
 from ..forces.choice import choose
-from ..forces.diffusionforce import DiffusionForce, bonds_of, native_obstacle
+from ..forces.diffusionforce import DiffusionForce
+from ..forces.native import native_obstacle
+from ..forces.subset import bonds_of
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..model.pressure import OSMOTIC, known_pressure
@@ -60,8 +62,11 @@ def create_system(
         raise TypeError(
             "create_system always holds the prior: native_prior says where, include_prior is DiffusionForce's"
         )
+    part = next((key for key in ("atoms", "scaling_parameter") if options.get(key) is not None), None)
+    if part is not None:
+        raise TypeError(f"create_system makes a System of the model alone: give {part} to a DiffusionForce of your own")
     if options.get("backend", "auto") == "auto" and native_prior is None:
-        asked = {"cuda_graphs", "outputs_forces"} & set(options)  # of TorchForce
+        asked = {"cuda_graphs", "outputs_forces", "device"} & set(options)  # of other backends
         chosen = {} if asked else fastest(denoiser, topology, None, replicas, options.get("platform"))
         native_prior = chosen.get("native_prior", True)
         if chosen.get("backend") == "native":

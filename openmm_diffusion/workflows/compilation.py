@@ -7,8 +7,8 @@ import numpy as np
 import openmm
 from numpy.typing import ArrayLike
 
-from ..forces.cache import cache_directory
-from ..forces.compiled import compiler_failure
+from ..forces.compiled.cache import cache_directory
+from ..forces.compiled.graph import compiler_failure
 from ..model.denoiser import Denoiser
 from ..simulation.starts import read_start
 from ..systems.system import create_system, fastest
@@ -24,7 +24,7 @@ def compile_ahead(
 ) -> list[Path]:
     """Compile the force of a System that `create_system` or `simulate` makes on the platform CPU.
 
-    It is kept for runs on this machine (see `forces.cache.cache_directory`): those of the same model, particles
+    It is kept for runs on this machine (see `forces.compiled.cache`): those of the same model, particles
     and, up to a fifth, pairs within the cutoff.
 
     Parameters

@@ -9,7 +9,7 @@ from openmm import app
 
 from ..engines.lammps import check_lammps, write_lammps
 from ..figures import bonded_figure
-from ..forces.diffusionforce import native_obstacle
+from ..forces.native import native_obstacle
 from ..model.combination import merged
 from ..model.curves import bonded_curves, pair_curves
 from ..model.denoiser import Denoiser

@@ -12,7 +12,7 @@ from scipy.special import eval_legendre
 
 from openmm_diffusion import Denoiser, DiffusionForce, Frames, create_system, train
 from openmm_diffusion.energies.manybody import ManyBody, ManyBodyTerm
-from openmm_diffusion.forces.cache import CACHE
+from openmm_diffusion.forces.compiled.cache import CACHE
 from openmm_diffusion.learning.config import read_config
 from openmm_diffusion.learning.linear.forcematching import labelled_moments
 from openmm_diffusion.space.batch import make_batch

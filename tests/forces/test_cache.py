@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from openmm_diffusion.forces import cache
+from openmm_diffusion.forces.compiled import cache
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from models import licl_denoiser, licl_frames
 from openmm_diffusion import DiffusionForce, create_system
 from openmm_diffusion.energies.manybody import ManyBodyTerm
 from openmm_diffusion.forces import choice, platforms, pythonforce
-from openmm_diffusion.forces.cache import CACHE
 from openmm_diffusion.forces.choice import choose
+from openmm_diffusion.forces.compiled.cache import CACHE
 from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.workflows.compilation import compile_ahead
 

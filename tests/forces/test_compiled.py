@@ -14,9 +14,10 @@ import torch
 from models import QUICK, licl_denoiser, licl_frames
 
 from openmm_diffusion import create_system
-from openmm_diffusion.forces import compiled, pythonforce
-from openmm_diffusion.forces.cache import CACHE
-from openmm_diffusion.forces.compiled import CompiledForces, room
+from openmm_diffusion.forces import pythonforce
+from openmm_diffusion.forces.compiled import graph
+from openmm_diffusion.forces.compiled.cache import CACHE
+from openmm_diffusion.forces.compiled.graph import CompiledForces, room
 from openmm_diffusion.forces.diffusionforce import DiffusionForce
 from openmm_diffusion.forces.pythonforce import Evaluator
 from openmm_diffusion.model.sum import energy_and_forces
@@ -145,14 +146,14 @@ def test_a_graph_is_known_by_the_sources_that_it_is_made_from(tmp_path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     from softcore import Softcore
 
-    files = compiled.sources(torch.nn.ModuleList([licl_denoiser().model, Softcore()]))
+    files = graph.sources(torch.nn.ModuleList([licl_denoiser().model, Softcore()]))
     names = {path.name for path in files}
     assert {inspect.getsourcefile(type(part)) for part in licl_denoiser().modules()} <= set(map(str, files))
     assert "figures.py" not in names and "softcore.py" in names
-    before = compiled._digest(["same"], files)
-    assert compiled._digest(["same"], files) == before
+    before = graph._digest(["same"], files)
+    assert graph._digest(["same"], files) == before
     (tmp_path / "softcore.py").write_text("import torch\n\n\nclass Softcore(torch.nn.Module):\n    power = 9\n")
-    assert compiled._digest(["same"], files) != before
+    assert graph._digest(["same"], files) != before
 
 
 @pytest.mark.parametrize("head", ["energy", "vector"])

@@ -424,10 +424,12 @@ def self_test_again():
     torchscript.torchscript_failure.cache_clear()
 
 
+@pytest.mark.torchforce
 def test_torchforce_works_here(self_test_again):
     assert torchscript.torchscript_failure() is None
 
 
+@pytest.mark.torchforce
 def test_wrong_openmm_version(self_test_again, monkeypatch, caplog):
     monkeypatch.setattr(torchscript, "version", lambda name: "1.5")
     monkeypatch.setattr(openmm, "__version__", "8.6.0")
@@ -454,6 +456,7 @@ class Stiffer(torch.nn.Module):
         return (positions * positions).sum()
 
 
+@pytest.mark.torchforce
 @pytest.mark.parametrize(
     "module, match",
     [
@@ -511,6 +514,7 @@ print(context.getState(getForces=True).getForces(asNumpy=True)._value[0, 1])
 """
 
 
+@pytest.mark.torchforce
 def test_openmm_imported_before_torch(tmp_path):
     model = licl_denoiser(kinds=QUICK)
     model.save(tmp_path / "model.safetensors")

@@ -13,7 +13,7 @@ import numpy as np
 import openmm
 import torch
 
-from ...forces.cache import CACHE
+from ...forces.compiled.cache import CACHE
 from ...model.denoiser import Denoiser
 from ...systems.topologies import training_topology
 from .variants import path_context, path_system

@@ -23,17 +23,17 @@ from typing import Any
 
 import torch
 
-from ..model.sum import TRACING, WeightedSum, evaluated
-from ..space.batch import listed_batch
-from ..space.boxes import wrap
-from ..space.connectivity import Connectivity
+from ...model.sum import TRACING, WeightedSum, evaluated
+from ...space.batch import listed_batch
+from ...space.boxes import wrap
+from ...space.connectivity import Connectivity
 from .cache import cache_directory, keep, kept, workplace
 
 log = logging.getLogger(__name__)
 
 #: Source files, beside those of a model's terms, that energy and gradient are traced from.
 GRAPH = (
-    "forces/compiled.py",
+    "forces/compiled/graph.py",
     "model/sum.py",
     "space/*.py",
     "energies/*.py",
@@ -252,7 +252,7 @@ def sources(module: torch.nn.Module) -> list[Path]:
     Those of `GRAPH`, and those that the classes of the module's parts come from, wherever they are; libraries
     are told by their versions.
     """
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     files = {path for pattern in GRAPH for path in package.glob(pattern)}
     for part in module.modules():
         name = type(part).__module__
