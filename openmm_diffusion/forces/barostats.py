@@ -11,7 +11,7 @@ all.  A force that refuses barostats says so in its name, for `check_system`, an
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -79,9 +79,9 @@ def barostat_of(system: openmm.System) -> Any:
     return next((force for force in system.getForces() if "Barostat" in type(force).__name__), None)
 
 
-def has_barostat(parameters: Iterable[str]) -> bool:
-    """Whether the names of a Context's parameters tell of a barostat."""
-    return any(name in PARAMETERS for name in parameters)
+def has_barostat(parameters: Mapping[str, float]) -> bool:
+    """Whether the parameters of a Context tell of a barostat, and not of a force that refuses them."""
+    return any(name in parameters and parameters[name] != NONE for name in PARAMETERS)
 
 
 def refuse_in_contexts(force: Any, parameters: Iterable[str] = PARAMETERS) -> None:

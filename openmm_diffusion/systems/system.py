@@ -67,7 +67,8 @@ def create_system(
         raise TypeError(f"create_system makes a System of the model alone: give {part} to a DiffusionForce of your own")
     if options.get("backend", "auto") == "auto" and native_prior is None:
         asked = {"cuda_graphs", "outputs_forces", "device"} & set(options)  # of other backends
-        chosen = {} if asked else fastest(denoiser, topology, None, replicas, options.get("platform"))
+        plain = asked or not denoiser.header.learnt
+        chosen = {} if plain else fastest(denoiser, topology, None, replicas, options.get("platform"))
         native_prior = chosen.get("native_prior", True)
         if chosen.get("backend") == "native":
             log.info("the learnt energies are OpenMM's own forces (native): the fastest everywhere")
