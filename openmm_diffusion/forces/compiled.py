@@ -42,8 +42,8 @@ GRAPH = (
     "units.py",
 )
 
-#: What is used twice and was made of two values is kept: by default it is made anew for every element that needs it, and
-#: indices and distances of pairs are needed in every channel.
+#: What is used twice and was made of two values is kept: by default it is made anew for every element that needs it,
+#: and indices and distances of pairs are needed in every channel.
 REALIZE = {"realize_reads_threshold": 1, "realize_opcount_threshold": 4}
 
 #: From this number of pairs on, one core is slower than all: two cores need 20 us to share work.

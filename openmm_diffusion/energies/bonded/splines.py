@@ -262,7 +262,8 @@ class SplineEnergy(BondedEnergy):
         step = (self.high - self.low) / self.intervals
         # What is outwards is left out before it is weighed, as in `beyond`.
         first, last = weight * step * first.clamp(max=0), weight * step * last.clamp(min=0)
-        return torch.stack([self.low, 1 / step, first, last, 0.5 * weight * self.stiffness * step**2], 1).numpy()
+        columns = self.low, 1 / step, first, last, 0.5 * weight * self.stiffness * step**2
+        return torch.stack([torch.as_tensor(column) for column in columns], 1).numpy()
 
     def tabulated(self, weight: float) -> tuple[openmm.Continuous1DFunction, np.ndarray]:
         """All curves in one function, one after the other, and the place of each in it, shape (n_kinds, 1).
