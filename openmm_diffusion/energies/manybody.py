@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from ..space.batch import Batch, within
 from .base import ModelHeader, register
 from .linear import LinearEnergy, LinearSettings, LinearTerm
-from .messagepassing import SphericalHarmonics
+from .messagepassing import SphericalHarmonics, real_harmonics
 
 #: Pairs that `ManyBody.design` takes at a time, which bounds its memory: about 20 kB each at six radial functions.
 PAIRS = 4096
@@ -113,7 +113,8 @@ class RadialFunctions(nn.Module):
         waves = [q * q * q, q * q * q * cosine]
         for _ in range(self.number - 2):
             waves.append(2 * cosine * waves[-1] - waves[-2])
-        return torch.matmul(torch.stack(waves[: self.number], -1), self.mixing.to(r.dtype))
+        # Pairs along rows, not along columns, are what a compiler makes vectors of.
+        return torch.matmul(self.mixing.t().to(r.dtype), torch.stack(waves[: self.number])).t()
 
     def fade(self, r: Tensor) -> Tensor:
         """Factor on the harmonics of l > 0, shape (n_pairs,): one from start on, zero at r = 0."""
@@ -205,16 +206,18 @@ class ManyBody(LinearEnergy):
 
     def expansion(self, near: Batch) -> Tensor:
         """A of every particle, shape (number of lm, n_frames n_particles, n_channels), from pairs within the cutoff."""
-        r = near.distances
-        f, Y = self.radial(r).unsqueeze(2), self.harmonics(near.vectors)
-        Y = torch.where(self.degree > 0, Y * self.radial.fade(r).unsqueeze(1), Y)
-        there, back = f * Y.unsqueeze(1), f * (Y * self.parity.to(Y.dtype)).unsqueeze(1)
-        centre, neighbour = torch.cat([near.first, near.second]), torch.cat([near.second, near.first])
-        # Not species[neighbour % n_particles]: compiled, the remainder is taken anew for every column of a row.
-        row = centre * self.n_species + near.species.repeat(near.positions.shape[0]).index_select(0, neighbour)
+        r, species = near.distances, near.species.repeat(near.positions.shape[0])
+        f, Y = self.radial(r).t(), real_harmonics(near.vectors, r, self.lmax)
+        Y = torch.cat([Y[:1], Y[1:] * self.radial.fade(r)])
+        there = (f.unsqueeze(1) * Y).flatten(0, 1).t().contiguous()
+        # The same neighbourhood seen from the other end has the other sign for odd degrees.
+        back = there * self.parity.to(f.dtype).repeat(self.n_radial)
+        # Not species[first % n_particles]: compiled, the remainder is taken anew for every column of a row.
+        first = near.first * self.n_species + species.index_select(0, near.second)
+        second = near.second * self.n_species + species.index_select(0, near.first)
         n = near.positions.shape[0] * near.positions.shape[1]
-        sums = torch.zeros(n * self.n_species, self.n_radial * len(self.degree), dtype=f.dtype, device=f.device)
-        sums = sums.index_add(0, row, torch.cat([there, back]).flatten(1))
+        sums = torch.zeros(n * self.n_species, there.shape[1], dtype=f.dtype, device=f.device)
+        sums = sums.index_add(0, first, there).index_add(0, second, back)
         return sums.view(n, self.channels, len(self.degree)).permute(2, 0, 1)
 
     def values(self, c: Batch) -> Tensor:

@@ -49,6 +49,36 @@ class SphericalHarmonics(o3.SphericalHarmonics):
         return self
 
 
+def real_harmonics(vectors: Tensor, r: Tensor, lmax: int) -> Tensor:
+    """Real spherical harmonics of vectors (n, 3) of lengths (n,), sum_m Y_lm^2 = 1: shape (number of lm, n).
+
+    With unit vectors (x, y, z) and the m-th derivative of Legendre's P_l, Y_l0 = P_l(z), and for m > 0
+    Y_lm = sqrt(2 (l - m)! / (l + m)!) P_l^(m)(z) times the real or the imaginary part of (x + i y)^m.  Of each degree
+    they come in another order, and with other signs, than those of e3nn.
+    """
+    inverse = 1 / torch.clamp(r, min=1e-12)
+    x, y, z = vectors[:, 0] * inverse, vectors[:, 1] * inverse, vectors[:, 2] * inverse
+    one = torch.ones_like(z)
+    rows = [one] * ((lmax + 1) * (lmax + 1))
+    real, imaginary, first = one, torch.zeros_like(z), 1.0
+    for m in range(lmax + 1):
+        if m > 0:
+            real, imaginary, first = x * real - y * imaginary, x * imaginary + y * real, first * (2 * m - 1)
+        # Legendre's recurrence from degree to degree, begun at m, where the m-th derivative is (2 m - 1)!!.
+        below, slope = torch.zeros_like(z), first * one
+        for degree in range(m, lmax + 1):
+            if degree > m:
+                above = ((2 * degree - 1) * z * slope - (degree + m - 1) * below) / (degree - m)
+                below, slope = slope, above
+            scale = math.sqrt(2 * math.factorial(degree - m) / math.factorial(degree + m))
+            if m > 0:
+                rows[degree * degree + 2 * m - 1] = scale * slope * real
+                rows[degree * degree + 2 * m] = scale * slope * imaginary
+            else:
+                rows[degree * degree] = slope
+    return torch.stack(rows)
+
+
 class Interaction(nn.Module):
     """One round of messages: feature times spherical harmonic, weighted by distance, summed, gated."""
 

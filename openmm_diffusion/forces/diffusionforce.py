@@ -73,8 +73,8 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         "compiled" is a PythonForce whose energy and gradient
         are compiled into one graph: many times faster, after some seconds of compiling at the
         first force of a new model (see `openmm_diffusion.forces.compiled`).  "native" is a tabulated
-        CustomNonbondedForce, for models whose learnt terms are all pair potentials: no torch at
-        run time.  It can carry the wall, but not Coulomb.
+        CustomNonbondedForce, or a list of pairs where they are few and there is no box, for models whose
+        learnt terms are all pair potentials: no torch at run time.  It can carry the wall, but not Coulomb.
     include_prior : bool
         Carry the prior (Coulomb, wall) inside.  False leaves it out, for Systems that
         have it as native forces: see `openmm_diffusion.systems.create_system`.
@@ -115,7 +115,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
 
     Returns
     -------
-    openmmtorch.TorchForce, openmm.PythonForce or openmm.CustomNonbondedForce
+    openmmtorch.TorchForce, openmm.PythonForce, openmm.CustomNonbondedForce or openmm.CustomCompoundBondForce
         A PythonForce with a `scaling_parameter` comes inside an openmm.CustomCVForce, which has the derivative.
 
     Raises

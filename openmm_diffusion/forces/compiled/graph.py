@@ -42,6 +42,10 @@ GRAPH = (
     "units.py",
 )
 
+#: What is used twice and was made of two values is kept: by default it is made anew for every element that needs it,
+#: and indices and distances of pairs are needed in every channel.
+REALIZE = {"realize_reads_threshold": 1, "realize_opcount_threshold": 4}
+
 #: From this number of pairs on, one core is slower than all: two cores need 20 us to share work.
 PAIRS_PER_THREAD = 4000
 
@@ -188,7 +192,7 @@ class CompiledForces:
             torch._inductor.aoti_compile_and_package(
                 torch.export.export(graph, example),
                 package_path=str(package),
-                inductor_configs={"cpp.threads": threads},
+                inductor_configs={"cpp.threads": threads, **REALIZE},
             )
             keep(package, path)
         log.info("compiled in %.0f s; kept as %s", time.perf_counter() - started, path)
