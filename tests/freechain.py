@@ -5,6 +5,7 @@ dihedrals, so that with U a sum over them every coordinate can be drawn by itsel
 """
 
 import numpy as np
+import torch
 from scipy.stats import rv_histogram
 
 from openmm_diffusion import Frames
@@ -70,3 +71,20 @@ def placed(one, two, three, r, c, phi):
     sine = np.sqrt(1 - c**2)
     local = np.stack([-c, sine * np.cos(phi), sine * np.sin(phi)], 1)
     return three + r[:, None] * (local[:, :1] * axis + local[:, 1:2] * across + local[:, 2:] * normal)
+
+
+def forces(x):
+    """Forces (n_frames, 5, 3), kJ/mol/nm, of the whole energy, by automatic differentiation."""
+    x = torch.as_tensor(np.asarray(x, dtype=float)).requires_grad_(True)
+    steps = [x[:, j] - x[:, i] for i, j in BONDS]
+    total = 0.0
+    for step, (i, j) in zip(steps, BONDS):
+        total = total + bond_energy("".join(sorted(TYPES[i] + TYPES[j])), step.norm(dim=1))
+    for a, b in zip(steps, steps[1:]):
+        total = total + angle_energy(-(a * b).sum(1) / a.norm(dim=1) / b.norm(dim=1))
+    for a, b, c in zip(steps, steps[1:], steps[2:]):
+        one, other = torch.linalg.cross(a, b), torch.linalg.cross(b, c)
+        phi = torch.atan2((torch.linalg.cross(one, other) * b).sum(1) / b.norm(dim=1), (one * other).sum(1))
+        for n in range(1, 4):
+            total = total + EVEN[n - 1] * torch.cos(n * phi) + ODD[n - 1] * torch.sin(n * phi)
+    return -torch.autograd.grad(total.sum(), x)[0].numpy()

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.linalg.blas import dsyrk
 from torch import Tensor
 
 from ...energies.linear import LinearSum
@@ -96,13 +97,18 @@ def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=
         # Many functions are of pairs of types that no frame holds: what is zero costs as much as what is not.
         used = torch.nonzero(G.abs().amax(0)).squeeze(1)
         if len(used) < 0.9 * size:
-            part = G.index_select(1, used)
-            A[used.unsqueeze(1), used] += part.T @ part
+            A[used.unsqueeze(1), used] += _squared(G.index_select(1, used))
         else:
             A += G.T @ G
         if told is not None:
             told(len(c.positions))
     return Moments(A / len(positions), b / len(positions), float(len(positions)))
+
+
+def _squared(G):
+    """G^T G, of which half is computed: the other half is its mirror image."""
+    upper = torch.from_numpy(dsyrk(1.0, G.numpy().T))
+    return upper + upper.triu(1).T
 
 
 def mean_moments(replicas):

@@ -16,6 +16,7 @@ from openmm_diffusion.learning.linear import fit as fitting
 from openmm_diffusion.learning.linear.fit import frames_at_once, replicas_at_most
 from openmm_diffusion.learning.linear.forcematching import labelled_moments
 from openmm_diffusion.learning.linear.scorematching import determined, mean_moments, moments, solved
+from openmm_diffusion.space.batch import make_batch
 
 KT = 2.494  # kJ/mol at 300 K
 DATA = {"test_fraction": 0.0, "validation_fraction": 0.0}
@@ -123,3 +124,15 @@ def test_what_is_left_is_in_seconds_or_minutes(left, said, monkeypatch, caplog):
     with caplog.at_level(logging.INFO):
         progress.Progress("work", 2).add(1)
     assert caplog.records[0].getMessage() == f"work: 50 % of 2 frames, {said}"
+
+
+def test_of_few_columns_in_use_the_moments_are_the_same():
+    """Where most functions have no data, the product is of those that have some, and half of it is computed."""
+    energy = bonded()
+    found = known(energy, 12)
+    x = torch.as_tensor(branched.positions(12, seed=3))
+    G, _ = energy.design(make_batch(x, None, branched.INDEX, energy.cutoff, None, branched.links()))
+    used = G.abs().amax(0) > 0
+    assert used.double().mean() < 0.9
+    torch.testing.assert_close(found.A, G.T @ G / 12, rtol=1e-12, atol=1e-9)
+    assert torch.equal(found.A, found.A.T)
