@@ -1,6 +1,6 @@
 """Alanine dipeptide without hydrogens and solvent: bonds to phi-psi map from positions alone, in one exact solve.
 
-    python examples/alanine/alanine.py [OUTPUT] [--map FILE] [--frames FILE] [--duration PS] [--results DIR]
+    python examples/alanine/alanine.py [OUTPUT] [--each N] [--map FILE] [--frames FILE] [--duration PS] [--results DIR]
 
 Fits alanine.yaml to frames (those that generate.yaml makes, or FILE), runs native molecular dynamics of 4 x PS, and
 compares bonds, angles, dihedrals, the phi-psi map, basins and chirality with the frames.  A second call goes on where
@@ -26,7 +26,9 @@ from openmm_diffusion import Denoiser, Frames, train
 from openmm_diffusion.analysis.molecules.distributions import divergence, evenly
 from openmm_diffusion.analysis.resampling import standard_error
 from openmm_diffusion.settings import read_yaml
+from openmm_diffusion.simulation.generation import generate
 from openmm_diffusion.simulation.langevin import simulate
+from openmm_diffusion.systems.composition import GenerateConfig
 
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "openmm_diffusion"]
@@ -147,6 +149,7 @@ def compared(frames, runs, beads=BEADS):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", nargs="?", default="runs/alanine", type=Path)
+    parser.add_argument("--each", type=int, default=250, help="frames of each of 50 runs: 1000 make 50,000")
     parser.add_argument("--map", type=Path, default=HERE / "map.yaml", help="beads to learn, of those of map.yaml")
     parser.add_argument("--frames", type=Path, help="frames of the ten heavy atoms; without, generate.yaml makes them")
     parser.add_argument("--duration", type=float, default=1250.0, help="ps of each of the four runs")
@@ -156,8 +159,9 @@ def main():
     given.output.mkdir(parents=True, exist_ok=True)
     if given.frames is None:
         given.frames = given.output / "data" / "frames.npz"
-        if not given.frames.exists():
-            command("generate", HERE / "generate.yaml", "--output", given.output / "data", "--resume")
+        config = GenerateConfig.load(HERE / "generate.yaml").model_copy(update={"frames": given.each})
+        if not given.frames.exists() or len(Frames.load(given.frames)) < config.runs * config.frames:
+            generate(config, given.output / "data", resume=True)
     beads = beads_of(given.map)
     frames = part(Frames.load(given.frames), beads)
     learnt = given.output / "frames.npz"
