@@ -82,7 +82,7 @@ class Style:
 
 
 @dataclass
-class System:
+class LammpsSystem:
     """What the data file and the input script are made from.
 
     Attributes
@@ -184,7 +184,7 @@ def write_lammps(
     return sorted(files)
 
 
-def _read(denoiser: Denoiser, topology: app.Topology) -> System:
+def _read(denoiser: Denoiser, topology: app.Topology) -> LammpsSystem:
     """A model and a topology in LAMMPS' terms; ValueErrors as those of `create_system`."""
     header, names = denoiser.header, denoiser.types_of(topology)
     index = denoiser.species_index(names)
@@ -205,7 +205,7 @@ def _read(denoiser: Denoiser, topology: app.Topology) -> System:
         for j in range(i, len(types) + 1)
         if summed.model.cutoff > 0
     }
-    return System(
+    return LammpsSystem(
         denoiser,
         names,
         types,
@@ -263,7 +263,7 @@ def _spherical(table: Table) -> str:
     return " &\n  ".join([str(len(terms)), *terms])
 
 
-def _data(system: System, positions: np.ndarray) -> str:
+def _data(system: LammpsSystem, positions: np.ndarray) -> str:
     """The data file, of atom_style full."""
     x, box = positions / ANGSTROM, system.box
     lines = ["written by openmm_diffusion, in units real", "", f"{len(x)} atoms", f"{len(system.types)} atom types"]
@@ -296,7 +296,7 @@ def _data(system: System, positions: np.ndarray) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _script(system: System, tolerance: float) -> str:
+def _script(system: LammpsSystem, tolerance: float) -> str:
     """The input script."""
     header, box, eps = system.denoiser.header, system.box, system.permittivity
     names = system.names
@@ -344,7 +344,7 @@ def _script(system: System, tolerance: float) -> str:
     return "\n".join(lines)
 
 
-def _pair_commands(system: System, tolerance: float) -> list[str]:
+def _pair_commands(system: LammpsSystem, tolerance: float) -> list[str]:
     """Styles and coefficients of pairs, and what computes Coulomb beyond its cutoff."""
     box, eps = system.box, system.permittivity
     table, coulomb = f"table spline {PAIR_POINTS}", ""
