@@ -138,7 +138,8 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         raise ValueError(
             f'backend is "{backend}", which holds one replica: for {replicas} replicas use "compiled" or "python"'
         )
-    volume = volume_note(known_pressure(denoiser.header), allow_barostat)
+    # A model of molecules without a box has no volume of its own.
+    volume = volume_note(known_pressure(denoiser.header), allow_barostat or denoiser.header.box is None)
     if replicas > 1 and atoms is not None:
         raise ValueError(
             f"atoms is given, and replicas is {replicas}: copies are of a whole topology, so leave one of them out"

@@ -13,6 +13,7 @@ from ..forces.native import native_obstacle
 from ..model.combination import merged
 from ..model.curves import bonded_curves, pair_curves
 from ..model.denoiser import Denoiser
+from ..model.pressure import known_pressure
 from ..rundirectory import made
 from ..simulation.trajectories import write_topology
 from ..systems.system import create_system
@@ -189,7 +190,11 @@ def _script(denoiser, topology, format, path, written):
     """run.py: what the files are, and a run of them."""
     header, names = denoiser.header, denoiser.types_of(topology)
     kinds = list(dict.fromkeys(term.kind for term in header.terms))
-    warning = "There is no energy: no barostat, minimiser, energy report or NVE.\n"
+    warning = ""
+    if not denoiser.conservative:
+        warning = "There is no energy: no barostat, minimiser, energy report or NVE.\n"
+    elif not known_pressure(header).fitted:
+        warning = "Fitted at constant volume, without a pressure: OpenMM makes no Context of it beside a barostat.\n"
     return _SCRIPT.format(
         composition=" and ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)),
         temperature=header.temperature,
@@ -201,6 +206,6 @@ def _script(denoiser, topology, format, path, written):
         reader="PDBFile" if path.endswith(".pdb") else "PDBxFile",
         topology=path,
         timestep=0.004 if next(topology.bonds(), None) is None else 0.002,
-        warning="" if denoiser.conservative else warning,
+        warning=warning,
         imports=_IMPORTS[format],
     )

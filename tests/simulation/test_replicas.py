@@ -111,10 +111,10 @@ def test_a_run_goes_on_with_all_its_copies(run):
 
 
 def test_the_guard_looks_at_every_copy(tmp_path):
-    """One copy with two ions nearly on top of each other stops the run; the message says which."""
+    """One copy with two ions too close to each other stops the run; the message says which."""
     start = licl_frames().positions[:2].astype(float)
-    start[1, 30] = start[1, 4] + [0.05, 0, 0]
-    with pytest.raises(SimulationStopped, match="Li 4 and Cl 30 came to 0.050 nm of each other in replica 1 at 0 ps"):
+    start[1, 30] = start[1, 4] + [0.15, 0, 0]
+    with pytest.raises(SimulationStopped, match="Li 4 and Cl 30 came to 0.150 nm of each other in replica 1 at 0 ps"):
         simulate("licl", tmp_path, RUN, positions=start, progress=False)
 
 
