@@ -260,7 +260,7 @@ class SplinePair(LinearEnergy):
             f"{name}(max(0, (r - {self.start!r}) / {step!r}) + {idle} + {n} * kind) * step({self.cutoff!r} - r)"
             f" + slope_{name} * min(0, r - {self.start!r})"
         )
-        return Pairwise(energy, {name: function}, {f"slope_{name}": slopes.tolist()}, self.cutoff)
+        return Pairwise(energy, {name: function}, {f"slope_{name}": list(map(float, slopes))}, self.cutoff)
 
     def locate(self, distances: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the interval between knots and the position in it, 0 to 1."""
