@@ -32,6 +32,7 @@ from ..forces.platforms import platform_named, platform_names
 from ..systems.composition import GenerateConfig
 from ..systems.solution import build_system, place_molecules
 from .kept import Kept
+from .states import read_state, write_state
 from .umbrella import OTHER_GROUPS, Umbrella
 
 logger = logging.getLogger(__name__)
@@ -178,7 +179,7 @@ def _run(config, run, folder, system, kept, umbrella, progress):
     every, discard = config.steps(config.interval), config.steps(config.discard)
     state = None
     if (folder / "state.xml").exists():
-        state = openmm.XmlSerializer.deserialize((folder / "state.xml").read_text())
+        state = read_state(folder / "state.xml")
     step = state.getStepCount() if state else 0
     saved = max(0, (step - discard) // every)
     _drop_uncounted(folder, saved)
@@ -249,9 +250,7 @@ def _platform(name):
 
 
 def _save_state(context, folder):
-    # XML rather than a binary checkpoint: it can be resumed on another platform or machine.
-    state = context.getState(positions=True, velocities=True)
-    rundirectory.write_whole(folder / "state.xml", openmm.XmlSerializer.serialize(state).encode())
+    write_state(folder / "state.xml", context.getState(positions=True, velocities=True))
 
 
 def _sample(context, config, count, every, run, kept):

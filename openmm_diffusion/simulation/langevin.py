@@ -1,6 +1,5 @@
 """Langevin runs of a model: reporters, checkpoints, guards, resume."""
 
-import io
 import logging
 import os
 import sys
@@ -26,6 +25,7 @@ from ..systems.system import create_system, fastest
 from ..systems.topologies import random_positions, replicated, topology_like
 from .guard import Guard, SpreadWatch
 from .starts import read_start, relax
+from .states import read_state, write_state
 from .trajectories import cut_back, trajectory_paths, trajectory_reporters, write_topology
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,8 @@ def simulate(
         allowed = {"allow_barostat": config.allow_barostat}
         system = create_system(denoiser, topology, replicas=config.replicas, **allowed, **options)
     checkpoint = output / "checkpoint.xml"
-    done = _steps_done(checkpoint, config) if resume and checkpoint.exists() else 0
+    state = read_state(checkpoint) if resume and checkpoint.exists() else None
+    done = 0 if state is None else round(state.getTime()._value / config.timestep)
     if config.pressure is not None:
         add_barostat(system, denoiser, topology, config, done)
     check_system(system)
@@ -174,8 +175,8 @@ def simulate(
     simulation = _simulation(denoiser, replicated(topology, config.replicas), system, config)
     _begin(output, config, denoiser, options, resume)
     trajectories = trajectory_paths(output, config.format, config.replicas)
-    if resume and checkpoint.exists():
-        simulation.loadState(str(checkpoint))
+    if state is not None:
+        simulation.context.setState(state)
         # A Context whose positions come from a State alone ends the process in its first PythonForce (OpenMM 8.5).
         context = simulation.context
         context.setPositions(context.getState(positions=True).getPositions(asNumpy=True))
@@ -223,9 +224,8 @@ def simulate(
                     raise
                 time = simulation.currentStep * config.timestep
                 guard.stop(f"positions became NaN after {time:g} ps", time)
-            state = io.StringIO()
-            simulation.saveState(state)
-            rundirectory.write_whole(checkpoint, state.getvalue())
+            parts = dict(positions=True, velocities=True, parameters=True, integratorParameters=True)
+            write_state(checkpoint, simulation.context.getState(**parts))
     finally:
         if watch:
             watch.finish()
@@ -288,11 +288,6 @@ def tell_pressure(denoiser, config):
             "the barostat is set to %g bar; at the volume of its data the model has %s%.0f bar",
             config.pressure, "an osmotic pressure of " if known.osmotic else "", known.value,
         )  # fmt: skip
-
-
-def _steps_done(checkpoint, config):
-    """Steps that are behind a checkpoint."""
-    return round(openmm.XmlSerializer.deserialize(checkpoint.read_text()).getTime()._value / config.timestep)
 
 
 def _temperature(denoiser, config):
