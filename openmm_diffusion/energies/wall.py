@@ -88,7 +88,7 @@ class WallTerm(Term):
         radii = np.array(self.radii)[np.triu_indices(len(self.radii))].tolist()
         name = f"wall_radius{tag}"
         energy = f"{0.5 * self.stiffness!r} * max(0, {name} - r)^2"
-        return Pairwise(energy, {}, {name: radii.tolist()}, float(radii.max()))
+        return Pairwise(energy, {}, {name: radii}, max(radii))
 
 
 class Wall(nn.Module):

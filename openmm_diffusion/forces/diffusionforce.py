@@ -97,7 +97,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         with exclusions, which it shares then.
     allow_barostat : bool
         Let a barostat change the volume although the model was fitted at a constant one, without
-        a pressure.
+        a pressure.  A model of some `atoms` is refused none: the pressure is that of the whole System.
     types : "element", "name", "residue:name" or list of str, optional
         What the type of an atom is, or the types themselves, one for each atom, of `atoms` where they
         are given.  By default an atom's element if the model's types are elements, else its name.
@@ -138,8 +138,9 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         raise ValueError(
             f'backend is "{backend}", which holds one replica: for {replicas} replicas use "compiled" or "python"'
         )
-    # A model of molecules without a box has no volume of its own.
-    volume = volume_note(known_pressure(denoiser.header), allow_barostat or denoiser.header.box is None)
+    # A model of molecules without a box has no volume of its own, and one of some atoms is not all of the pressure.
+    free = allow_barostat or atoms is not None or denoiser.header.box is None
+    volume = volume_note(known_pressure(denoiser.header), free)
     if replicas > 1 and atoms is not None:
         raise ValueError(
             f"atoms is given, and replicas is {replicas}: copies are of a whole topology, so leave one of them out"
@@ -224,12 +225,13 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
             device or ("cpu" if platform in HOST else None),
         )  # fmt: skip
         force = openmm.PythonForce(evaluator)
-    if backend in ("torchscript", "native") and not cuda_graphs and periodic and refused:
-        refuse_in_contexts(force, PARAMETERS if backend == "native" else PARAMETERS[:1])
     if backend != "native":  # a CustomNonbondedForce takes it from its cutoff method
         force.setUsesPeriodicBoundaryConditions(periodic)
     if scaling_parameter is not None and backend in ("python", "compiled"):
         force = _scaled(force, scaling_parameter, denoiser.conservative)
+    blind = backend in ("torchscript", "native") or scaling_parameter is not None  # to the parameters of a Context
+    if blind and not cuda_graphs and periodic and refused:
+        refuse_in_contexts(force, PARAMETERS[:1] if backend == "torchscript" else PARAMETERS)
     force.setName(name)
     return force
 

@@ -158,3 +158,38 @@ def test_native_forces_leave_the_box_room_to_shrink(kinds):
         assert energy == pytest.approx(denoiser.energy(x, box), rel=1e-3, abs=0.05)
     cutoffs = {f.getCutoffDistance()._value for f in system.getForces() if hasattr(f, "getCutoffDistance")}
     assert len(cutoffs) == 1, "the platforms want one cutoff of all nonbonded forces"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_scaled_force_refuses_too_and_scales_by_its_own_parameter(backend):
+    if backend == "torchscript" and torchscript_failure():
+        pytest.skip("TorchForce does not work here")
+    denoiser, energies = model(kinds=("pair",)), []
+    for barostat in (False, True):
+        system = openmm.System()
+        for _ in range(48):
+            system.addParticle(1.0)
+        system.setDefaultPeriodicBoxVectors(*licl_frames().box)
+        system.addForce(DiffusionForce(denoiser, topology, backend=backend, scaling_parameter="part"))
+        if barostat:
+            system.addForce(BAROSTATS["isotropic"]())
+            with pytest.raises(openmm.OpenMMException, match="MonteCarloPressure"):
+                stepped(system, 1)
+            return
+        platform = openmm.Platform.getPlatformByName("Reference")
+        context = openmm.Context(system, openmm.VerletIntegrator(1), platform)
+        context.setPositions(licl_frames().positions[0])
+        for value in (1.0, 0.5):
+            context.setParameter("part", value)
+            energies.append(context.getState(energy=True).getPotentialEnergy()._value)
+        whole = float(denoiser.energy(licl_frames().positions[0]))
+        assert energies == pytest.approx([whole, 0.5 * whole], rel=1e-4)
+
+
+def test_a_model_of_some_atoms_is_refused_none():
+    """The pressure of a mixed System is not that of the model."""
+    system = openmm.System()
+    system.addForce(BAROSTATS["isotropic"]())
+    lithium = [atom.index for atom in topology.atoms() if atom.element.symbol == "Li"]
+    force = DiffusionForce(model(kinds=("pair",)), topology, backend="python", system=system, atoms=lithium)
+    assert force.getName() == "DiffusionForce"
