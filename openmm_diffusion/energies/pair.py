@@ -254,7 +254,7 @@ class SplinePair(LinearEnergy):
         knot, t = self.locate(r)
         c = self.coefficients
         tables: Any = sum(weight * c[:, knot + m] for m, weight in enumerate(splines(t)))
-        slopes = (0.5 * (c[:, 2] - c[:, 0]) / self.spacing).tolist()
+        slopes = (0.5 * (c[:, 2] - c[:, 0]) / self.spacing).numpy()
         function = openmm.Continuous1DFunction(tables.numpy().ravel(), 0, len(tables) * n - 1.0)
         energy = (
             f"{name}(max(0, (r - {self.start!r}) / {step!r}) + {idle} + {n} * kind) * step({self.cutoff!r} - r)"
