@@ -6,8 +6,9 @@ sparsely sampled barrier between them.  The relative entropy of the data to the 
     S_rel(c) = c . <B>_data / kT + ln Z(c) + const,   U = sum_k c_k B_k,
 
 knows it from the populations themselves; at its minimum <B_k>_model = <B_k>_data.  For a pair
-potential, B_k = sum_{i<j} B_k(r_ij), that is to say equal g(r); for several energies together it holds
-for the basis functions of all.  Frames of the model's own ensemble at coefficients c_0 give it near there
+potential, B_k = sum_{i<j} B_k(r_ij), that is to say equal g(r); for splines of bonds and
+angles, equal distributions of these; for several energies together it holds for the basis
+functions of all.  Frames of the model's own ensemble at coefficients c_0 give it near there
 by reweighting:
 
     S_rel(c) - S_rel(c_0) = <B>_data . d / kT + ln <exp(-B . d / kT)>_0,   d = c - c_0.
