@@ -264,7 +264,8 @@ def torchscript_failure(platform: str = "Reference") -> str | None:
         logging.disable(muted)
     wheel = _wheel()
     if wheel in FOR_85 and not openmm.__version__.startswith("8.5"):
-        return f"openmm-torch {wheel} from the package index does not fit OpenMM {openmm.__version__} (needs 8.5): {remedy}"
+        unfit = f"openmm-torch {wheel} from the package index does not fit OpenMM {openmm.__version__} (needs 8.5)"
+        return f"{unfit}: {remedy}"
     _load_plugins()
     try:
         force = openmmtorch.TorchForce(torch.jit.script(_Spring()))
