@@ -228,6 +228,22 @@ def _load_plugins() -> None:
                     openmm.Platform.loadPluginLibrary(str(library))
 
 
+#: Wheels of openmm-torch: of its own project, with torch 2.9, and of others, with torch 2.10 to 2.12.
+WHEELS = ("openmmtorch", *(f"acellera-openmmtorch-{kind}" for kind in ("cpu", "cu12", "cu13")))
+
+#: Versions of them that were tried with OpenMM 8.6: it evaluates, but reading a TorchForce from XML ends the process.
+FOR_85 = ("1.5", "1.10")
+
+
+def _wheel() -> str | None:
+    """Version of the wheel that openmm-torch comes from; None for a conda build, which is matched to its OpenMM."""
+    for name in WHEELS:
+        with contextlib.suppress(PackageNotFoundError):
+            installer = (distribution(name).read_text("INSTALLER") or "").strip()
+            return version(name) if installer != "conda" else None
+    return None
+
+
 @functools.cache
 def torchscript_failure(platform: str = "Reference") -> str | None:
     """Why TorchForce cannot be used, in one sentence; None where one particle on a spring gets its force.
@@ -242,19 +258,14 @@ def torchscript_failure(platform: str = "Reference") -> str | None:
         # The wheel imports OpenMM by its former name, which warns through the root logger and so configures it.
         logging.disable(logging.WARNING)
         import openmmtorch
-
-        # A conda build is matched to its OpenMM.
-        installer = (distribution("openmmtorch").read_text("INSTALLER") or "").strip()
-        wheel = version("openmmtorch") if installer != "conda" else None
-    except PackageNotFoundError:
-        wheel = None  # a conda build, matched to its OpenMM
     except ImportError as error:
         return f"openmm-torch cannot be imported ({error}): {remedy}"
     finally:
         logging.disable(muted)
-    if wheel == "1.5" and not openmm.__version__.startswith("8.5"):
-        # Found by trial: evaluation works with 8.6, but deserialising a TorchForce ends the process.
-        return f"openmm-torch 1.5 from the package index does not fit OpenMM {openmm.__version__} (needs 8.5): {remedy}"
+    wheel = _wheel()
+    if wheel in FOR_85 and not openmm.__version__.startswith("8.5"):
+        unfit = f"openmm-torch {wheel} from the package index does not fit OpenMM {openmm.__version__} (needs 8.5)"
+        return f"{unfit}: {remedy}"
     _load_plugins()
     try:
         force = openmmtorch.TorchForce(torch.jit.script(_Spring()))
