@@ -121,13 +121,6 @@ class ScriptedDenoiser(nn.Module):
                 f"the System has {positions.shape[0]} particles, but the DiffusionForce was made for {self.n_system}: "
                 "make it from the topology of the System"
             )
-        if box is not None:
-            half = self.half_of(box)
-            if self.reach > half * (1 + 1e-6):
-                raise ValueError(
-                    f"the model's cutoff is {self.reach} nm, over half the box ({round(10000 * half) / 10000} nm), and "
-                    "periodic images would be missed: the box has shrunk too far, so use a larger one"
-                )
         energy, forces = self.unscaled(positions.index_select(0, self.atoms) if self.chosen else positions, box)
         if self.chosen:
             forces = torch.zeros_like(positions).index_copy(0, self.atoms, forces)
@@ -148,12 +141,21 @@ class ScriptedDenoiser(nn.Module):
         return energy + (constant_negative(direct) * positions).sum(), torch.zeros_like(positions)
 
 
+# An exception within a method that freezing has inlined can end the process: forward raises its own.
+
+
 class PeriodicEnergyForces(ScriptedDenoiser):
     """Periodic, forces computed inside."""
 
     def forward(
         self, positions: Tensor, box: Tensor, first: Tensor | None = None, second: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        half = self.half_of(box)
+        if self.reach > half * (1 + 1e-6):
+            raise ValueError(
+                f"the model's cutoff is {self.reach} nm, over half the box ({round(10000 * half) / 10000} nm), and "
+                "periodic images would be missed: the box has shrunk too far, so use a larger one"
+            )
         return self.result(positions, box, first if self.scaled else None)
 
 
@@ -163,6 +165,12 @@ class PeriodicEnergy(ScriptedDenoiser):
     def forward(
         self, positions: Tensor, box: Tensor, first: Tensor | None = None, second: Tensor | None = None
     ) -> Tensor:
+        half = self.half_of(box)
+        if self.reach > half * (1 + 1e-6):
+            raise ValueError(
+                f"the model's cutoff is {self.reach} nm, over half the box ({round(10000 * half) / 10000} nm), and "
+                "periodic images would be missed: the box has shrunk too far, so use a larger one"
+            )
         return self.result(positions, box, first if self.scaled else None)[0]
 
 

@@ -45,9 +45,7 @@ def test_a_system_in_place_of_a_state_is_not_even_read(tmp_path, monkeypatch):
         openmm.XmlSerializer.serialize(system.getForce(0)),
     ):
         (tmp_path / "state.xml").write_text(text)
-        with pytest.raises(
-            ValueError, match=r"state\.xml holds a (System|PythonForce), no State: it is not of"
-        ):
+        with pytest.raises(ValueError, match=r"state\.xml holds a (System|PythonForce), no State: it is not of"):
             read_state(tmp_path / "state.xml")
     assert not (tmp_path / "trapped").exists()
 
@@ -57,9 +55,7 @@ def test_a_file_that_was_cut_is_told_as_damaged(context, tmp_path, kept):
     write_state(tmp_path / "state.xml", context.getState(positions=True, velocities=True))
     text = (tmp_path / "state.xml").read_text()
     (tmp_path / "state.xml").write_text(text[:kept])
-    with pytest.raises(
-        ValueError, match=r"state\.xml is damaged: copy a whole one back, or delete the direct"
-    ):
+    with pytest.raises(ValueError, match=r"state\.xml is damaged: copy a whole one back, or delete the direct"):
         read_state(tmp_path / "state.xml")
 
 
