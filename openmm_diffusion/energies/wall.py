@@ -85,7 +85,7 @@ class WallTerm(Term):
         return wall_force(self.radii, self.stiffness, species, box, connectivity)
 
     def pairwise(self, module: Any, tag: str = "") -> Pairwise:
-        radii = np.array(self.radii)[np.triu_indices(len(self.radii))]
+        radii = np.array(self.radii)[np.triu_indices(len(self.radii))].tolist()
         name = f"wall_radius{tag}"
         energy = f"{0.5 * self.stiffness!r} * max(0, {name} - r)^2"
         return Pairwise(energy, {}, {name: radii}, max(radii))
