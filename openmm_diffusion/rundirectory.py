@@ -1,9 +1,19 @@
 """The directory of a run: how it is begun and resumed, and how its files are written whole."""
 
+import contextlib
+import logging
 import os
+import socket
 from pathlib import Path
 
 import yaml
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
 
 #: What a run was asked for, kept in its directory.
 SETTINGS = "config.yaml"
@@ -15,8 +25,12 @@ DIFFERS = (
 )
 
 
+#: Who is at work in a directory, written by the holder of its lock.
+LOCK = ".lock"
+
+
 class RunDirectoryError(FileExistsError, ValueError):
-    """A directory that holds another run than the one asked for."""
+    """A directory that holds another run than the one asked for, or that another process is at work in."""
 
 
 def made(directory):
@@ -82,11 +96,50 @@ def check(
             raise RunDirectoryError(differs.format(directory=directory, what=what, key=key, new=new, old=old))
 
 
-def begin(directory, given):
-    """Make the directory of a run and write what was asked for into it; returns the directory as a Path."""
+@contextlib.contextmanager
+def begun(directory, given):
+    """Make the directory of a run, write what was asked for into it, and keep others out of it meanwhile.
+
+    The lock is the kernel's, on an open file: it ends with the process, however that ends, and a resume after a crash
+    is free.  On file systems that know no locks there is none.
+
+    Raises
+    ------
+    RunDirectoryError
+        If another process, or another call in this one, is at work there.
+    """
     directory = made(directory)
-    write_whole(directory / SETTINGS, yaml.safe_dump(given, sort_keys=False))
-    return directory
+    with _locked(directory / LOCK):
+        write_whole(directory / SETTINGS, yaml.safe_dump(given, sort_keys=False))
+        yield directory
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Hold the lock of a file, which is there as long as it is held."""
+    while True:
+        with open(path, "a+") as file:
+            try:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                who = file.read().strip() or "another process"
+                raise RunDirectoryError(
+                    f"output {path.parent} is in use by {who}: wait for its end, or name another directory"
+                ) from error
+            except OSError as error:
+                log.warning("%s cannot be locked (%s): let no other process write here", path.parent, error.strerror)
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                continue  # the one before has just ended, and taken its file away
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def asked_for(directory):

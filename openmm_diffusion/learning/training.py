@@ -107,8 +107,8 @@ def train(
     if begun and Denoiser.load(begun).header.data["digest"] != sets.digest(systems):
         raise ValueError(f"output {output} was begun with other frames: resume with those, or name another directory")
     check_training(systems, config)
-    rundirectory.begin(output, given)
-    return _train_all(systems, config, output, resume, progress)
+    with rundirectory.begun(output, given):
+        return _train_all(systems, config, output, resume, progress)
 
 
 def _train_all(systems, config, output, resume, progress):

@@ -106,33 +106,33 @@ def generate(config, directory, resume=False, progress=None):
     topology, system = build_system(config)
     kept = Kept(config, topology, system)
     umbrella = None if config.bias is None else Umbrella(config, kept, system)
-    rundirectory.begin(directory, given)
-    if solute is not None and not solute.exists():
-        rundirectory.write_whole(solute, Path(config.solute).read_bytes())
-    what = config.kept if config.map is None else "beads"
-    logger.info("%s; kept: %s, %d particles", _described(config), what, len(kept.species))
-    chunks = [
-        _run(config, run, directory / f"run-{run:02d}", system, kept, umbrella, progress)
-        for run in range(config.n_runs)
-    ]
-    bias = None
-    if umbrella is not None:
-        bias = np.concatenate([umbrella.forces(positions, run) for run, (positions, _) in enumerate(chunks)])
-    frames = Frames(
-        np.concatenate([positions for positions, _ in chunks]),
-        kept.species,
-        config.edge * np.eye(3) if config.periodic else None,
-        config.temperature,
-        forces=np.concatenate([forces for _, forces in chunks]) if kept.labelled else None,
-        replica=np.repeat(np.arange(config.n_runs), config.frames),
-        types=kept.types,
-        bonds=kept.bonds,
-        masses=kept.masses,
-        bias_forces=bias,
-    )
-    frames.save(directory / "frames.npz")
-    _write_topology(config, topology, directory / "topology.pdb")
-    return frames
+    with rundirectory.begun(directory, given):
+        if solute is not None and not solute.exists():
+            rundirectory.write_whole(solute, Path(config.solute).read_bytes())
+        what = config.kept if config.map is None else "beads"
+        logger.info("%s; kept: %s, %d particles", _described(config), what, len(kept.species))
+        chunks = [
+            _run(config, run, directory / f"run-{run:02d}", system, kept, umbrella, progress)
+            for run in range(config.n_runs)
+        ]
+        bias = None
+        if umbrella is not None:
+            bias = np.concatenate([umbrella.forces(positions, run) for run, (positions, _) in enumerate(chunks)])
+        frames = Frames(
+            np.concatenate([positions for positions, _ in chunks]),
+            kept.species,
+            config.edge * np.eye(3) if config.periodic else None,
+            config.temperature,
+            forces=np.concatenate([forces for _, forces in chunks]) if kept.labelled else None,
+            replica=np.repeat(np.arange(config.n_runs), config.frames),
+            types=kept.types,
+            bonds=kept.bonds,
+            masses=kept.masses,
+            bias_forces=bias,
+        )
+        frames.save(directory / "frames.npz")
+        _write_topology(config, topology, directory / "topology.pdb")
+        return frames
 
 
 def _understood(old, directory):
