@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from openmm import app, unit
 
 from ..particles import ordered, topology_of
-from ..units import kelvin
+from ..units import count, kelvin, number, shown
 from .checks import (
     checked_bonds,
     checked_box,
@@ -25,6 +25,7 @@ from .checks import (
     checked_replica,
     joined,
 )  # fmt: skip
+from .formats import as_path, listed
 from .formats.archives import FORMAT
 from .readers import load_frames
 from .trajectories import read_trajectory
@@ -186,11 +187,8 @@ class Frames:
         """
         if temperature is None:
             raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
-        if stride < 1:
-            raise ValueError(f"stride is {stride} frames: give a positive whole number")
-        paths = [trajectory] if isinstance(trajectory, (str, os.PathLike)) else list(trajectory)
-        if not paths:
-            raise ValueError("trajectory is an empty list: give at least one file")
+        stride, replica, temperature = count(stride, "stride"), count(replica, "replica", at_least=0), kelvin(temperature)
+        paths = listed(trajectory, "trajectory")
         fields = (read_trajectory(path, top, select, stride, types, box, temperature) for path in paths)
         runs = [cls(temperature=temperature, **each) for each in fields]
         frames = cls.concatenate(runs, paths) if len(runs) > 1 else runs[0]
@@ -204,8 +202,8 @@ class Frames:
         """
         parts = list(parts)
         names = [f"parts[{number}]" for number in range(len(parts))] if names is None else names
-        if not parts:
-            raise ValueError("parts is an empty list: give at least one set of frames")
+        if not parts or not all(isinstance(part, Frames) for part in parts):
+            raise ValueError(f"parts is {shown(parts)}: give a list of at least one set of Frames")
         first, offset = parts[0], 0
         replicas: list[np.ndarray] = []
         for number, part in enumerate(parts):
@@ -246,7 +244,7 @@ class Frames:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the native npz file, compressed; an interrupted write leaves no half file under this name."""
-        path = Path(path)
+        path = as_path(path)
         if path.suffix != ".npz":
             raise ValueError(f"path is {path}: give a name that ends in .npz")
         names = {"species": "atomic_numbers"}
@@ -296,8 +294,7 @@ class Frames:
         -------
         rest, held_out : Frames
         """
-        if not 0 < fraction < 1:
-            raise ValueError(f"fraction is {fraction:g}: give the held-out part as a number between 0 and 1")
+        fraction, seed = number(fraction, None, "fraction", above=0, below=1), count(seed, "seed", at_least=0)
         if len(self) < 2:
             raise ValueError("one frame cannot be split: give at least two frames")
         replicas, counts = np.unique(self.replica, return_counts=True)
@@ -322,7 +319,7 @@ class Frames:
         from ..space.connectivity import free_pairs
         from ..space.neighbours import closest_approach
 
-        names = ordered(self.types)
+        names, exclusions = ordered(self.types), count(exclusions, "exclusions", at_least=0)
         index = np.array([names.index(kind) for kind in self.types])
         first, second = free_pairs(len(index), self.bonds, exclusions)
         nearest = closest_approach(self.positions, self.boxes, first, second)

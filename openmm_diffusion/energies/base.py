@@ -12,6 +12,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     SerializeAsAny,
 )
 from torch import nn
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
     from ..space.connectivity import Connectivity
     from .native import Pairwise
+
+#: What numbers of a model file may be: noise levels and lengths (nm), widths of anything, small whole numbers.
+Level = Annotated[float, Field(ge=0, le=10)]
+Length = Annotated[float, Field(gt=0, le=100)]
+Positive = Annotated[float, Field(gt=0, le=1e15)]
+Small = Annotated[int, Field(ge=0, le=1000)]
 
 #: The known terms by kind, in the order in which a training sets them up.
 REGISTRY: dict[str, type["Term"]] = {}
@@ -143,9 +150,9 @@ class Term(BaseModel):
     bonded: ClassVar[bool] = False
     shared: ClassVar[bool] = True
 
-    weight: float = 1.0
-    member: int | None = None
-    level: int | None = None
+    weight: float = Field(1.0, ge=-1e6, le=1e6)
+    member: Small | None = None
+    level: Small | None = None
 
     if TYPE_CHECKING:  # `kind`, and what only some terms have
 

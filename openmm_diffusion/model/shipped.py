@@ -3,12 +3,16 @@
 import os
 from pathlib import Path
 
+from ..units import shown
+
 #: Directory of the shipped models.
 MODELS = Path(__file__).parents[1] / "models"
 
 
 def find_model(path: str | os.PathLike[str]) -> Path:
     """Path of a model file, or of a shipped model by its bare name."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"model is {shown(path)}: give a Denoiser, or the path of a model file")
     path = Path(path)
     shipped = MODELS / f"{path.name}.safetensors"
     if path.is_dir():

@@ -1,0 +1,72 @@
+"""The bytes of a model file: weights, a header, and a checksum of both; nothing in it executes on loading."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import safetensors
+import safetensors.torch
+import torch
+
+#: Names in the metadata of the file.  Files of former versions have no checksum.
+HEADER, CHECKSUM = "openmm_diffusion", "sha256"
+
+
+def packed(tensors: Mapping[str, torch.Tensor], header: str) -> bytes:
+    """A model file of these weights and this header (JSON)."""
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(whole, {HEADER: header, CHECKSUM: checksum(whole, header)})
+
+
+def unpacked(data: bytes, name: str) -> tuple[dict[str, torch.Tensor], str]:
+    """Weights and header (JSON) of a model file; `name` is used in error messages.
+
+    Raises
+    ------
+    ValueError
+        For what is no model file, is cut, or has another checksum than it says.
+    """
+    try:
+        tensors = safetensors.torch.load(data)
+        length = int.from_bytes(data[:8], "little")
+        said = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError, RecursionError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise ValueError(f"{name} is truncated or not a model file ({told}): save or copy it again") from error
+    header = said.get(HEADER)
+    if header is None:
+        raise ValueError(
+            f"{name} is a safetensors file without an openmm_diffusion header: give one that `train` wrote"
+        )
+    if said.get(CHECKSUM, checksum(tensors, header)) != checksum(tensors, header):
+        raise ValueError(f"{name} is damaged, its checksum is not that of its content: copy it again from where it was")
+    return tensors, header
+
+
+def checksum(tensors: Mapping[str, torch.Tensor], header: str) -> str:
+    """SHA-256 of weights, their names, types and shapes, and of the header: hexadecimal."""
+    digest = hashlib.sha256(header.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def assign(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], name: str) -> None:
+    """Give a model its weights.
+
+    Raises
+    ------
+    ValueError
+        For weights that are not those of the model, not of real numbers, or not finite.
+    """
+    own = model.state_dict()
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{name} holds NaN or Inf in its weights {key}: train it again, or take an older file")
+        if key in own and (own[key].is_floating_point() != tensor.is_floating_point() or tensor.is_complex()):
+            raise ValueError(f"{name} holds weights {key} of type {tensor.dtype}: save or copy it again")
+    try:
+        model.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise ValueError(f"{name} holds weights that do not fit its header: save or copy it again") from error
