@@ -55,6 +55,16 @@ def as_types(species: Iterable[Any]) -> list[str]:
     return names
 
 
+def check_topology(topology: Any) -> None:
+    """Refuse what is no Topology of OpenMM: a path, None, one of mdtraj."""
+    if not isinstance(topology, Topology):
+        remedy = "call its to_openmm()" if hasattr(topology, "to_openmm") else "read a PDB file with openmm.app.PDBFile"
+        raise TypeError(
+            f"topology is an object of type {type(topology).__name__}, not openmm.app.Topology: {remedy}, or take "
+            "Frames.topology()"
+        )
+
+
 def check_type(kind: str) -> None:
     """Refuse what is no type: an empty string, a long one, one with blanks."""
     if not 1 <= len(kind) <= LONGEST or not kind.isprintable() or any(letter.isspace() for letter in kind):

@@ -28,6 +28,8 @@ BAR = 0.0602214076
 MOLAR = 0.602214076
 #: Millipascal second, amu/nm/ps (the same as kJ/mol ps/nm^3).
 MILLIPASCAL_SECOND = 602.214076
+#: Particles, copies and other counts beyond this are a slip of the pen: no machine of today has room for them.
+MOST = 1_000_000
 #: Square nanometre per picosecond, 1e-9 m^2/s.
 DIFFUSION = 1000.0
 

@@ -45,7 +45,9 @@ def checked_particles(species: ArrayLike, types: ArrayLike | None, n_particles: 
     if numbers.shape != (n_particles,):
         raise ValueError(f"species has shape {numbers.shape}: give {n_particles} atomic numbers, one for each particle")
     if numbers.dtype.kind not in "iuf" or (numbers != np.trunc(numbers)).any():
-        raise ValueError(f"species starts with {shown(numbers[:4].tolist())}: give atomic numbers, such as 3 for lithium, or types")
+        raise ValueError(
+            f"species starts with {shown(numbers[:4].tolist())}: give atomic numbers, such as 3 for lithium, or types"
+        )
     for number in np.unique(numbers):
         if number == 0 and types is not None:
             continue

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .elements import atomic_number, doubt, heavy_hydrogens
+from .formats import announced
 from .formats.cells import flags, ipi_cell, numeric, written_vectors
 from .formats.labels import energy_unit, forces_name, length_unit, name_unread
 
@@ -134,7 +135,8 @@ def iterate_extxyz(
     with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.strip():
-                yield _read_frame(line.strip(), lines, forces_key, elements, f"frame {number} of {path}")
+                atoms = announced(line.strip(), path)
+                yield _read_frame(atoms, line.strip(), lines, forces_key, elements, f"frame {number} of {path}")
                 number += 1
     if number == 0:
         raise ValueError(f"{path} holds no frames: give an extended XYZ file with at least one")
@@ -236,18 +238,20 @@ def _three(name: str, width: int) -> bool:
     return True
 
 
-def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, elements: bool, where: str) -> dict[str, Any]:
-    """One frame as a dict; `count` is its first line, `lines` is left at the line after it."""
-    if not count.isdigit() or int(count) == 0:
+def _read_frame(
+    atoms: int, count: str, lines: Iterator[str], forces_key: str | None, elements: bool, where: str
+) -> dict[str, Any]:
+    """One frame as a dict; `count` is its first line, of so many atoms, `lines` is left at the line after it."""
+    if atoms == 0:
         raise ValueError(f"{where} starts with {count[:40]!r}: an XYZ frame starts with its number of atoms")
     comment = next(lines, "")
-    rows = [line.split() for line in islice(lines, int(count))]
+    rows = [line.split() for line in islice(lines, atoms)]
     frame, unread = _told(comment, where)
     try:
         properties = frame.pop("properties")
         ends = np.cumsum([width for _, width in properties.values()])
         complete = sum(len(row) >= ends[-1] for row in rows)
-        if complete < int(count):
+        if complete < atoms:
             raise ValueError(f"has {complete} complete rows of {ends[-1]} columns where {count} are announced")
         unread |= _further(len(rows[0]), properties)
         places = {name: slice(end - width, end) for (name, (_, width)), end in zip(properties.items(), ends)}
@@ -365,11 +369,12 @@ def _widths(path: str | os.PathLike[str]) -> list[int]:
     with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.strip():
-                if not line.strip().isdigit() or int(line) == 0:
+                atoms = announced(line.strip(), path)
+                if atoms == 0:
                     return []
                 next(lines, "")
                 found.append(len(next(lines, "").split()))
-                if sum(1 for _ in islice(lines, int(line) - 1)) < int(line) - 1:
+                if sum(1 for _ in islice(lines, atoms - 1)) < atoms - 1:
                     return []
     return found
 

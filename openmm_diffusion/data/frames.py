@@ -5,7 +5,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mdtraj
@@ -187,7 +186,11 @@ class Frames:
         """
         if temperature is None:
             raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
-        stride, replica, temperature = count(stride, "stride"), count(replica, "replica", at_least=0), kelvin(temperature)
+        stride, replica, temperature = (
+            count(stride, "stride"),
+            count(replica, "replica", at_least=0),
+            kelvin(temperature),
+        )
         paths = listed(trajectory, "trajectory")
         fields = (read_trajectory(path, top, select, stride, types, box, temperature) for path in paths)
         runs = [cls(temperature=temperature, **each) for each in fields]
@@ -201,23 +204,23 @@ class Frames:
         What the parts are called in errors are their `names`, parts[0] and so on if not given.
         """
         parts = list(parts)
-        names = [f"parts[{number}]" for number in range(len(parts))] if names is None else names
+        names = [f"parts[{at}]" for at in range(len(parts))] if names is None else names
         if not parts or not all(isinstance(part, Frames) for part in parts):
             raise ValueError(f"parts is {shown(parts)}: give a list of at least one set of Frames")
         first, offset = parts[0], 0
         replicas: list[np.ndarray] = []
-        for number, part in enumerate(parts):
+        for at, part in enumerate(parts):
             if not part.same_particles(first):
                 raise ValueError(
-                    f"{names[number]} has other types, elements or bonds than {names[0]}: join frames of one system"
+                    f"{names[at]} has other types, elements or bonds than {names[0]}: join frames of one system"
                 )
             if abs(part.temperature - first.temperature) > 1e-4 * first.temperature:
                 raise ValueError(
-                    f"{names[number]} is at {part.temperature:g} K, {names[0]} at {first.temperature:g} K: "
+                    f"{names[at]} is at {part.temperature:g} K, {names[0]} at {first.temperature:g} K: "
                     "join frames of one ensemble only"
                 )
             if (part.box is None) != (first.box is None):
-                raise ValueError(f"only one of {names[0]} and {names[number]} is periodic: give both a box, or neither")
+                raise ValueError(f"only one of {names[0]} and {names[at]} is periodic: give both a box, or neither")
             values, inverse = np.unique(part.replica, return_inverse=True)
             replicas.append(inverse + offset)
             offset += len(values)

@@ -30,8 +30,8 @@ class CoulombConfig(Settings):
         J. Res. Natl. Bur. Stand. 56, 1 (1956)).
     """
 
-    charges: dict[str, float]
-    relative_permittivity: PositiveFloat = 78.3
+    charges: dict[str, Annotated[float, Field(ge=-1000, le=1000)]]
+    relative_permittivity: PositiveFloat = Field(78.3, le=1e6)
 
     def check(self, types: Sequence[str], periodic: bool) -> None:
         missing = sorted(set(types) - set(self.charges))

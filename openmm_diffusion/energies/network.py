@@ -49,7 +49,7 @@ class NetworkConfig(Settings):
     """
 
     head: Literal["energy", "vector"] = "energy"
-    cutoff: PositiveFloat = 0.6
+    cutoff: PositiveFloat = Field(0.6, le=100)
     lmax: int = Field(1, ge=0, le=3)
     features: PositiveInt = Field(16, le=1024)
     layers: PositiveInt = Field(2, le=32)
@@ -59,7 +59,9 @@ class NetworkConfig(Settings):
 
     @model_validator(mode="after")
     def _fits_a_machine(self) -> Self:
-        size = self.layers * self.features * (self.lmax + 1) ** 2 * (self.features + (self.lmax + 1) * self.radial_width)
+        size = (
+            self.layers * self.features * (self.lmax + 1) ** 2 * (self.features + (self.lmax + 1) * self.radial_width)
+        )
         if size > LARGEST:
             raise ValueError(
                 f"layers = {self.layers}, features = {self.features}, lmax = {self.lmax} and radial_width = "

@@ -44,9 +44,9 @@ class PairConfig(LinearSettings):
         As in `LinearSettings`.
     """
 
-    cutoff: PositiveFloat = 1.0
+    cutoff: PositiveFloat = Field(1.0, le=100)
     start: PositiveFloat = 0.18
-    spacing: PositiveFloat = 0.02
+    spacing: PositiveFloat = Field(0.02, ge=1e-4)
 
 
 @register

@@ -35,7 +35,7 @@ class WallConfig(Settings):
     """
 
     margin: float = Field(0.02, ge=0, le=1)
-    stiffness: PositiveFloat = 2.0e5
+    stiffness: PositiveFloat = Field(2.0e5, le=1e12)
 
 
 @register

@@ -88,7 +88,8 @@ def train(
     config = read_config(config)
     if frames is None:
         frames = frames_of(config.data)
-    systems = [frames] if isinstance(frames, Frames) else list(frames)
+    several = isinstance(frames, Sequence) and not isinstance(frames, (str, Frames))
+    systems = [sets.as_frames(one) for one in (frames if several else [frames])]
     config = for_systems(config, systems)
     if output is None:
         with tempfile.TemporaryDirectory() as directory:

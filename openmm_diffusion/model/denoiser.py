@@ -18,7 +18,7 @@ from openmm import unit
 
 from ..energies.base import Term
 from ..noise import denoised_from_force
-from ..particles import as_types, atom_types, ordered
+from ..particles import as_types, atom_types, check_topology, ordered
 from ..space.connectivity import Connectivity, connectivity
 from ..units import array, nanometers, number, thermal_energy
 from .configuration import read_configuration
@@ -283,6 +283,7 @@ class Denoiser:
         ValueError
             For a topology without atoms, an atom without an element where that is needed, an unknown type.
         """
+        check_topology(topology)
         atoms = list(topology.atoms())
         if not atoms:
             raise ValueError(

@@ -11,7 +11,7 @@ from openmm.app import Element
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..energies.base import AnyTerm, Positive, Term
-from ..particles import as_types, atomic_number
+from ..particles import as_types, atomic_number, ordered
 from ..space.boxes import check_box
 
 #: 1: species were atomic numbers; 2: they are types.
@@ -115,6 +115,20 @@ class Header(BaseModel):
             key = ".".join(str(k) for k in first["loc"]) or "header"
             told = f"{key}: {' '.join(first['msg'].split())[:200]}"
             raise ValueError(f"{name} has a header that cannot be read ({told}): save it again") from error
+
+    def check_frames(self, types: Sequence[str], periodic: bool) -> None:
+        """Refuse frames of another kind than the training data: of unknown types, with a box or without one."""
+        unknown = ordered(set(types) - set(self.species))
+        if unknown:
+            raise ValueError(
+                f"species {', '.join(unknown)} unknown to the model, which was trained on {', '.join(self.species)}: "
+                "use a model trained on them, or leave them out"
+            )
+        if periodic != (self.box is not None):
+            here, there = ("a", "without one") if periodic else ("no", "in one")
+            raise ValueError(
+                f"frames have {here} periodic box, but the model was trained {there}: give frames of the same system"
+            )
 
     def was_noised(self, types: Sequence[str | int] | np.ndarray) -> np.ndarray:
         """1 for each coordinate that carries noise, 0 for those that stay clean: shape (n_particles, 3)."""

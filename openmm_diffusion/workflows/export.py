@@ -3,9 +3,8 @@
 import logging
 from pathlib import Path
 
-import numpy as np
 import openmm
-from openmm import app
+from openmm import app, unit
 
 from ..engines.lammps import check_lammps, write_lammps
 from ..figures import bonded_figure
@@ -18,7 +17,7 @@ from ..rundirectory import made
 from ..simulation.trajectories import write_topology
 from ..systems.system import create_system
 from ..systems.topologies import random_positions, training_topology
-from ..units import nanometers
+from ..units import array
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +128,7 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         system = create_system(denoiser, topology, backend=format, ewald_error_tolerance=ewald_error_tolerance)
     if positions is None:
         positions = random_positions(denoiser, topology)
-    positions = np.asarray(nanometers(positions, "positions"), dtype=float)
+    positions = array(positions, unit.nanometer, "positions")
     if positions.shape != (topology.getNumAtoms(), 3):
         raise ValueError(f"positions have shape {positions.shape}: give ({topology.getNumAtoms()}, 3), in nm")
     if format == "lammps":

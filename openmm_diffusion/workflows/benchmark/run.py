@@ -6,6 +6,7 @@ import platform as machine
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import openmm
@@ -21,6 +22,7 @@ from ...rundirectory import made
 from ...settings import validated
 from ...systems.system import create_system
 from ...systems.topologies import random_positions, training_topology
+from ...units import MOST
 from .coldstart import cold_start
 from .timing import Runner, interleaved, relative_differences, summary
 from .variants import NEQUIP, PATHS, learnt_forces, learnt_part, path_context, path_system
@@ -57,12 +59,12 @@ class BenchmarkConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     paths: list[str] | None = None
-    replicas: list[PositiveInt] = [1]
+    replicas: list[Annotated[int, Field(ge=1, le=MOST)]] = Field([1], min_length=1)
     nequip: Path | None = None
     platform: str | None = None
-    threads: PositiveInt = 1
-    rounds: PositiveInt = 5
-    seconds: PositiveFloat = 2.0
+    threads: PositiveInt = Field(1, le=4096)
+    rounds: PositiveInt = Field(5, le=10_000)
+    seconds: PositiveFloat = Field(2.0, le=86_400)
     timestep: float = Field(0.004, gt=0, le=0.05)
 
 
