@@ -335,6 +335,8 @@ class Denoiser:
             energies.append(energy.double())
             forces.append(force.double())
         shape = system.shape
+        if not all(bool(torch.isfinite(found).all()) for found in (*energies, *forces)):
+            raise ValueError("positions give no finite force: two particles are at one place; move them apart (nm)")
         return torch.cat(energies).numpy().reshape(shape[:-2]), torch.cat(forces).numpy().reshape(shape)
 
     # -- file ------------------------------------------------------------------------
