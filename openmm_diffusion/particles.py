@@ -4,6 +4,7 @@ A type is a short string.  That of an ion is its element symbol; a bead has a na
 its own ("P4", "CA", "ALA:CA"), and no element.
 """
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -68,7 +69,9 @@ def check_topology(topology: Any) -> None:
 def check_type(kind: str) -> None:
     """Refuse what is no type: an empty string, a long one, one with blanks."""
     if not 1 <= len(kind) <= LONGEST or not kind.isprintable() or any(letter.isspace() for letter in kind):
-        raise ValueError(f"types holds {kind!r}: give 1 to {LONGEST} printable characters without blanks, such as 'P4'")
+        raise ValueError(
+            f"types holds {reprlib.repr(kind)}: give 1 to {LONGEST} printable characters without blanks, such as 'P4'"
+        )
 
 
 def ordered(types: Iterable[str]) -> list[str]:

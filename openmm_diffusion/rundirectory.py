@@ -1,6 +1,7 @@
 """The directory of a run: how it is begun and resumed, and how its files are written whole."""
 
 import os
+import reprlib
 from pathlib import Path
 
 import yaml
@@ -19,9 +20,16 @@ class RunDirectoryError(FileExistsError, ValueError):
     """A directory that holds another run than the one asked for."""
 
 
+def named(directory):
+    """What a caller gives as the directory of a run, as a Path."""
+    if not isinstance(directory, (str, os.PathLike)):
+        raise TypeError(f"output is {reprlib.repr(directory)}: give the path of a directory")
+    return Path(directory)
+
+
 def made(directory):
     """A directory as a Path, made where it does not exist."""
-    directory = Path(directory)
+    directory = named(directory)
     file = next((path for path in (directory, *directory.parents) if path.exists() and not path.is_dir()), None)
     if file is not None:
         raise FileExistsError(f"output is {directory}, but {file} is a file: name a directory")

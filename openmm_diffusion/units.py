@@ -165,8 +165,8 @@ def kelvin(temperature, argument="temperature"):
 
 
 def nanometers(length, argument="length", **limits):
-    """A length as a float in nm, with the limits of `number`, or an array of lengths; accepts a Quantity."""
-    if np.ndim(length._value if isinstance(length, openmm.unit.Quantity) else length):
+    """A length as a float in nm, with the limits of `number`; without limits an array of lengths too."""
+    if not limits and np.ndim(length._value if isinstance(length, openmm.unit.Quantity) else length):
         return array(length, unit.nanometer, argument)
     return number(length, unit.nanometer, argument, **limits)
 

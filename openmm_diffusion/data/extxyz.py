@@ -209,7 +209,7 @@ def _meaning(comment: str) -> tuple[dict[str, Any], set[str]]:
 
 
 def _number(text: str, key: str, wanted: str) -> float:
-    if not numeric(text):
+    if not numeric(text) or not np.isfinite(float(text)):
         raise ValueError(f"{key} in its comment line is {text!r}: give {wanted}")
     return float(text)
 
@@ -219,6 +219,8 @@ def _properties(text: str) -> dict[str, tuple[str, int]]:
     fields = text.split(":")
     names = [_COLUMNS.get(name.lower(), name) for name in fields[::3]]
     found = {name: (kind, int(width)) for name, kind, width in zip(names, fields[1::3], fields[2::3], strict=True)}
+    if any(width < 1 for _, width in found.values()):
+        raise ValueError(f"Properties={text[:60]} has a column of no width")
     if len(found) < len(names):
         raise ValueError(f"Properties={text} names a column twice")
     if not {"species", "Z"} & set(found) or "pos" not in found:

@@ -19,6 +19,7 @@ from ..units import MOST, count
 from .barostats import COPIES, PARAMETERS, WITHOUT_ENERGY, barostat_of, refusal, refuse_in_contexts, volume_note
 from .choice import HOST, choose
 from .native import native_force
+from .platforms import platform_named
 from .pythonforce import SKIN, Evaluator
 from .subset import Subset
 from .torchscript import scripted_module, torchscript_failure
@@ -133,6 +134,8 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     if precision not in ("single", "double"):
         raise ValueError(f"precision is {precision!r}: choose single or double")
     replicas = count(replicas, "replicas", at_most=MOST)
+    if platform is not None:
+        platform_named(platform)
     if replicas > 1 and backend not in ("auto", "python", "compiled"):
         raise ValueError(
             f'backend is "{backend}", which holds one replica: for {replicas} replicas use "compiled" or "python"'

@@ -394,7 +394,6 @@ def read_config(source):
         return source
     if isinstance(source, dict):
         return validated(config_model(), source, "config")
-    path = Path(source)
-    config = validated(config_model(), read_yaml(path), str(path))
-    config.data = config.data.starting_at(path.parent)
+    config = validated(config_model(), read_yaml(source), str(source))
+    config.data = config.data.starting_at(Path(source).parent)
     return config

@@ -95,7 +95,7 @@ def train(
         with tempfile.TemporaryDirectory() as directory:
             check_training(systems, config)
             return _train_all(systems, config, Path(directory), False, progress)
-    output, given = Path(output), config.model_dump(mode="json")
+    output, given = rundirectory.named(output), config.model_dump(mode="json")
     fitted = [part / "pair.safetensors" for part in (output, output / "member-0")]
     begun = next((path for path in fitted if path.exists()), None)
 
@@ -195,6 +195,9 @@ def check_training(systems, config):
     unknown = sorted(set(config.noise.species or []) - set(names))
     for frames in systems:
         _check_system(frames, config)
+    training, validation, _ = zip(*[config.data.divide(frames) for frames in systems])
+    check_labels(training, validation, config)
+    check_devices(validation, config)
     if unknown:
         raise ValueError(f"noise.species is {unknown}, but the frames hold {names}")
 

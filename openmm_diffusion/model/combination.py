@@ -51,6 +51,7 @@ def extrapolated(denoisers: Sequence["Denoiser"]) -> "Denoiser":
     ----------
     Richardson, Phil. Trans. R. Soc. A 210, 307 (1911).
     """
+    _check_models(denoisers)
     sigmas = [denoiser.sigma for denoiser in denoisers]
     if len(set(sigmas)) < max(2, len(sigmas)) or min(sigmas) <= 0:
         raise ValueError(
@@ -76,6 +77,7 @@ def ensemble(denoisers: Sequence["Denoiser"]) -> "Denoiser":
     -------
     Denoiser
     """
+    _check_models(denoisers)
     if len(denoisers) < 2:
         raise ValueError(f"an ensemble needs at least two models, not {len(denoisers)}")
     sigmas = sorted({denoiser.sigma for denoiser in denoisers})
@@ -233,6 +235,11 @@ def merged(denoiser: "Denoiser") -> "Denoiser":
         terms.append(one)
         modules.append(joined)
     return denoiser.rebuilt(terms, modules)
+
+
+def _check_models(denoisers: Sequence["Denoiser"]) -> None:
+    if not isinstance(denoisers, Sequence) or not all(hasattr(one, "header") for one in denoisers):
+        raise TypeError(f"denoisers is {shown(denoisers)}: give a list of models, as Denoiser.load reads them")
 
 
 def _sum(denoisers: Sequence["Denoiser"], weights: Sequence[float], role: str) -> "Denoiser":

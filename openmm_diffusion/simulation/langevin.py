@@ -137,9 +137,9 @@ def simulate(
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
     if not isinstance(config, SimulationConfig):
-        values = read_yaml(config) if isinstance(config, (str, Path)) else config or {}
+        values = read_yaml(config) if isinstance(config, (str, Path)) else {} if config is None else config
         config = validated(SimulationConfig, values, "config")
-    output = Path(output)
+    output = rundirectory.named(output)
     topology = topology_like(denoiser, config.composition, edge=config.edge, molarity=config.molarity)
     warn_of_conditions(denoiser, topology, config)
     every = round(config.interval / config.timestep)
@@ -154,6 +154,8 @@ def simulate(
         positions = array(positions, unit.nanometer, "positions")
         if positions.shape != expected:
             raise ValueError(f"positions have shape {positions.shape}: give {expected}, one row per particle, in nm")
+        if any(len(np.unique(one, axis=0)) < len(one) for one in positions.reshape(config.replicas, -1, 3)):
+            raise ValueError("positions put two particles at one place: give places apart from each other, in nm")
     if config.start is not None:
         positions = read_start(config.start, denoiser, topology, config.replicas)
     if positions is None and not resume and (denoiser.header.bonds or denoiser.header.box is None):

@@ -13,7 +13,8 @@ from ..model.combination import merged
 from ..model.curves import bonded_curves, pair_curves
 from ..model.denoiser import Denoiser
 from ..model.pressure import known_pressure
-from ..rundirectory import made
+from ..particles import check_topology
+from ..rundirectory import made, named
 from ..simulation.trajectories import write_topology
 from ..systems.system import create_system
 from ..systems.topologies import random_positions, training_topology
@@ -117,7 +118,9 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         check_lammps(denoiser)
     else:
         _check_terms(denoiser, format)
+    output = named(output)
     topology = training_topology(denoiser) if topology is None else topology
+    check_topology(topology)
     if topology.getPeriodicBoxVectors() is None and denoiser.header.box is not None:
         log.warning(
             "the topology has no box (a PDB file names it in CRYST1), but the model was trained in one: what is "

@@ -93,6 +93,10 @@ def native(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) ->
     if label not in (None, "forces"):
         log.warning("%s: forces are those of %s, taken to be in kJ/mol/nm as all of the native form", path, label)
     name_unread(arrays.keys() - _NATIVE - {label}, path)
+    for key in {"positions", "box", "temperature", "masses", "bias_forces", label} & arrays.keys():
+        _numbers(arrays, key, path)
+    if "box" in arrays and not arrays["box"].any():
+        raise ValueError(f"{path} has a box of zeros: leave it out for no periodicity, or give three edges in nm")
     kept = ("temperature", "replica", "types", "bonds", "masses", "bias_forces")
     return {key: arrays.get(key) for key in kept} | {
         "positions": arrays["positions"],
@@ -160,7 +164,7 @@ def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _numbers(arrays: dict[str, np.ndarray], key: str, path: Path) -> np.ndarray:
     if arrays[key].dtype.kind not in "iuf":
-        raise ValueError(f"{path} holds no numbers in {key}: give an array (n_frames, n_particles, 3)")
+        raise ValueError(f"{path} holds no numbers in {key}, but {arrays[key].dtype}: give an array of real numbers")
     return arrays[key]
 
 

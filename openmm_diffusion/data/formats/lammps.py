@@ -131,6 +131,8 @@ def _frame(
         raise ValueError(f"{where} has the columns {' '.join(names)}: give x y z, xu yu zu, xs ys zs or xsu ysu zsu")
     if "id" in names:
         at = names.index("id")
+        if not all(row[at].isdecimal() and len(row[at]) < 19 for row in rows):
+            raise ValueError(f"{where} has ids that are no whole numbers: write the dump again")
         rows.sort(key=lambda row: int(row[at]))
     columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
     if warn:
@@ -164,6 +166,8 @@ def _cell(lines: list[str], where: str) -> tuple[np.ndarray, np.ndarray, bool]:
     words = lines[0].split()
     flags = [word for word in words if len(word) == 2 and set(word) <= set("pfsm") and word != "xy"]
     numbers = np.array([line.split() for line in lines[1:]], dtype=float)
+    if numbers.shape not in ((3, 2), (3, 3), (3, 4)) or not np.isfinite(numbers).all():
+        raise ValueError(f"its bounds are {numbers.shape}, not three rows of two or three finite numbers")
     periodic = [flag == "pp" for flag in flags]
     if any(periodic) and not all(periodic):
         raise ValueError(f"it is periodic along some axes only ({' '.join(flags)}): give all three or none")

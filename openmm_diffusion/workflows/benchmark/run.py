@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from ...figures import benchmark_figure
 from ...forces.platforms import default_platform, platform_named
 from ...model.denoiser import Denoiser
-from ...rundirectory import made
+from ...rundirectory import made, named
 from ...settings import validated
 from ...systems.system import create_system
 from ...systems.topologies import random_positions, training_topology
@@ -95,7 +95,7 @@ def benchmark(model, output, config=None, report=None):
     report = report or (lambda line: None)
     if not denoiser.header.learnt:
         raise ValueError("the model has no learnt terms: there is nothing to measure beside its prior")
-    names = _paths(config)
+    names, output = _paths(config), named(output)
     platform = default_platform() if config.platform is None else platform_named(config.platform).getName()
     if config.nequip is not None and not config.nequip.is_file():
         raise FileNotFoundError(f"there is no NequIP file {config.nequip}: give a model written by nequip-deploy")
