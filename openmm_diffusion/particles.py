@@ -41,6 +41,8 @@ def as_types(species: Iterable[Any]) -> list[str]:
     ValueError
         For a number of no element.
     """
+    if isinstance(species, str) or not isinstance(species, Iterable):
+        raise ValueError(f"species is {reprlib.repr(species)}: give a list of types, or of atomic numbers")
     names = []
     for value in species:
         if isinstance(value, str):
@@ -48,9 +50,9 @@ def as_types(species: Iterable[Any]) -> list[str]:
             continue
         try:
             names.append(Element.getByAtomicNumber(int(value)).symbol)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
-                f"species holds {value!r}, the atomic number of no element: "
+                f"species holds {reprlib.repr(value)}, the atomic number of no element: "
                 "give types, such as 'Li', or atomic numbers, such as 3"
             ) from error
     return names

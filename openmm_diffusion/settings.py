@@ -78,7 +78,7 @@ def validated(model, values, name):
     except pydantic.ValidationError as error:
         # A misspelt key that is required is both unknown and missing: the first says more.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = ".".join(str(part) for part in first["loc"])[:120]
+        key = _printable(".".join(str(part) for part in first["loc"]))
         if first["type"] == "extra_forbidden":
             known = _keys(model, first["loc"][:-1])
             close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
@@ -95,6 +95,11 @@ def validated(model, values, name):
         ) from error
     _refuse_truth(values, found, name, "")
     return found
+
+
+def _printable(text):
+    """What somebody else wrote, on one line of a sentence."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:120])
 
 
 def _refuse_truth(given, found, name, key):

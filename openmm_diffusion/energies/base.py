@@ -5,6 +5,7 @@ module that the term builds, and the settings by which a training asks for it; `
 asks the term for what it can do, never for its name.
 """
 
+import reprlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
@@ -285,8 +286,8 @@ def known_term(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     kind = value.get("kind")
-    if kind not in REGISTRY:
-        raise ValueError(f"there is no energy {kind!r}, known are {', '.join(REGISTRY)}")
+    if not isinstance(kind, str) or kind not in REGISTRY:
+        raise ValueError(f"there is no energy {reprlib.repr(kind)}, known are {', '.join(REGISTRY)}")
     return REGISTRY[kind].model_validate(value)
 
 

@@ -15,7 +15,14 @@ HEADER, CHECKSUM = "openmm_diffusion", "sha256"
 def packed(tensors: Mapping[str, torch.Tensor], header: str) -> bytes:
     """A model file of these weights and this header (JSON)."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(whole, {HEADER: header, CHECKSUM: checksum(whole, header)})
+    data = safetensors.torch.save(whole, {HEADER: header, CHECKSUM: checksum(whole, header)})
+    # safetensors writes its metadata in any order: the same model shall be the same bytes.
+    end = 8 + int.from_bytes(data[:8], "little")
+    said = json.loads(data[8:end])
+    said["__metadata__"] = {HEADER: header, CHECKSUM: said["__metadata__"][CHECKSUM]}
+    text = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def unpacked(data: bytes, name: str) -> tuple[dict[str, torch.Tensor], str]:

@@ -123,7 +123,7 @@ def _frame(
     complete = sum(len(row) == len(names) for row in rows)
     if complete < atoms or not rows:
         raise ValueError(
-            f"{where} has {complete} complete rows of {len(names)} columns where {count[:20]} are announced: "
+            f"{where} has {complete} complete rows of {len(names)} columns where {count[:20]!r} are announced: "
             "write the dump again or cut it there"
         )
     chosen = next((columns for columns in _COORDINATES if set(columns) <= set(names)), None)
