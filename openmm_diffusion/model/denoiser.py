@@ -18,7 +18,7 @@ from openmm import unit
 
 from ..energies.base import Term
 from ..noise import denoised_from_force
-from ..particles import as_types, atom_types, check_topology, ordered
+from ..particles import as_types, atom_types, check_topology
 from ..space.connectivity import Connectivity, connectivity
 from ..units import array, nanometers, number, thermal_energy
 from .configuration import read_configuration
@@ -261,12 +261,7 @@ class Denoiser:
         """Index into `header.species` of each type or atomic number; a ValueError names the unknown ones."""
         known = {kind: i for i, kind in enumerate(self.header.species)}
         types = as_types(types)
-        unknown = ordered(set(types) - set(known))
-        if unknown:
-            raise ValueError(
-                f"species {', '.join(unknown)} unknown to the model, which was trained on "
-                f"{', '.join(self.header.species)}: use a model trained on them, or leave them out"
-            )
+        self.header.check_types(types)
         return torch.tensor([known[kind] for kind in types], dtype=torch.int64)
 
     def types_of(self, topology: Any, types: str | Sequence[str] | None = None) -> list[str]:

@@ -116,14 +116,19 @@ class Header(BaseModel):
             told = f"{key}: {' '.join(first['msg'].split())[:200]}"
             raise ValueError(f"{name} has a header that cannot be read ({told}): save it again") from error
 
-    def check_frames(self, types: Sequence[str], periodic: bool) -> None:
-        """Refuse frames of another kind than the training data: of unknown types, with a box or without one."""
+    def check_types(self, types: Sequence[str]) -> None:
+        """Refuse particles of types that the model was not trained on."""
         unknown = ordered(set(types) - set(self.species))
         if unknown:
+            more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
             raise ValueError(
-                f"species {', '.join(unknown)} unknown to the model, which was trained on {', '.join(self.species)}: "
-                "use a model trained on them, or leave them out"
+                f"species {', '.join(unknown[:8])}{more} unknown to the model, which was trained on "
+                f"{', '.join(self.species[:20])}: use a model trained on them, or leave them out"
             )
+
+    def check_frames(self, types: Sequence[str], periodic: bool) -> None:
+        """Refuse frames of another kind than the training data: of unknown types, with a box or without one."""
+        self.check_types(types)
         if periodic != (self.box is not None):
             here, there = ("a", "without one") if periodic else ("no", "in one")
             raise ValueError(

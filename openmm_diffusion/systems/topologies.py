@@ -71,7 +71,9 @@ def electrolyte(composition, *, edge=None, molarity=None, beads=None):
     for kind in composition:
         if not isinstance(kind, str) or not atomic_number(kind) and kind not in (beads or {}):
             known = f", or types of the model: {', '.join(beads)}" if beads else ""
-            raise ValueError(f"composition names {kind!r}, which is no element: use symbols such as Li and Cl{known}")
+            raise ValueError(
+                f"composition names {shown(kind)}, which is no element: use symbols such as Li and Cl{known}"
+            )
     types = [kind for kind, number in composition.items() for _ in range(int(number))]
     topology = topology_of(types, [(beads or {}).get(kind, atomic_number(kind)) for kind in types])
     topology.setPeriodicBoxVectors(np.eye(3) * edge * unit.nanometer)

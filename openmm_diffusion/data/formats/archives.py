@@ -93,8 +93,9 @@ def native(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) ->
     if label not in (None, "forces"):
         log.warning("%s: forces are those of %s, taken to be in kJ/mol/nm as all of the native form", path, label)
     name_unread(arrays.keys() - _NATIVE - {label}, path)
-    for key in {"positions", "box", "temperature", "masses", "bias_forces", label} & arrays.keys():
-        _numbers(arrays, key, path)
+    for key in ("positions", "box", "temperature", "masses", "bias_forces", label):
+        if key is not None and key in arrays:
+            _numbers(arrays, key, path)
     if "box" in arrays and not arrays["box"].any():
         raise ValueError(f"{path} has a box of zeros: leave it out for no periodicity, or give three edges in nm")
     kept = ("temperature", "replica", "types", "bonds", "masses", "bias_forces")
