@@ -165,7 +165,7 @@ def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _numbers(arrays: dict[str, np.ndarray], key: str, path: Path) -> np.ndarray:
     if arrays[key].dtype.kind not in "iuf":
-        raise ValueError(f"{path} holds no numbers in {key}, but {arrays[key].dtype}: give an array of real numbers")
+        raise ValueError(f"{path} holds no numbers in {key}: give an array of real numbers, not of {arrays[key].dtype}")
     return arrays[key]
 
 

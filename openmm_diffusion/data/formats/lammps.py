@@ -121,9 +121,10 @@ def _frame(
     atoms = announced(count, path)
     rows = [line.split() for line in islice(lines, atoms)]
     complete = sum(len(row) == len(names) for row in rows)
+    told = count[:20] if count.isdecimal() else repr(count[:20])
     if complete < atoms or not rows:
         raise ValueError(
-            f"{where} has {complete} complete rows of {len(names)} columns where {count[:20]!r} are announced: "
+            f"{where} has {complete} complete rows of {len(names)} columns where {told} are announced: "
             "write the dump again or cut it there"
         )
     chosen = next((columns for columns in _COORDINATES if set(columns) <= set(names)), None)
