@@ -206,9 +206,7 @@ class Frames:
         parts = list(parts)
         names = [f"parts[{at}]" for at in range(len(parts))] if names is None else names
         if not parts or not all(isinstance(part, Frames) for part in parts):
-            raise ValueError(
-                f"parts is {shown(parts) if parts else 'an empty list'}: give a list of Frames, one at least"
-            )
+            raise ValueError(f"parts is {shown(parts) if parts else 'an empty list'}: give a list of Frames")
         first, offset = parts[0], 0
         replicas: list[np.ndarray] = []
         for at, part in enumerate(parts):

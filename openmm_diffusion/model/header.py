@@ -129,7 +129,8 @@ class Header(BaseModel):
     def check_frames(self, types: Sequence[str], periodic: bool) -> None:
         """Refuse frames of another kind than the training data: of unknown types, with a box or without one."""
         self.check_types(types)
-        if periodic != (self.box is not None):
+        # Molecules that were simulated alone may be looked at in a box; a liquid is another system without one.
+        if periodic != (self.box is not None) and not (periodic and self.bonds):
             here, there = ("a", "without one") if periodic else ("no", "in one")
             raise ValueError(
                 f"frames have {here} periodic box, but the model was trained {there}: give frames of the same system"
