@@ -22,9 +22,8 @@ from ..particles import as_types, atom_types, check_topology
 from ..space.connectivity import Connectivity, connectivity
 from ..units import array, nanometers, number, thermal_energy
 from .configuration import read_configuration
-from .file import assign, packed, unpacked
+from .file import assign, find_model, packed, unpacked
 from .header import Header
-from .shipped import find_model
 from .sum import WeightedSum, energy_and_forces
 from .virial import virial
 

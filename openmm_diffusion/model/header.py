@@ -89,7 +89,8 @@ class Header(BaseModel):
         for key in ("numbers", "masses"):
             if getattr(self, key) is not None and len(getattr(self, key)) != number:
                 raise ValueError(f"{key} has {len(getattr(self, key))} entries for {number} species")
-        if min(map(len, [self.shortest_distances, *self.shortest_distances])) < number:
+        rows = self.shortest_distances
+        if min([len(rows), *(len(row) for row in rows)]) < number:
             raise ValueError(f"shortest_distances is no matrix over the {number} species")
         if not all(0 <= end < len(self.particles) for bond in self.bonds or [] for end in bond):
             raise ValueError(f"bonds names particles beyond the {len(self.particles)} there are")
