@@ -277,7 +277,8 @@ class Denoiser:
         ValueError
             For a topology without atoms, an atom without an element where that is needed, an unknown type.
         """
-        check_topology(topology)
+        if not callable(getattr(topology, "atoms", None)):  # part of a topology will do
+            check_topology(topology)
         atoms = list(topology.atoms())
         if not atoms:
             raise ValueError(
