@@ -41,7 +41,7 @@ NO_ARRAYS = {
     "kelvin": (lambda x: x * unit.kelvin, "kelvin|no force per mole"),
     "NaN": (lambda x: x * np.nan, "NaN"),
     "infinity": (lambda x: x + np.inf, "Inf|NaN"),
-    "a string": (lambda x: "positions", "array of real numbers"),
+    "a string": (lambda x: "positions", "array of real numbers|three edges"),
     "a dict": (lambda x: {}, "array of real numbers"),
     "a ragged list": (lambda x: [[0.0, 0.0], [0.0]], "array of numbers"),
 }
