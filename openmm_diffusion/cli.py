@@ -326,6 +326,13 @@ def benchmark(
     typer.echo(f"\n{output}: benchmark.csv, rounds.csv, benchmark.yaml, benchmark.png")
 
 
+def _sentence(error):
+    """What an error says, on one line; its kind, where it says nothing."""
+    told = " ".join(str(error).split())
+    kind = type(error).__name__
+    return f"{kind} without a word: report it with the command" if told in ("", "<NULL>") else told
+
+
 def main():
     """Entry point: a user's mistake ends in one sentence, not in a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
@@ -337,6 +344,9 @@ def main():
         if stop.code == 130:  # Ctrl-C, as typer reports it
             typer.echo("interrupted: train, simulate, refine and generate go on with --resume", err=True)
         raise
+    except MemoryError as error:
+        typer.echo("error: this needs more memory than there is: give fewer particles, frames or replicas", err=True)
+        raise SystemExit(1) from error
     except (
         ValueError,
         TypeError,
@@ -346,5 +356,5 @@ def main():
         ImportError,
         openmm.OpenMMException,
     ) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {_sentence(error)}", err=True)
         raise SystemExit(1) from error

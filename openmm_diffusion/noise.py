@@ -8,8 +8,11 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 from torch import Tensor
+
+#: Noise level (nm) beyond which nothing is left of any structure.
+LARGEST = 10
 
 
 class NoiseConfig(BaseModel):
@@ -38,7 +41,7 @@ class NoiseConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     sigma: float | tuple[float, float] = 0.005
-    draws: PositiveInt = 1
+    draws: PositiveInt = Field(1, le=10_000)
     antithetic: bool = True
     fresh: bool = True
     species: list[str] | None = None
@@ -53,8 +56,8 @@ class NoiseConfig(BaseModel):
             levels = tuple(float(level) for level in (value if ranged else [value]))
         except (TypeError, ValueError):
             levels = ()
-        if not all(0 < level < math.inf for level in levels) or len(levels) != 1 + ranged:
-            raise ValueError("give one number greater than 0, or a range such as [0.003, 0.05]")
+        if not all(0 < level <= LARGEST for level in levels) or len(levels) != 1 + ranged:
+            raise ValueError(f"give one number greater than 0, up to {LARGEST:g}, or a range such as [0.003, 0.05]")
         if levels[0] >= levels[-1] and ranged:
             raise ValueError("give the smaller number of the range first")
         return levels if ranged else levels[0]

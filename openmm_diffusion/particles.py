@@ -4,6 +4,7 @@ A type is a short string.  That of an ion is its element symbol; a bead has a na
 its own ("P4", "CA", "ALA:CA"), and no element.
 """
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -40,6 +41,8 @@ def as_types(species: Iterable[Any]) -> list[str]:
     ValueError
         For a number of no element.
     """
+    if isinstance(species, str) or not isinstance(species, Iterable):
+        raise ValueError(f"species is {reprlib.repr(species)}: give a list of types, or of atomic numbers")
     names = []
     for value in species:
         if isinstance(value, str):
@@ -47,18 +50,30 @@ def as_types(species: Iterable[Any]) -> list[str]:
             continue
         try:
             names.append(Element.getByAtomicNumber(int(value)).symbol)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
-                f"species holds {value!r}, the atomic number of no element: "
+                f"species holds {reprlib.repr(value)}, the atomic number of no element: "
                 "give types, such as 'Li', or atomic numbers, such as 3"
             ) from error
     return names
 
 
+def check_topology(topology: Any) -> None:
+    """Refuse what is no Topology of OpenMM: a path, None, one of mdtraj."""
+    if not isinstance(topology, Topology):
+        remedy = "call its to_openmm()" if hasattr(topology, "to_openmm") else "read a PDB file with openmm.app.PDBFile"
+        raise TypeError(
+            f"topology is an object of type {type(topology).__name__}, not openmm.app.Topology: {remedy}, or take "
+            "Frames.topology()"
+        )
+
+
 def check_type(kind: str) -> None:
     """Refuse what is no type: an empty string, a long one, one with blanks."""
     if not 1 <= len(kind) <= LONGEST or not kind.isprintable() or any(letter.isspace() for letter in kind):
-        raise ValueError(f"types holds {kind!r}: give 1 to {LONGEST} printable characters without blanks, such as 'P4'")
+        raise ValueError(
+            f"types holds {reprlib.repr(kind)}: give 1 to {LONGEST} printable characters without blanks, such as 'P4'"
+        )
 
 
 def ordered(types: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import reprlib
 import socket
 from pathlib import Path
 
@@ -33,9 +34,16 @@ class RunDirectoryError(FileExistsError, ValueError):
     """A directory that holds another run than the one asked for, or that another process is at work in."""
 
 
+def named(directory):
+    """What a caller gives as the directory of a run, as a Path."""
+    if not isinstance(directory, (str, os.PathLike)):
+        raise TypeError(f"output is {reprlib.repr(directory)}: give the path of a directory")
+    return Path(directory)
+
+
 def made(directory):
     """A directory as a Path, made where it does not exist."""
-    directory = Path(directory)
+    directory = named(directory)
     file = next((path for path in (directory, *directory.parents) if path.exists() and not path.is_dir()), None)
     if file is not None:
         raise FileExistsError(f"output is {directory}, but {file} is a file: name a directory")

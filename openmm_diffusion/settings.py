@@ -1,6 +1,7 @@
 """Settings of everything that a user configures: YAML files, validated models, errors with the path of the key."""
 
 import difflib
+import os
 import reprlib
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pydantic
 import yaml
 from pydantic import BaseModel
 
+#: Levels of the deepest configuration: ours have five.
+DEEPEST = 50
 #: Bytes of the longest configuration file that is read: more is something else.
 LONGEST = 1_000_000
 
@@ -18,11 +21,20 @@ class _Loader(yaml.SafeLoader):
     A few lines of such names are gigabytes when they are written out.
     """
 
+    depth = 0
+
     def compose_node(self, parent, index):
         if self.check_event(yaml.events.AliasEvent):
             mark = self.peek_event().start_mark
             raise yaml.composer.ComposerError(None, None, "a name that stands for other lines: write them out", mark)
-        return super().compose_node(parent, index)
+        self.depth += 1
+        if self.depth > DEEPEST:
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "brackets within brackets without end", mark)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -38,6 +50,8 @@ class _Loader(yaml.SafeLoader):
 
 def read_yaml(path):
     """Keys and values of a YAML file; errors name the file."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"config is {reprlib.repr(path)}: give the path of a YAML file")
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no configuration file {path}: name an existing YAML file")
@@ -64,7 +78,7 @@ def validated(model, values, name):
     except pydantic.ValidationError as error:
         # A misspelt key that is required is both unknown and missing: the first says more.
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = ".".join(str(part) for part in first["loc"])
+        key = _printable(".".join(str(part) for part in first["loc"]))
         if first["type"] == "extra_forbidden":
             known = _keys(model, first["loc"][:-1])
             close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
@@ -81,6 +95,11 @@ def validated(model, values, name):
         ) from error
     _refuse_truth(values, found, name, "")
     return found
+
+
+def _printable(text):
+    """What somebody else wrote, on one line of a sentence."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:120])
 
 
 def _refuse_truth(given, found, name, key):

@@ -163,9 +163,7 @@ def yeh_hummer_correction(temperature, viscosity, edge):
     >>> 1000 * round(yeh_hummer_correction(300, 0.85, 2.526), 5)  # 1e-9 m^2/s
     0.29
     """
-    viscosity, edge = millipascal_seconds(viscosity, "viscosity"), float(nanometers(edge, "edge"))
-    if not (viscosity > 0 and edge > 0):
-        raise ValueError(f"viscosity is {viscosity:g} mPa s and edge {edge:g} nm: give positive ones")
+    viscosity, edge = millipascal_seconds(viscosity, "viscosity"), nanometers(edge, "edge", above=0)
     return thermal_energy(temperature) * XI_CUBIC / (6 * np.pi * viscosity * MILLIPASCAL_SECOND * edge)
 
 

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING
 import mdtraj
 import numpy as np
 import pandas
+from openmm import unit
 
 from ..particles import atom_types, ordered
+from ..units import array, count, nanometers, shown
 from .resampling import mean_and_error
 
 if TYPE_CHECKING:
     from ..data.frames import Frames
+
+
+#: Bins of the finest g(r): at a picometre each, it ends at 10 nm.
+BINS = 10_000
 
 
 @dataclass(frozen=True)
@@ -94,17 +100,20 @@ def compute_rdf(
         Without a box, or with `r_range` beyond half of it: there is no g(r) there.
     """
     replica = getattr(frames, "replica", None)
+    if not isinstance(frames, mdtraj.Trajectory) and not hasattr(frames, "to_mdtraj"):
+        raise TypeError(f"frames is {shown(frames)}: give Frames, or a Trajectory of mdtraj")
     trajectory = frames.to_mdtraj() if hasattr(frames, "to_mdtraj") else frames
     if trajectory.unitcell_vectors is None:
         raise ValueError("frames have no periodic box: a g(r) needs a density")
+    low, high = array(r_range, unit.nanometer, "r_range", (2,)).tolist()
+    bin_width = nanometers(bin_width, "bin_width", above=0)
+    n_blocks, frames_per_chunk = count(n_blocks, "n_blocks"), count(frames_per_chunk, "frames_per_chunk")
     half = 0.5 * float(np.diagonal(trajectory.unitcell_vectors, axis1=1, axis2=2).min())
-    if not 0 <= r_range[0] < r_range[1] <= half * (1 + 1e-6):
-        raise ValueError(
-            f"r_range is {r_range[0]:g} to {r_range[1]:g} nm: it must end within half the box, {half:.4g} nm"
-        )
-    if not bin_width > 0:
-        raise ValueError(f"bin_width is {bin_width:g} nm: give a positive width in nm")
-    n_bins = round((r_range[1] - r_range[0]) / bin_width)
+    if not 0 <= low < high <= half * (1 + 1e-6):
+        raise ValueError(f"r_range is {low:g} to {high:g} nm: it must end within half the box, {half:.4g} nm")
+    n_bins, r_range = round((high - low) / bin_width), (low, high)
+    if not 1 <= n_bins <= BINS:
+        raise ValueError(f"bin_width is {bin_width:g} nm, {n_bins} bins over r_range: give 1 to {BINS}")
     if replica is not None and len(np.unique(replica)) > 1:
         blocks = [np.flatnonzero(replica == number) for number in np.unique(replica)]
     else:

@@ -5,7 +5,6 @@ keeps it: nm, kJ/mol/nm, float32 for what there is per frame, float64 for the bo
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +13,12 @@ from openmm import app, unit
 
 from ..particles import as_types, atomic_number, check_type
 from ..space.boxes import check_box
-from ..units import nanometers
+from ..units import array, shown
 
 
 def checked_positions(value: ArrayLike | unit.Quantity) -> np.ndarray:
     """Finite positions, float32, shape (n_frames, n_particles, 3), nm; accepts Quantities."""
-    positions = _lengths(value, "positions", np.float32)
+    positions = array(value, unit.nanometer, "positions", finite=False, dtype=np.float32)
     if positions.ndim != 3 or positions.shape[2] != 3:
         raise ValueError(f"positions has shape {positions.shape}: give (n_frames, n_particles, 3), in nm")
     if positions.size == 0:
@@ -38,7 +37,7 @@ def checked_particles(species: ArrayLike, types: ArrayLike | None, n_particles: 
 
     Types alone are elements where every one of them is a symbol; "W" throughout is water in one bead, no tungsten.
     """
-    numbers = np.asarray(species)
+    numbers = _plain(species, "species")
     if types is None and numbers.dtype.kind in "US":
         types, numbers = numbers, np.array([atomic_number(str(kind)) for kind in numbers.ravel()], dtype=np.int64)
         if not numbers.all() or set(types.ravel()) == {"W"}:
@@ -46,7 +45,9 @@ def checked_particles(species: ArrayLike, types: ArrayLike | None, n_particles: 
     if numbers.shape != (n_particles,):
         raise ValueError(f"species has shape {numbers.shape}: give {n_particles} atomic numbers, one for each particle")
     if numbers.dtype.kind not in "iuf" or (numbers != np.trunc(numbers)).any():
-        raise ValueError(f"species starts with {numbers[:4]}: give atomic numbers, such as 3 for lithium, or types")
+        raise ValueError(
+            f"species starts with {shown(numbers[:4].tolist())}: give atomic numbers, such as 3 for lithium, or types"
+        )
     for number in np.unique(numbers):
         if number == 0 and types is not None:
             continue
@@ -60,7 +61,7 @@ def checked_particles(species: ArrayLike, types: ArrayLike | None, n_particles: 
     numbers = numbers.astype(np.int64)
     if types is None:
         return numbers, np.array(as_types(numbers))
-    names = np.asarray(types)
+    names = _plain(types, "types")
     if names.shape != (n_particles,) or names.dtype.kind != "U":
         raise ValueError(
             f"types has shape {names.shape} and type {names.dtype}: give {n_particles} strings, one for each particle"
@@ -78,7 +79,7 @@ def checked_particles(species: ArrayLike, types: ArrayLike | None, n_particles: 
 
 def checked_bonds(value: ArrayLike, n_particles: int) -> np.ndarray:
     """Pairs of bonded particles, int64, shape (n_bonds, 2): each once, the lower index first, in order."""
-    bonds = np.asarray(value)
+    bonds = _plain(value, "bonds")
     if bonds.size == 0:
         return np.zeros((0, 2), dtype=np.int64)
     if bonds.ndim != 2 or bonds.shape[1] != 2 or bonds.dtype.kind not in "iu":
@@ -98,11 +99,9 @@ def checked_masses(value: ArrayLike | unit.Quantity | None, species: np.ndarray)
     elements = [app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton) if z else np.nan for z in species]
     if value is None:
         return np.array(elements, dtype=float)
-    if isinstance(value, unit.Quantity):
-        if not value.unit.is_compatible(unit.dalton):
-            raise ValueError(f"masses are in {value.unit}: give them in amu")
-        value = value.value_in_unit(unit.dalton)
-    masses = np.array(value, dtype=float)
+    if isinstance(value, unit.Quantity) and not value.unit.is_compatible(unit.dalton):
+        raise ValueError(f"masses are in {value.unit}: give them in amu")
+    masses = array(value, unit.dalton, "masses", finite=False)
     if masses.shape != species.shape:
         raise ValueError(f"masses has shape {masses.shape}: give {len(species)} masses in amu, one for each particle")
     if (masses <= 0).any() or np.isinf(masses).any():
@@ -114,7 +113,7 @@ def checked_masses(value: ArrayLike | unit.Quantity | None, species: np.ndarray)
 
 def checked_box(value: ArrayLike | unit.Quantity, n_frames: int) -> np.ndarray:
     """Reduced box vectors, float64, shape (3, 3) or (n_frames, 3, 3), nm; accepts Quantities."""
-    box = _lengths(value, "box", np.float64)
+    box = array(value, unit.nanometer, "box", finite=False)
     if box.shape not in ((3, 3), (n_frames, 3, 3)):
         raise ValueError(
             f"box has shape {box.shape}: give box vectors as rows in nm, shape (3, 3) or ({n_frames}, 3, 3), "
@@ -134,12 +133,10 @@ def checked_forces(
 ) -> np.ndarray | None:
     """Forces, float32, of the given shape, kJ/mol/nm, NaN in whole frames only, or None; accepts Quantities."""
     expected = unit.kilojoule_per_mole / unit.nanometer
-    if isinstance(value, unit.Quantity):
-        # A force per particle (eV/A without "per mole") would differ by Avogadro's number.
-        if not value.unit.is_compatible(expected):
-            raise ValueError(f"{argument} are in {value.unit}, which is no force per mole: give them in kJ/mol/nm")
-        value = value.value_in_unit(expected)
-    forces = np.ascontiguousarray(value, dtype=np.float32)
+    # A force per particle (eV/A without "per mole") would differ by Avogadro's number.
+    if isinstance(value, unit.Quantity) and not value.unit.is_compatible(expected):
+        raise ValueError(f"{argument} are in {value.unit}, which is no force per mole: give them in kJ/mol/nm")
+    forces = array(value, expected, argument, finite=False, dtype=np.float32)
     if forces.shape != shape:
         raise ValueError(
             f"{argument} has shape {forces.shape}, positions {shape}: give one force in kJ/mol/nm for each position"
@@ -164,7 +161,7 @@ def joined(arrays: Sequence[np.ndarray | None], like: Sequence[np.ndarray], fill
 
 def checked_replica(value: ArrayLike | None, n_frames: int) -> np.ndarray:
     """Numbers of the independent runs, int64, shape (n_frames,); None means one run, 0."""
-    replica = np.zeros(n_frames, dtype=np.int64) if value is None else np.asarray(value)
+    replica = np.zeros(n_frames, dtype=np.int64) if value is None else _plain(value, "replica")
     if replica.shape != (n_frames,) or replica.dtype.kind not in "iu":
         raise ValueError(
             f"replica has shape {replica.shape} and type {replica.dtype}: "
@@ -173,12 +170,9 @@ def checked_replica(value: ArrayLike | None, n_frames: int) -> np.ndarray:
     return replica.astype(np.int64)
 
 
-def _lengths(value: Any, argument: str, dtype: type[np.floating]) -> np.ndarray:
-    """Lengths as an array in nm: of numbers, of a Quantity, or of a list of Quantities as OpenMM returns."""
-    if isinstance(value, (list, tuple)):
-        value = [nanometers(part, argument) for part in value]
-    value = nanometers(value, argument)
+def _plain(value: ArrayLike, argument: str) -> np.ndarray:
+    """What may be whole numbers or strings, as an array."""
     try:
-        return np.ascontiguousarray(value, dtype=dtype)
+        return np.asarray(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{argument} is no array of numbers ({error}): give a regular array in nm") from error
+        raise ValueError(f"{argument} is {shown(value)}: give a regular array") from error

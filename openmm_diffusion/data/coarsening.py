@@ -18,7 +18,8 @@ import numpy as np
 
 from ..particles import as_types
 from ..space.beads import Beads
-from ..units import kelvin
+from ..units import count, kelvin
+from .formats import as_path, listed
 from .formats.archives import FORMAT
 from .formats.cells import reduced_box
 from .formats.plausibility import check_plausible
@@ -117,13 +118,9 @@ def coarsen(
     ------
     FileNotFoundError, ValueError
     """
-    paths = [Path(trajectory)] if isinstance(trajectory, (str, os.PathLike)) else [Path(path) for path in trajectory]
-    target = None if output is None else _checked_output(Path(output))
+    paths, stride = listed(trajectory, "trajectory"), count(stride, "stride")
+    target = None if output is None else _checked_output(as_path(output, "output"))
     mapping = Mapping.read(mapping)
-    if not paths:
-        raise ValueError("trajectory is an empty list: give at least one file")
-    if stride < 1:
-        raise ValueError(f"stride is {stride} frames: give a positive whole number")
     kinds = {path.suffix.lower() in FRAMES for path in paths}
     if len(kinds) > 1:
         raise ValueError("trajectory has files of frames (.npz, .xyz) among trajectories: coarsen them apart")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .elements import atomic_number, doubt, heavy_hydrogens
+from .formats import announced
 from .formats.cells import flags, ipi_cell, numeric, written_vectors
 from .formats.labels import energy_unit, forces_name, length_unit, name_unread
 
@@ -134,7 +135,8 @@ def iterate_extxyz(
     with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.strip():
-                yield _read_frame(line.strip(), lines, forces_key, elements, f"frame {number} of {path}")
+                atoms = announced(line.strip(), path)
+                yield _read_frame(atoms, line.strip(), lines, forces_key, elements, f"frame {number} of {path}")
                 number += 1
     if number == 0:
         raise ValueError(f"{path} holds no frames: give an extended XYZ file with at least one")
@@ -207,7 +209,7 @@ def _meaning(comment: str) -> tuple[dict[str, Any], set[str]]:
 
 
 def _number(text: str, key: str, wanted: str) -> float:
-    if not numeric(text):
+    if not numeric(text) or not np.isfinite(float(text)):
         raise ValueError(f"{key} in its comment line is {text!r}: give {wanted}")
     return float(text)
 
@@ -217,6 +219,8 @@ def _properties(text: str) -> dict[str, tuple[str, int]]:
     fields = text.split(":")
     names = [_COLUMNS.get(name.lower(), name) for name in fields[::3]]
     found = {name: (kind, int(width)) for name, kind, width in zip(names, fields[1::3], fields[2::3], strict=True)}
+    if any(width < 1 for _, width in found.values()):
+        raise ValueError(f"Properties={text[:60]} has a column of no width")
     if len(found) < len(names):
         raise ValueError(f"Properties={text} names a column twice")
     if not {"species", "Z"} & set(found) or "pos" not in found:
@@ -236,18 +240,20 @@ def _three(name: str, width: int) -> bool:
     return True
 
 
-def _read_frame(count: str, lines: Iterator[str], forces_key: str | None, elements: bool, where: str) -> dict[str, Any]:
-    """One frame as a dict; `count` is its first line, `lines` is left at the line after it."""
-    if not count.isdigit() or int(count) == 0:
+def _read_frame(
+    atoms: int, count: str, lines: Iterator[str], forces_key: str | None, elements: bool, where: str
+) -> dict[str, Any]:
+    """One frame as a dict; `count` is its first line, of so many atoms, `lines` is left at the line after it."""
+    if atoms == 0:
         raise ValueError(f"{where} starts with {count[:40]!r}: an XYZ frame starts with its number of atoms")
     comment = next(lines, "")
-    rows = [line.split() for line in islice(lines, int(count))]
+    rows = [line.split() for line in islice(lines, atoms)]
     frame, unread = _told(comment, where)
     try:
         properties = frame.pop("properties")
         ends = np.cumsum([width for _, width in properties.values()])
         complete = sum(len(row) >= ends[-1] for row in rows)
-        if complete < int(count):
+        if complete < atoms:
             raise ValueError(f"has {complete} complete rows of {ends[-1]} columns where {count} are announced")
         unread |= _further(len(rows[0]), properties)
         places = {name: slice(end - width, end) for (name, (_, width)), end in zip(properties.items(), ends)}
@@ -365,11 +371,12 @@ def _widths(path: str | os.PathLike[str]) -> list[int]:
     with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.strip():
-                if not line.strip().isdigit() or int(line) == 0:
+                atoms = announced(line.strip(), path)
+                if atoms == 0:
                     return []
                 next(lines, "")
                 found.append(len(next(lines, "").split()))
-                if sum(1 for _ in islice(lines, int(line) - 1)) < int(line) - 1:
+                if sum(1 for _ in islice(lines, atoms - 1)) < atoms - 1:
                     return []
     return found
 

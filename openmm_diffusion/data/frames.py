@@ -5,7 +5,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mdtraj
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike
 from openmm import app, unit
 
 from ..particles import ordered, topology_of
-from ..units import kelvin
+from ..units import count, kelvin, number, shown
 from .checks import (
     checked_bonds,
     checked_box,
@@ -25,6 +24,7 @@ from .checks import (
     checked_replica,
     joined,
 )  # fmt: skip
+from .formats import as_path, listed
 from .formats.archives import FORMAT
 from .readers import load_frames
 from .trajectories import read_trajectory
@@ -186,11 +186,12 @@ class Frames:
         """
         if temperature is None:
             raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
-        if stride < 1:
-            raise ValueError(f"stride is {stride} frames: give a positive whole number")
-        paths = [trajectory] if isinstance(trajectory, (str, os.PathLike)) else list(trajectory)
-        if not paths:
-            raise ValueError("trajectory is an empty list: give at least one file")
+        stride, replica, temperature = (
+            count(stride, "stride"),
+            count(replica, "replica", at_least=0),
+            kelvin(temperature),
+        )
+        paths = listed(trajectory, "trajectory")
         fields = (read_trajectory(path, top, select, stride, types, box, temperature) for path in paths)
         runs = [cls(temperature=temperature, **each) for each in fields]
         frames = cls.concatenate(runs, paths) if len(runs) > 1 else runs[0]
@@ -203,23 +204,23 @@ class Frames:
         What the parts are called in errors are their `names`, parts[0] and so on if not given.
         """
         parts = list(parts)
-        names = [f"parts[{number}]" for number in range(len(parts))] if names is None else names
-        if not parts:
-            raise ValueError("parts is an empty list: give at least one set of frames")
+        names = [f"parts[{at}]" for at in range(len(parts))] if names is None else names
+        if not parts or not all(isinstance(part, Frames) for part in parts):
+            raise ValueError(f"parts is {shown(parts) if parts else 'an empty list'}: give a list of Frames")
         first, offset = parts[0], 0
         replicas: list[np.ndarray] = []
-        for number, part in enumerate(parts):
+        for at, part in enumerate(parts):
             if not part.same_particles(first):
                 raise ValueError(
-                    f"{names[number]} has other types, elements or bonds than {names[0]}: join frames of one system"
+                    f"{names[at]} has other types, elements or bonds than {names[0]}: join frames of one system"
                 )
             if abs(part.temperature - first.temperature) > 1e-4 * first.temperature:
                 raise ValueError(
-                    f"{names[number]} is at {part.temperature:g} K, {names[0]} at {first.temperature:g} K: "
+                    f"{names[at]} is at {part.temperature:g} K, {names[0]} at {first.temperature:g} K: "
                     "join frames of one ensemble only"
                 )
             if (part.box is None) != (first.box is None):
-                raise ValueError(f"only one of {names[0]} and {names[number]} is periodic: give both a box, or neither")
+                raise ValueError(f"only one of {names[0]} and {names[at]} is periodic: give both a box, or neither")
             values, inverse = np.unique(part.replica, return_inverse=True)
             replicas.append(inverse + offset)
             offset += len(values)
@@ -246,7 +247,7 @@ class Frames:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the native npz file, compressed; an interrupted write leaves no half file under this name."""
-        path = Path(path)
+        path = as_path(path)
         if path.suffix != ".npz":
             raise ValueError(f"path is {path}: give a name that ends in .npz")
         names = {"species": "atomic_numbers"}
@@ -296,8 +297,7 @@ class Frames:
         -------
         rest, held_out : Frames
         """
-        if not 0 < fraction < 1:
-            raise ValueError(f"fraction is {fraction:g}: give the held-out part as a number between 0 and 1")
+        fraction, seed = number(fraction, None, "fraction", above=0, below=1), count(seed, "seed", at_least=0)
         if len(self) < 2:
             raise ValueError("one frame cannot be split: give at least two frames")
         replicas, counts = np.unique(self.replica, return_counts=True)
@@ -322,7 +322,7 @@ class Frames:
         from ..space.connectivity import free_pairs
         from ..space.neighbours import closest_approach
 
-        names = ordered(self.types)
+        names, exclusions = ordered(self.types), count(exclusions, "exclusions", at_least=0)
         index = np.array([names.index(kind) for kind in self.types])
         first, second = free_pairs(len(index), self.bonds, exclusions)
         nearest = closest_approach(self.positions, self.boxes, first, second)

@@ -9,11 +9,21 @@ from typing import Any
 import numpy as np
 
 from ..particles import atom_types
+from ..units import picoseconds, shown
 from .frames import Frames
 from .trajectories import read_topology, read_trajectory
 
 #: Parts of the frames that are kept out of everything, and of the rest to validate with, where nobody says.
 TEST_FRACTION, VALIDATION_FRACTION = 0.3, 0.15
+
+
+def as_frames(value: Any, argument: str = "frames") -> Frames:
+    """What a caller gives as frames, if that is what it is."""
+    if not isinstance(value, Frames):
+        raise TypeError(
+            f"{argument} is {shown(value)}: give Frames, as Frames.load or Frames.from_trajectory make them"
+        )
+    return value
 
 
 def divide(
@@ -130,6 +140,8 @@ def read_runs(
     Where they are of molecules (`bonded`), these may have broken: that is for the caller to see, and no reason to
     refuse the file.
     """
+    discard = picoseconds(discard, "discard", at_least=0)
+    interval = None if interval is None else picoseconds(interval, "interval", above=0)
     if discard > 0 and interval is None:
         raise ValueError(
             f"interval is missing: to discard {discard:g} ps of each run, give the ps between saved frames"

@@ -14,6 +14,7 @@ from openmm import unit
 from ..particles import as_types
 from ..space.molecules import nearest_image
 from ..units import ANGSTROM
+from .completeness import check_whole
 from .elements import DEUTERIUM
 from .extxyz import check_same, iterate_extxyz, read_extxyz
 from .formats import FAULTS, existing, lacking, suffix, unreadable
@@ -202,6 +203,7 @@ def _gathered(
 def _mdtrajs_pieces(
     path: Path, topology: mdtraj.Topology, atoms: np.ndarray, stride: int, chunk: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    check_whole(path)
     every = None if len(atoms) == topology.n_atoms and (atoms == np.arange(len(atoms))).all() else atoms
     first = 0
     try:

@@ -5,6 +5,7 @@ module that the term builds, and the settings by which a training asks for it; `
 asks the term for what it can do, never for its name.
 """
 
+import reprlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
@@ -12,6 +13,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     SerializeAsAny,
 )
 from torch import nn
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 
     from ..space.connectivity import Connectivity
     from .native import Pairwise
+
+#: What numbers of a model file may be: noise levels and lengths (nm), widths of anything, small whole numbers.
+Level = Annotated[float, Field(ge=0, le=10)]
+Length = Annotated[float, Field(gt=0, le=100)]
+Positive = Annotated[float, Field(gt=0, le=1e15)]
+Small = Annotated[int, Field(ge=0, le=1000)]
 
 #: The known terms by kind, in the order in which a training sets them up.
 REGISTRY: dict[str, type["Term"]] = {}
@@ -143,9 +151,9 @@ class Term(BaseModel):
     bonded: ClassVar[bool] = False
     shared: ClassVar[bool] = True
 
-    weight: float = 1.0
-    member: int | None = None
-    level: int | None = None
+    weight: float = Field(1.0, ge=-1e6, le=1e6)
+    member: Small | None = None
+    level: Small | None = None
 
     if TYPE_CHECKING:  # `kind`, and what only some terms have
 
@@ -278,8 +286,8 @@ def known_term(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     kind = value.get("kind")
-    if kind not in REGISTRY:
-        raise ValueError(f"there is no energy {kind!r}, known are {', '.join(REGISTRY)}")
+    if not isinstance(kind, str) or kind not in REGISTRY:
+        raise ValueError(f"there is no energy {reprlib.repr(kind)}, known are {', '.join(REGISTRY)}")
     return REGISTRY[kind].model_validate(value)
 
 

@@ -3,18 +3,18 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import openmm
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from ..space.batch import Batch, nonbonded, pair_species, sum_pairs, vectors_between
 from ..space.connectivity import Connectivity
 from ..units import COULOMB
-from .base import DataSummary, ModelHeader, Settings, Term, register
+from .base import DataSummary, Length, ModelHeader, Positive, Settings, Term, register
 from .native import chosen_cutoff
 
 
@@ -30,8 +30,8 @@ class CoulombConfig(Settings):
         J. Res. Natl. Bur. Stand. 56, 1 (1956)).
     """
 
-    charges: dict[str, float]
-    relative_permittivity: PositiveFloat = 78.3
+    charges: dict[str, Annotated[float, Field(ge=-1000, le=1000)]]
+    relative_permittivity: PositiveFloat = Field(78.3, le=1e6)
 
     def check(self, types: Sequence[str], periodic: bool) -> None:
         missing = sorted(set(types) - set(self.charges))
@@ -58,10 +58,10 @@ class CoulombTerm(Term):
     charged: ClassVar = True
 
     kind: Literal["coulomb"] = "coulomb"
-    charges: dict[str, float]
-    relative_permittivity: float
-    tolerance: float | None = None
-    cutoff: float | None = None
+    charges: dict[str, Annotated[float, Field(ge=-1000, le=1000)]]
+    relative_permittivity: Positive
+    tolerance: float | None = Field(None, gt=0, lt=1)
+    cutoff: Length | None = None
 
     @property
     def replaces_solvent(self) -> bool:
@@ -82,6 +82,9 @@ class CoulombTerm(Term):
 
     def module(self, header: ModelHeader) -> "Coulomb":
         box = None if header.box is None else np.array(header.box)
+        missing = [kind for kind in header.species if kind not in self.charges]
+        if missing:
+            raise ValueError(f"charges has none of {', '.join(missing)}: give one in e")
         charges = [self.charges[s] for s in header.species]
         return Coulomb(charges, self.relative_permittivity, box, self.tolerance, self.cutoff)
 

@@ -39,10 +39,10 @@ class LinearSettings(Settings):
     #: Standard errors of the held-out score within which a larger penalty is preferred.
     caution: ClassVar[float] = 1.0
 
-    sigma: NonNegativeFloat | None = None
-    draws: PositiveInt = 2
+    sigma: NonNegativeFloat | None = Field(None, le=10)
+    draws: PositiveInt = Field(2, le=10_000)
     penalties: list[PositiveFloat] = [float(10**e) for e in np.arange(0, 6.5, 0.5)]
-    folds: int = Field(10, ge=2)
+    folds: int = Field(10, ge=2, le=10_000)
 
 
 class Sample(NamedTuple):

@@ -31,7 +31,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from ..space.batch import Batch, within
-from .base import ModelHeader, register
+from .base import Length, Level, ModelHeader, register
 from .linear import LinearEnergy, LinearSettings, LinearTerm
 from .messagepassing import SphericalHarmonics, real_harmonics
 
@@ -58,7 +58,7 @@ class ManyBodyConfig(LinearSettings):
 
     cutoff: PositiveFloat = 0.8
     start: PositiveFloat = 0.18
-    radial: PositiveInt = 6
+    radial: PositiveInt = Field(6, le=64)
     lmax: int = Field(2, ge=0, le=6)
     penalties: list[PositiveFloat] = [float(10.0**e) for e in range(-2, 5)]
 
@@ -74,12 +74,12 @@ class ManyBodyTerm(LinearTerm):
     noun: ClassVar = "many-body energy"
 
     kind: Literal["manybody"] = "manybody"
-    sigma: float
-    sigmas: list[float] | None = None
-    cutoff: float
-    start: float
-    radial: int
-    lmax: int
+    sigma: Level
+    sigmas: list[Level] | None = Field(None, min_length=2, max_length=1000)
+    cutoff: Length
+    start: Length
+    radial: int = Field(ge=1, le=64)
+    lmax: int = Field(ge=0, le=6)
     penalty: float | None = None
 
     def module(self, header: ModelHeader) -> "ManyBody":

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 from ..noise import log_place, scale
 from ..space.batch import Batch, within
 from ..units import thermal_energy
-from .base import LearntTerm, ModelHeader, Settings, register
+from .base import LearntTerm, Length, Level, ModelHeader, Positive, Settings, register
 from .messagepassing import MessagePassing
 
 #: Functions of the noise level that a network over a range of them reads.
 CHEBYSHEV = 4
+
+#: Weights of the largest network that is built: at 400 MB it is a thousand times what frames can teach.
+LARGEST = 1e8
 
 #: Layers from which on the product of three directions, which changes its sign in a mirror, reaches a scalar.
 HANDED_LAYERS = 3
@@ -46,13 +49,25 @@ class NetworkConfig(Settings):
     """
 
     head: Literal["energy", "vector"] = "energy"
-    cutoff: PositiveFloat = 0.6
+    cutoff: PositiveFloat = Field(0.6, le=100)
     lmax: int = Field(1, ge=0, le=3)
-    features: PositiveInt = 16
-    layers: PositiveInt = 2
-    radial: PositiveInt = 8
-    radial_width: PositiveInt = 32
+    features: PositiveInt = Field(16, le=1024)
+    layers: PositiveInt = Field(2, le=32)
+    radial: PositiveInt = Field(8, le=256)
+    radial_width: PositiveInt = Field(32, le=4096)
     chiral: bool = False
+
+    @model_validator(mode="after")
+    def _fits_a_machine(self) -> Self:
+        size = (
+            self.layers * self.features * (self.lmax + 1) ** 2 * (self.features + (self.lmax + 1) * self.radial_width)
+        )
+        if size > LARGEST:
+            raise ValueError(
+                f"layers = {self.layers}, features = {self.features}, lmax = {self.lmax} and radial_width = "
+                f"{self.radial_width} make some {size:.0e} weights: keep them below {LARGEST:.0e}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _tells_hands_apart(self) -> Self:
@@ -76,10 +91,10 @@ class NetworkTerm(LearntTerm):
     noun: ClassVar = "network"
 
     kind: Literal["network"] = "network"
-    sigma: float
-    sigmas: tuple[float, float] | None = None
+    sigma: Level
+    sigmas: tuple[Length, Length] | None = None
     network: NetworkConfig
-    neighbours: float
+    neighbours: Positive
 
     @property
     def cutoff(self) -> float:

@@ -12,11 +12,11 @@ import numpy as np
 import openmm
 import torch
 from numpy.typing import ArrayLike
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from ..space.batch import Batch, nonbonded, pair_species, sum_pairs
-from .base import ModelHeader, register
+from .base import Length, Level, ModelHeader, register
 from .linear import LinearEnergy, LinearSettings, LinearTerm
 from .native import Pairwise
 
@@ -24,6 +24,8 @@ from .native import Pairwise
 #: least weight: see `SplinePair.roughness`.
 SMOOTH_FROM, OFFSET, FLOOR = 0.5, 0.05, 3e-3
 
+#: Knots of the finest potential that is built; frames tell those of some hundred.
+KNOTS = 10_000
 #: Points per knot interval of the tabulated potential, and idle intervals at both ends of each of its curves.
 POINTS, PADDING = 4, 6
 
@@ -42,9 +44,9 @@ class PairConfig(LinearSettings):
         As in `LinearSettings`.
     """
 
-    cutoff: PositiveFloat = 1.0
+    cutoff: PositiveFloat = Field(1.0, le=100)
     start: PositiveFloat = 0.18
-    spacing: PositiveFloat = 0.02
+    spacing: PositiveFloat = Field(0.02, ge=1e-4)
 
 
 @register
@@ -58,11 +60,11 @@ class PairTerm(LinearTerm):
     noun: ClassVar = "pair potential"
 
     kind: Literal["pair"] = "pair"
-    sigma: float
-    sigmas: list[float] | None = None
-    cutoff: float
-    start: float
-    spacing: float
+    sigma: Level
+    sigmas: list[Level] | None = Field(None, min_length=2, max_length=1000)
+    cutoff: Length
+    start: Length
+    spacing: Length
     penalty: float | None = None
 
     def module(self, header: ModelHeader) -> "SplinePair":
@@ -110,6 +112,8 @@ class SplinePair(LinearEnergy):
                 f"pair.start is {start:g} nm: it must lie at least four knots below pair.cutoff = {cutoff:g} nm"
             )
         n_intervals = round((cutoff - start) / spacing)
+        if n_intervals > KNOTS:
+            raise ValueError(f"pair.spacing is {spacing:g} nm, {n_intervals:g} knots up to the cutoff: {KNOTS} will do")
         rows, columns = np.triu_indices(n_species)
         super().__init__((len(rows), n_intervals + 3), n_species, sigmas)
         self.cutoff, self.start = cutoff, start

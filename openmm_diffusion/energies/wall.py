@@ -1,17 +1,17 @@
 """A wall below the shortest distances seen, where data say nothing and pairs must keep repelling."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import openmm
 import torch
 from numpy.typing import ArrayLike
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from ..space.batch import Batch, nonbonded, pair_species, sum_pairs
 from ..space.connectivity import Connectivity
-from .base import DataSummary, ModelHeader, Settings, Term, register
+from .base import DataSummary, Level, ModelHeader, Positive, Settings, Term, register
 from .native import Pairwise, cut_off, exclude
 
 #: Noise levels by which the wall retreats as the noise grows over a range.  Two would do where the margin is most
@@ -34,8 +34,8 @@ class WallConfig(Settings):
         for steps of 5 fs.
     """
 
-    margin: float = 0.02
-    stiffness: PositiveFloat = 2.0e5
+    margin: float = Field(0.02, ge=0, le=1)
+    stiffness: PositiveFloat = Field(2.0e5, le=1e12)
 
 
 @register
@@ -52,9 +52,9 @@ class WallTerm(Term):
     shared: ClassVar = False
 
     kind: Literal["wall"] = "wall"
-    radii: list[list[float]]
-    stiffness: float
-    sigma: float | None = None
+    radii: list[list[Annotated[float, Field(ge=-100, le=100)]]]
+    stiffness: Positive
+    sigma: Level | None = None
 
     @classmethod
     def prepared(cls, settings: WallConfig, summary: DataSummary) -> "WallTerm":
@@ -64,6 +64,8 @@ class WallTerm(Term):
         return cls(radii=radii, stiffness=settings.stiffness, sigma=summary.sigma if summary.ranged else None)
 
     def module(self, header: ModelHeader) -> "Wall":
+        if [len(row) for row in self.radii] != [len(header.species)] * len(header.species):
+            raise ValueError(f"radii of the wall are no matrix over the {len(header.species)} species")
         return Wall(self.radii, self.stiffness, self.sigma)
 
     def at(self, sigma: float) -> "WallTerm":

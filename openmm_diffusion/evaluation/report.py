@@ -12,9 +12,11 @@ from ..analysis.contacts import contact_pairs
 from ..analysis.molecules.comparison import MoleculeComparison, compare_molecules
 from ..analysis.structure import first_minima
 from ..data import sets
+from ..data.formats import listed
 from ..data.frames import Frames
 from ..data.sets import read_runs
 from ..model.denoiser import Denoiser
+from ..units import picoseconds
 from .calibration import divergence_sigma, explained_variance, projections, slope
 from .forces import ForceComparison, compare_forces, force_rows, noise_rows
 from .molecules import NO_BONDS, NO_DENSITY, molecule_notes, molecule_rows
@@ -110,7 +112,10 @@ def evaluate(
     Evaluation
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
-    denoiser.species_index(frames.types)
+    denoiser.header.check_frames(sets.as_frames(frames).types, frames.box is not None)
+    trajectories = listed(trajectories, "trajectories") if trajectories else []
+    discard = picoseconds(discard, "discard", at_least=0)
+    interval = None if interval is None else picoseconds(interval, "interval", above=0)
     if abs(frames.temperature - denoiser.header.temperature) > 0.5:
         log.warning(
             "frames are at %g K, the model's data were at %g K: they describe different ensembles",

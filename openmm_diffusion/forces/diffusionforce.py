@@ -1,7 +1,6 @@
 """DiffusionForce: a denoiser as an OpenMM Force, through TorchForce, PythonForce or OpenMM's own pair forces."""
 
 import logging
-import numbers
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -16,9 +15,11 @@ from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..model.pressure import known_pressure
 from ..space.boxes import check_cutoff
+from ..units import MOST, count
 from .barostats import COPIES, PARAMETERS, WITHOUT_ENERGY, barostat_of, refusal, refuse_in_contexts, volume_note
 from .choice import HOST, choose
 from .native import native_force
+from .platforms import platform_named
 from .pythonforce import SKIN, Evaluator
 from .subset import Subset
 from .torchscript import scripted_module, torchscript_failure
@@ -132,8 +133,9 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         raise ValueError(f"backend is {backend!r}: choose one of {', '.join(BACKENDS)}")
     if precision not in ("single", "double"):
         raise ValueError(f"precision is {precision!r}: choose single or double")
-    if not isinstance(replicas, numbers.Integral) or replicas < 1:
-        raise ValueError(f"replicas is {replicas!r}: give the number of copies, a whole number from 1 on")
+    replicas = count(replicas, "replicas", at_most=MOST)
+    if platform is not None:
+        platform_named(platform)
     if replicas > 1 and backend not in ("auto", "python", "compiled"):
         raise ValueError(
             f'backend is "{backend}", which holds one replica: for {replicas} replicas use "compiled" or "python"'

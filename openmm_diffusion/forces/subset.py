@@ -6,6 +6,8 @@ from typing import Any
 
 from openmm import app
 
+from ..particles import check_topology
+
 
 def bonds_of(topology: app.Topology) -> list[tuple[int, int]]:
     """Bonded particles of a topology, by their numbers."""
@@ -41,6 +43,7 @@ class Subset:
     """
 
     def __init__(self, topology: app.Topology, atoms: Iterable[int] | None = None) -> None:
+        check_topology(topology)
         self.topology = topology
         everyone = list(topology.atoms())
         self.n_system = len(everyone)

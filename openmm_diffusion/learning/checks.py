@@ -28,6 +28,17 @@ HELD_WITHIN, FRAMES_THAT_SHOW = 0.6, 20
 SOFTENED = 0.1
 
 
+def check_apart(frames):
+    """Refuse frames with two particles at one place: no density of configurations has any there."""
+    some = frames[:: max(1, len(frames) // 20)]
+    for kinds, distance in some.shortest_distances().items():
+        if not distance > 0:
+            raise ValueError(
+                f"frames have particles {' and '.join(kinds)} at one place, 0 nm apart: give frames of separate "
+                "particles, and look for a unit or a column that was lost"
+            )
+
+
 def check_labels(training, validation, config):
     """Refuse a target that needs force labels where the divided frames of all systems have none, or too few."""
     if config.target == "denoise":

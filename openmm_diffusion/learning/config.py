@@ -22,6 +22,7 @@ from ..energies.wall import WallConfig
 from ..noise import NoiseConfig
 from ..settings import read_yaml, validated
 from ..space.connectivity import EXCLUSIONS
+from ..units import MOST
 from .linear.pressure import PressureConfig
 
 
@@ -74,12 +75,12 @@ class DataConfig(BaseModel):
     select: str = "all"
     types: str | list[str] = "element"
     box: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
-    temperature: PositiveFloat | None = None
+    temperature: PositiveFloat | None = Field(None, le=1e6)
     forces_key: str | None = None
     test_fraction: float = Field(TEST_FRACTION, ge=0, lt=0.9)
     validation_fraction: float = Field(VALIDATION_FRACTION, ge=0, lt=0.9)
     limit: PositiveInt | None = None
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, lt=2**31)
 
     @pydantic.model_validator(mode="after")
     def one_source(self):
@@ -175,17 +176,17 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    steps: PositiveInt = 2000
-    batch: PositiveInt = 16
-    devices: PositiveInt = 1
-    learning_rate: PositiveFloat = 1e-3
-    weight_decay: NonNegativeFloat = 1e-2
+    steps: PositiveInt = Field(2000, le=10**9)
+    batch: PositiveInt = Field(16, le=MOST)
+    devices: PositiveInt = Field(1, le=1024)
+    learning_rate: PositiveFloat = Field(1e-3, le=10)
+    weight_decay: NonNegativeFloat = Field(1e-2, le=10)
     gradient_clip: PositiveFloat = 1.0
     ema_decay: float = Field(0.99, ge=0, lt=1)
-    check_every: PositiveInt = 100
-    validation_draws: PositiveInt = 4
+    check_every: PositiveInt = Field(100, le=10**9)
+    validation_draws: PositiveInt = Field(4, le=10_000)
     patience: PositiveInt = 8
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, lt=2**31)
 
     @pydantic.model_validator(mode="after")
     def whole_checks(self):
@@ -216,7 +217,7 @@ class EnsembleConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    members: int = Field(8, ge=2)
+    members: int = Field(8, ge=2, le=1000)
     bootstrap: bool = True
 
 
@@ -393,7 +394,6 @@ def read_config(source):
         return source
     if isinstance(source, dict):
         return validated(config_model(), source, "config")
-    path = Path(source)
-    config = validated(config_model(), read_yaml(path), str(path))
-    config.data = config.data.starting_at(path.parent)
+    config = validated(config_model(), read_yaml(source), str(source))
+    config.data = config.data.starting_at(Path(source).parent)
     return config

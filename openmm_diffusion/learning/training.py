@@ -33,7 +33,7 @@ from ..settings import validated
 from ..space.boxes import check_cutoff
 from ..space.neighbours import neighbour_pairs
 from ..units import thermal_energy
-from .checks import check_bias, check_devices, check_internal, check_labels, check_pressure
+from .checks import check_apart, check_bias, check_devices, check_internal, check_labels, check_pressure
 from .config import Config, config_model, kind_of, read_config
 from .defaults import for_systems
 from .linear.fit import fit_linear, weights_report
@@ -88,13 +88,14 @@ def train(
     config = read_config(config)
     if frames is None:
         frames = frames_of(config.data)
-    systems = [frames] if isinstance(frames, Frames) else list(frames)
+    several = isinstance(frames, Sequence) and not isinstance(frames, (str, Frames))
+    systems = [sets.as_frames(one) for one in (frames if several else [frames])]
     config = for_systems(config, systems)
     if output is None:
         with tempfile.TemporaryDirectory() as directory:
             check_training(systems, config)
             return _train_all(systems, config, Path(directory), False, progress)
-    output, given = Path(output), config.model_dump(mode="json")
+    output, given = rundirectory.named(output), config.model_dump(mode="json")
     fitted = [part / "pair.safetensors" for part in (output, output / "member-0")]
     begun = next((path for path in fitted if path.exists()), None)
 
@@ -176,6 +177,10 @@ def check_training(systems, config):
     """Refuse what cannot work with these systems, warn of what will hurt: cutoffs, charges, smoothing."""
     if not systems:
         raise ValueError("frames is an empty list: give at least one set of frames")
+    if not config.learners:
+        raise ValueError(
+            "nothing is to be learnt: pair, network and all other energies are null; leave one of them in, such as pair"
+        )
     config.data.system_weights(len(systems))
     temperatures = [frames.temperature for frames in systems]
     if np.ptp(temperatures) > 1e-4 * temperatures[0] and not config.data.several_temperatures:
@@ -190,6 +195,9 @@ def check_training(systems, config):
     unknown = sorted(set(config.noise.species or []) - set(names))
     for frames in systems:
         _check_system(frames, config)
+    training, validation, _ = zip(*[config.data.divide(frames) for frames in systems])
+    check_labels(training, validation, config)
+    check_devices(validation, config)
     if unknown:
         raise ValueError(f"noise.species is {unknown}, but the frames hold {names}")
 
@@ -202,6 +210,7 @@ def _check_system(frames, config):
                 f"{kind_of(kind)} is asked for, but nothing can learn a {kind.noun}: only energies that are linear in "
                 "their coefficients and the network are trained"
             )
+    check_apart(frames)
     if frames.box is not None:
         for kind, settings in config.learners:
             check_cutoff(settings.cutoff, torch.as_tensor(frames.boxes), f"{kind_of(kind)}.cutoff")

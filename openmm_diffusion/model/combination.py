@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from openmm import unit
 
-from ..units import thermal_energy
+from ..units import array, shown, thermal_energy
 
 if TYPE_CHECKING:
     from openmm.unit import Quantity
@@ -50,6 +51,7 @@ def extrapolated(denoisers: Sequence["Denoiser"]) -> "Denoiser":
     ----------
     Richardson, Phil. Trans. R. Soc. A 210, 307 (1911).
     """
+    _check_models(denoisers)
     sigmas = [denoiser.sigma for denoiser in denoisers]
     if len(set(sigmas)) < max(2, len(sigmas)) or min(sigmas) <= 0:
         raise ValueError(
@@ -75,6 +77,7 @@ def ensemble(denoisers: Sequence["Denoiser"]) -> "Denoiser":
     -------
     Denoiser
     """
+    _check_models(denoisers)
     if len(denoisers) < 2:
         raise ValueError(f"an ensemble needs at least two models, not {len(denoisers)}")
     sigmas = sorted({denoiser.sigma for denoiser in denoisers})
@@ -149,6 +152,8 @@ def deviation(
 
     Arguments as `Denoiser.evaluated`: a box of None is no periodicity.
     """
+    if len(denoisers) < 2:
+        raise ValueError(f"denoisers has {len(denoisers)} models: a deviation needs two or more")
     forces = np.stack([denoiser.evaluated(positions, box, species, bonds)[1] for denoiser in denoisers])
     return np.sqrt(forces.var(axis=0, ddof=1).sum(-1))
 
@@ -186,7 +191,8 @@ def half_step(
     """
     kT = thermal_energy(denoiser.header.temperature)
     noised = denoiser.header.was_noised(denoiser.header.particles if species is None else species)
-    return np.asarray(positions) + 0.5 * denoiser.sigma**2 / kT * noised * denoiser.forces(positions, box, species)
+    positions = array(positions, unit.nanometer, "positions")
+    return positions + 0.5 * denoiser.sigma**2 / kT * noised * denoiser.forces(positions, box, species)
 
 
 def merged(denoiser: "Denoiser") -> "Denoiser":
@@ -231,6 +237,11 @@ def merged(denoiser: "Denoiser") -> "Denoiser":
     return denoiser.rebuilt(terms, modules)
 
 
+def _check_models(denoisers: Sequence["Denoiser"]) -> None:
+    if not isinstance(denoisers, Sequence) or not all(hasattr(one, "header") for one in denoisers):
+        raise TypeError(f"denoisers is {shown(denoisers)}: give a list of models, as Denoiser.load reads them")
+
+
 def _sum(denoisers: Sequence["Denoiser"], weights: Sequence[float], role: str) -> "Denoiser":
     """Weighted sum; the prior, which all must share, is taken once, from the first."""
     first = denoisers[0]
@@ -238,7 +249,8 @@ def _sum(denoisers: Sequence["Denoiser"], weights: Sequence[float], role: str) -
         for key in ("species", "particles", "temperature", "box", "noised", "exclusions"):
             ours, theirs = getattr(first.header, key), getattr(other.header, key)
             if ours != theirs:
-                raise ValueError(f"model {number} has {key} {theirs}, model 0 {ours}: combine models of one system")
+                told = f"model {number} has {key} {shown(theirs)}, model 0 {shown(ours)}"
+                raise ValueError(f"{told}: combine models of one system")
         ours, theirs = _shared_prior(first), _shared_prior(other)
         differing = [term for kind, term in (ours | theirs).items() if ours.get(kind) != theirs.get(kind)]
         if differing:

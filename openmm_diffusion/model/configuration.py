@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Protocol
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from openmm import unit
 from torch import Tensor
 
 from ..particles import as_types
 from ..space.boxes import check_box, check_cutoff, wrap
 from ..space.connectivity import Connectivity
-from ..units import bare
+from ..units import array
 from .header import Header
 from .sum import WeightedSum
 
@@ -84,11 +85,7 @@ def read_configuration(
     ValueError
         For shapes that disagree, NaN, unknown species, a cutoff over half the box.
     """
-    positions = np.asarray(bare(positions), dtype=np.float64)
-    if positions.ndim < 2 or positions.shape[-1] != 3:
-        raise ValueError(f"positions have shape {positions.shape}: give (..., n_particles, 3) in nm")
-    if not np.isfinite(positions).all():
-        raise ValueError("positions hold NaN or Inf: give finite coordinates in nm")
+    positions = array(positions, unit.nanometer, "positions", (..., "n_particles", 3))
     header = denoiser.header
     types = header.particles if species is None else as_types(species)
     if bonds is None and types == header.particles:
@@ -102,8 +99,10 @@ def read_configuration(
     y = torch.as_tensor(positions.reshape(-1, *positions.shape[-2:]))
     boxes, model = None, denoiser.model
     if box is not None:
-        boxes = torch.as_tensor(np.asarray(bare(box), dtype=np.float64))
+        boxes = torch.as_tensor(array(box, unit.nanometer, "box"))
         check_box(boxes)
+        if boxes.ndim > 2 and boxes.shape[:-2] != positions.shape[:-2]:
+            raise ValueError(f"box has shape {tuple(boxes.shape)}, positions {positions.shape}: give one for each")
         check_cutoff(denoiser.cutoff, boxes, "the model's cutoff")
         model = denoiser.in_box(boxes.reshape(-1, 3, 3).mean(0).numpy()).model
         boxes = boxes.expand(*positions.shape[:-2], 3, 3).reshape(-1, 3, 3)

@@ -4,7 +4,6 @@ F(y) = -grad U(y),   D(y) = y + sigma^2 F(y) / kT
 """
 
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -13,19 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import ArrayLike
+from openmm import unit
 
 from ..energies.base import Term
 from ..noise import denoised_from_force
-from ..particles import as_types, atom_types, ordered
+from ..particles import as_types, atom_types, check_topology
 from ..space.connectivity import Connectivity, connectivity
-from ..units import bare, thermal_energy
+from ..units import array, nanometers, number, thermal_energy
 from .configuration import read_configuration
+from .file import assign, find_model, packed, unpacked
 from .header import Header
-from .shipped import find_model
 from .sum import WeightedSum, energy_and_forces
 from .virial import virial
 
@@ -95,6 +93,8 @@ class Denoiser:
 
     def with_ewald(self, tolerance: float | None = None, cutoff: float | None = None) -> "Denoiser":
         """This denoiser with another tolerance or real-space cutoff (nm) of its Ewald sum; None: as it is."""
+        tolerance = None if tolerance is None else number(tolerance, None, "tolerance", above=0, below=1)
+        cutoff = None if cutoff is None else nanometers(cutoff, "cutoff", above=0)
         return self.rebuilt([term.with_ewald(tolerance, cutoff) for term in self.header.terms], self.modules())
 
     def modules(self) -> list[torch.nn.Module]:
@@ -154,7 +154,7 @@ class Denoiser:
         Denoiser
             Same weights; forces, files and OpenMM forces of it are those of this level.
         """
-        sigma = float(sigma)
+        sigma = nanometers(sigma, "sigma", at_least=0)
         if not self.header.learnt:
             raise ValueError(f"sigma is {sigma:g} nm, but the model has no learnt terms: a prior has no noise level")
         other = self.rebuilt([term.at(sigma) for term in self.header.terms], self.modules())
@@ -251,7 +251,7 @@ class Denoiser:
 
         Coordinates that were not noised in training are clean, and stay.
         """
-        positions = np.asarray(bare(positions))
+        positions = array(positions, unit.nanometer, "positions")
         noised = self.header.was_noised(self.header.particles if species is None else species)
         forces = noised * self.forces(positions, box, species, bonds)
         return denoised_from_force(forces, positions, self.sigma, thermal_energy(self.header.temperature))
@@ -260,12 +260,7 @@ class Denoiser:
         """Index into `header.species` of each type or atomic number; a ValueError names the unknown ones."""
         known = {kind: i for i, kind in enumerate(self.header.species)}
         types = as_types(types)
-        unknown = ordered(set(types) - set(known))
-        if unknown:
-            raise ValueError(
-                f"species {', '.join(unknown)} unknown to the model, which was trained on "
-                f"{', '.join(self.header.species)}: use a model trained on them, or leave them out"
-            )
+        self.header.check_types(types)
         return torch.tensor([known[kind] for kind in types], dtype=torch.int64)
 
     def types_of(self, topology: Any, types: str | Sequence[str] | None = None) -> list[str]:
@@ -282,6 +277,8 @@ class Denoiser:
         ValueError
             For a topology without atoms, an atom without an element where that is needed, an unknown type.
         """
+        if not callable(getattr(topology, "atoms", None)):  # part of a topology will do
+            check_topology(topology)
         atoms = list(topology.atoms())
         if not atoms:
             raise ValueError(
@@ -333,6 +330,8 @@ class Denoiser:
             energies.append(energy.double())
             forces.append(force.double())
         shape = system.shape
+        if not all(bool(torch.isfinite(found).all()) for found in (*energies, *forces)):
+            raise ValueError("positions give no finite force: two particles are at one place; move them apart (nm)")
         return torch.cat(energies).numpy().reshape(shape[:-2]), torch.cat(forces).numpy().reshape(shape)
 
     # -- file ------------------------------------------------------------------------
@@ -347,10 +346,9 @@ class Denoiser:
 
     def to_bytes(self) -> bytes:
         """The model file as bytes."""
-        tensors = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
         versions = {name: version(name) for name in ("openmm_diffusion", "torch", "e3nn", "openmm")}
         header = self.header.model_copy(update={"versions": {"python": platform.python_version(), **versions}})
-        return safetensors.torch.save(tensors, {"openmm_diffusion": header.model_dump_json()})
+        return packed(self.model.state_dict(), header.model_dump_json())
 
     def digest(self) -> str:
         """First 16 hexadecimal characters of the SHA-256 of weights and terms: the same for the same model."""
@@ -380,19 +378,12 @@ class Denoiser:
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "model") -> "Denoiser":
         """Read what `to_bytes` wrote; `name` is used in error messages."""
+        tensors, text = unpacked(data, name)
+        header = Header.parse(text, name)
         try:
-            tensors = safetensors.torch.load(data)
-            length = int.from_bytes(data[:8], "little")
-            text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get("openmm_diffusion")
-        except (safetensors.SafetensorError, ValueError) as error:
-            raise ValueError(f"{name} is truncated or not a model file ({error}): save or copy it again") from error
-        if text is None:
-            raise ValueError(
-                f"{name} is a safetensors file without an openmm_diffusion header: give one that `train` wrote"
-            )
-        denoiser = cls(Header.parse(text, name))
-        try:
-            denoiser.model.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise ValueError(f"{name} holds weights that do not fit its header: save or copy it again") from error
+            denoiser = cls(header)
+        except (ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError) as error:
+            told = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ValueError(f"{name} has a header of which no model can be made ({told}): save it again") from error
+        assign(denoiser.model, tensors, name)
         return denoiser

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import pydantic
+import torch
 from openmm.app import Element
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ..energies.base import AnyTerm, Term
-from ..particles import as_types, atomic_number
+from ..energies.base import AnyTerm, Positive, Term
+from ..particles import as_types, atomic_number, ordered
+from ..space.boxes import check_box
 
 #: 1: species were atomic numbers; 2: they are types.
 FORMAT = 2
@@ -58,25 +60,48 @@ class Header(BaseModel):
     units, versions : dict
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    format: int = FORMAT
-    species: Types
-    particles: Types
-    temperature: float
+    format: int = Field(FORMAT, ge=1)
+    species: Types = Field(min_length=1, max_length=1000)
+    particles: Types = Field(min_length=1)
+    temperature: float = Field(gt=0, le=1e6)
     box: list[list[float]] | None
-    number_density: float | None
-    shortest_distances: list[list[float | None]]
-    numbers: list[int] | None = None
-    masses: list[float | None] | None = None
+    number_density: float | None = Field(gt=0, le=1e6)
+    shortest_distances: list[list[Annotated[float, Field(ge=0, le=1e6)] | None]]
+    numbers: list[Annotated[int, Field(ge=0, le=118)]] | None = None
+    masses: list[Positive | None] | None = None
     bonds: list[tuple[int, int]] | None = None
-    exclusions: int = 0
+    exclusions: int = Field(0, ge=0, le=10)
     terms: list[AnyTerm]
     noised: dict = {"species": None, "axes": "xyz"}
     data: dict = {}
     held_out: dict = {}
     units: dict = {"length": "nm", "energy": "kJ/mol", "temperature": "K", "charge": "e"}
     versions: dict = {}
+
+    @pydantic.model_validator(mode="after")
+    def _fits_itself(self) -> Self:
+        """Every species once, particles of these alone, tables of as many rows, and a box that is one."""
+        number, known = len(self.species), set(self.species)
+        if len(known) < number or not set(self.particles) <= known:
+            raise ValueError("species and particles must name the same types, each species once")
+        for key in ("numbers", "masses"):
+            if getattr(self, key) is not None and len(getattr(self, key)) != number:
+                raise ValueError(f"{key} has {len(getattr(self, key))} entries for {number} species")
+        rows = self.shortest_distances
+        if min([len(rows), *(len(row) for row in rows)]) < number:
+            raise ValueError(f"shortest_distances is no matrix over the {number} species")
+        if not all(0 <= end < len(self.particles) for bond in self.bonds or [] for end in bond):
+            raise ValueError(f"bonds names particles beyond the {len(self.particles)} there are")
+        if self.box is not None:
+            if [len(row) for row in self.box] != [3, 3, 3]:
+                raise ValueError("box is not of three vectors")
+            check_box(torch.tensor(self.box, dtype=torch.float64))
+        noised, axes = self.noised.get("species"), self.noised.get("axes")
+        if not (noised is None or isinstance(noised, list)) or not isinstance(axes, str) or not set(axes) <= set("xyz"):
+            raise ValueError("noised must have species, a list or null, and axes, such as xyz")
+        return self
 
     @classmethod
     def parse(cls, text: str, name: str) -> "Header":
@@ -88,10 +113,29 @@ class Header(BaseModel):
             return cls.model_validate_json(text)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(str(k) for k in first["loc"])
+            key = ".".join(str(k) for k in first["loc"]) or "header"
+            told = f"{key}: {' '.join(first['msg'].split())[:200]}"
+            raise ValueError(f"{name} has a header that cannot be read ({told}): save it again") from error
+
+    def check_types(self, types: Sequence[str]) -> None:
+        """Refuse particles of types that the model was not trained on."""
+        unknown = ordered(set(types) - set(self.species))
+        if unknown:
+            more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
             raise ValueError(
-                f"{name} has a header that cannot be read ({key}: {first['msg']}): save it again"
-            ) from error
+                f"species {', '.join(unknown[:8])}{more} unknown to the model, which was trained on "
+                f"{', '.join(self.species[:20])}: use a model trained on them, or leave them out"
+            )
+
+    def check_frames(self, types: Sequence[str], periodic: bool) -> None:
+        """Refuse frames of another kind than the training data: of unknown types, with a box or without one."""
+        self.check_types(types)
+        # Molecules that were simulated alone may be looked at in a box; a liquid is another system without one.
+        if periodic != (self.box is not None) and not (periodic and self.bonds):
+            here, there = ("a", "without one") if periodic else ("no", "in one")
+            raise ValueError(
+                f"frames have {here} periodic box, but the model was trained {there}: give frames of the same system"
+            )
 
     def was_noised(self, types: Sequence[str | int] | np.ndarray) -> np.ndarray:
         """1 for each coordinate that carries noise, 0 for those that stay clean: shape (n_particles, 3)."""

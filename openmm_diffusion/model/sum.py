@@ -89,10 +89,12 @@ class WeightedSum(nn.Module):
 
     def total(self, c: Batch) -> Tuple[Tensor, Tensor]:
         """As `forward`, of a configuration whose pairs are known."""
-        energy = torch.zeros_like(c.positions[:, 0, 0])
+        # Zero, but NaN where a position is NaN: particles without neighbours are in no pair that would tell.
+        nothing = c.positions.detach() - c.positions.detach()
+        energy = nothing.sum(dim=[1, 2])
         for i, term in enumerate(self.energies):
             energy = energy + self.energy_weights[i] * term(c)
-        direct = torch.zeros_like(c.positions)
+        direct = nothing
         for i, network in enumerate(self.vectors):
             direct = direct + self.vector_weights[i] * network.forces(c)
         return energy, direct

@@ -11,7 +11,7 @@ import numpy as np
 import openmm
 from numpy.typing import ArrayLike
 from openmm import app, unit
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from .. import rundirectory
 from ..forces.diffusionforce import check_system
@@ -22,7 +22,8 @@ from ..model.pressure import known_pressure
 from ..model.sum import TRACING
 from ..settings import read_yaml, validated
 from ..systems.system import create_system, fastest
-from ..systems.topologies import random_positions, replicated, topology_like
+from ..systems.topologies import LARGEST, random_positions, replicated, topology_like
+from ..units import MOST, array
 from .guard import Guard, SpreadWatch
 from .starts import read_start, relax
 from .states import read_state, write_state
@@ -72,24 +73,24 @@ class SimulationConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    duration: PositiveFloat = 100.0
-    interval: PositiveFloat = 0.5
-    timestep: PositiveFloat = 0.004
-    temperature: PositiveFloat | None = None
-    friction: PositiveFloat = 2.0
-    composition: dict[str, int] | None = None
-    molarity: PositiveFloat | None = None
-    edge: PositiveFloat | None = None
+    duration: PositiveFloat = Field(100.0, le=1e12)
+    interval: PositiveFloat = Field(0.5, le=1e12)
+    timestep: PositiveFloat = Field(0.004, ge=1e-9, le=1.0)
+    temperature: PositiveFloat | None = Field(None, le=1e6)
+    friction: PositiveFloat = Field(2.0, le=1e6)
+    composition: dict[str, PositiveInt] | None = None
+    molarity: PositiveFloat | None = Field(None, le=1e3)
+    edge: PositiveFloat | None = Field(None, le=LARGEST)
     start: Path | None = None
     format: Literal["dcd", "xtc"] = "dcd"
     backend: Literal["auto", "torchscript", "python", "compiled", "native"] = "auto"
     pressure: float | None = None
     allow_barostat: bool = False
     platform: str | None = None
-    threads: PositiveInt | None = None
+    threads: PositiveInt | None = Field(None, le=4096)
     spread_limit: PositiveFloat | None = None
-    replicas: PositiveInt = 1
-    seed: NonNegativeInt = 1
+    replicas: PositiveInt = Field(1, le=MOST)
+    seed: NonNegativeInt = Field(1, lt=2**31)
 
 
 def simulate(
@@ -136,9 +137,9 @@ def simulate(
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
     if not isinstance(config, SimulationConfig):
-        values = read_yaml(config) if isinstance(config, (str, Path)) else config or {}
+        values = read_yaml(config) if isinstance(config, (str, Path)) else {} if config is None else config
         config = validated(SimulationConfig, values, "config")
-    output = Path(output)
+    output = rundirectory.named(output)
     topology = topology_like(denoiser, config.composition, edge=config.edge, molarity=config.molarity)
     warn_of_conditions(denoiser, topology, config)
     every = round(config.interval / config.timestep)
@@ -149,8 +150,12 @@ def simulate(
     if positions is not None and config.start is not None:
         raise ValueError(f"positions are given and start is {config.start}: leave one of them out")
     expected = (topology.getNumAtoms(), 3) if config.replicas == 1 else (config.replicas, topology.getNumAtoms(), 3)
-    if positions is not None and np.shape(positions) != expected:
-        raise ValueError(f"positions have shape {np.shape(positions)}: give {expected}, one row per particle, in nm")
+    if positions is not None:
+        positions = array(positions, unit.nanometer, "positions")
+        if positions.shape != expected:
+            raise ValueError(f"positions have shape {positions.shape}: give {expected}, one row per particle, in nm")
+        if any(len(np.unique(one, axis=0)) < len(one) for one in positions.reshape(config.replicas, -1, 3)):
+            raise ValueError("positions put two particles at one place: give places apart from each other, in nm")
     if config.start is not None:
         positions = read_start(config.start, denoiser, topology, config.replicas)
     if positions is None and not resume and (denoiser.header.bonds or denoiser.header.box is None):

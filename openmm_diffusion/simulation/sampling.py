@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -37,13 +38,13 @@ class SamplingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    runs: PositiveInt = 8
-    duration: PositiveFloat = 210.0
+    runs: PositiveInt = Field(8, le=10_000)
+    duration: PositiveFloat = Field(210.0, le=1e12)
     discard: NonNegativeFloat = 10.0
     interval: PositiveFloat = 0.5
     timestep: PositiveFloat = 0.005
     platform: str | None = None
-    seed: NonNegativeInt = 1
+    seed: NonNegativeInt = Field(1, lt=2**31)
 
     @model_validator(mode="after")
     def some_frames(self):

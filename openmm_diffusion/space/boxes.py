@@ -35,14 +35,16 @@ def check_box(box: Tensor, argument: str = "box") -> None:
         raise ValueError(f"{argument} holds NaN or Inf: give three finite box vectors in nm")
     a, b, c = box.unbind(-2)
     slack = 1e-5 * a[..., 0].abs()
+    edges = torch.stack([a[..., 0], b[..., 1], c[..., 2]], -1)
+    if bool((edges <= 0).any()):
+        raise ValueError(f"{argument} has an edge of {float(edges.min()):g} nm: give three positive edges in nm")
     triangular = (a[..., 1:].abs().amax(-1) <= slack) & (b[..., 2].abs() <= slack)
-    positive = (a[..., 0] > 0) & (b[..., 1] > 0) & (c[..., 2] > 0)
     reduced = (
         (2 * b[..., 0].abs() <= a[..., 0] + slack)
         & (2 * c[..., 0].abs() <= a[..., 0] + slack)
         & (2 * c[..., 1].abs() <= b[..., 1] + slack)
     )
-    if not bool((triangular & positive & reduced).all()):
+    if not bool((triangular & reduced).all()):
         raise ValueError(
             f"{argument} is not in OpenMM's reduced form (a along x, b in the xy plane, skew at most half an edge): "
             "reduce it with openmm.app.internal.unitcell.reducePeriodicBoxVectors"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from ..particles import check_type
 from ..space.boxes import check_cutoff
-from ..units import MOLAR
+from ..units import MOLAR, MOST, count
 from .bias import BiasConfig
 from .ions import SPECIFIC_VOLUME, check_ions, check_neutral, filling_waters, net_charge
 
@@ -175,6 +175,11 @@ class GenerateConfig(BaseModel):
         if value is not None and not 0 < value < math.inf:
             raise ValueError(f"{info.field_name} is {value:g} {_UNITS[info.field_name]}: give a positive, finite value")
         return value
+
+    @field_validator("pairs", "copies", "waters", "runs", "frames", "chunk")
+    @classmethod
+    def _possible(cls, value, info):
+        return value if value is None else count(value, info.field_name, at_least=0, at_most=MOST)
 
     @field_validator("ions")
     @classmethod

@@ -9,7 +9,7 @@ polyatomic ions are not among them: these come as a solute with a force field of
 import math
 from collections.abc import Mapping
 
-from ..units import MOLAR
+from ..units import MOLAR, MOST
 
 #: Charges in e, by element symbol.
 CHARGES = {
@@ -49,8 +49,8 @@ def check_ions(ions: Mapping[str, int]) -> None:
                 f"symbols of {', '.join(CHARGES)}; it has no anion beyond 1-, and polyatomic ions (sulfate, nitrate, "
                 "ammonium ...) come as a solute, a PDB file with a force field of their own"
             )
-        if count < 0:
-            raise ValueError(f"ions holds {count} of {symbol}: give a count of 0 or more")
+        if not 0 <= count <= MOST:
+            raise ValueError(f"ions holds {count} of {symbol}: give a count of 0 to {MOST}")
 
 
 def net_charge(ions: Mapping[str, int]) -> int:

@@ -16,6 +16,8 @@ from ..forces.subset import bonds_of
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..model.pressure import OSMOTIC, known_pressure
+from ..particles import check_topology
+from ..units import MOST, count, number
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,13 @@ def create_system(
     openmm.System
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
+    check_topology(topology)
+    replicas = count(replicas, "replicas", at_most=MOST)
+    if replicas * topology.getNumAtoms() > MOST:
+        raise ValueError(
+            f"replicas is {replicas}, of {topology.getNumAtoms()} particles: give {MOST} particles at most"
+        )
+    ewald_error_tolerance = number(ewald_error_tolerance, None, "ewald_error_tolerance", above=0, below=1)
     if "include_prior" in options:
         raise TypeError(
             "create_system always holds the prior: native_prior says where, include_prior is DiffusionForce's"

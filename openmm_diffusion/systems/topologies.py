@@ -1,18 +1,24 @@
 """Topologies of coarse-grained particles in a periodic box, and random places for them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from openmm import app, unit
 
 from ..model.denoiser import Denoiser
-from ..particles import atomic_number, topology_of
+from ..particles import atomic_number, check_topology, topology_of
 from ..space.boxes import minimum_image
-from ..units import MOLAR, molar, nanometers
+from ..units import MOLAR, MOST, count, molar, nanometers, shown
+
+#: Edge of the largest box, nm: 10 micrometres.
+LARGEST = 1e4
 
 
 def replicated(topology, replicas):
     """The topology of several copies in one box, one chain each, in the order of `create_system`."""
-    copies = app.Topology()
+    check_topology(topology)
+    copies, replicas = app.Topology(), count(replicas, "replicas", at_most=MOST)
     for _ in range(replicas):
         chain, atoms = copies.addChain(), []
         for residue in topology.residues():
@@ -51,22 +57,23 @@ def electrolyte(composition, *, edge=None, molarity=None, beads=None):
     """
     if (edge is None) == (molarity is None):
         raise ValueError("give either edge (nm) or molarity (mol/L): exactly one of them fixes the box")
-    if not composition or any(int(n) != n or n < 1 for n in composition.values()):
+    if not isinstance(composition, Mapping) or not composition:
         raise ValueError(
-            f"composition is {composition}: give a positive number of each element, such as {{'Li': 24, 'Cl': 24}}"
+            f"composition is {shown(composition)}: give a positive number of each element, such as "
+            "{'Li': 24, 'Cl': 24}"
         )
+    composition = {kind: count(n, f"composition of {shown(kind)}", at_most=MOST) for kind, n in composition.items()}
+    if sum(composition.values()) > MOST:
+        raise ValueError(f"composition has {sum(composition.values())} particles: give {MOST} at most")
     if edge is None:
-        molarity = molar(molarity, "molarity")
-        if not molarity > 0:
-            raise ValueError(f"molarity is {molarity:g} mol/L: give a positive concentration")
-        edge = (min(composition.values()) / (molarity * MOLAR)) ** (1 / 3)
-    edge = float(nanometers(edge, "edge"))
-    if not edge > 0:
-        raise ValueError(f"edge is {edge:g} nm: give a positive length in nm")
+        edge = (min(composition.values()) / (molar(molarity, "molarity") * MOLAR)) ** (1 / 3)
+    edge = nanometers(edge, "edge", above=0, at_most=LARGEST)
     for kind in composition:
-        if not atomic_number(kind) and kind not in (beads or {}):
+        if not isinstance(kind, str) or not atomic_number(kind) and kind not in (beads or {}):
             known = f", or types of the model: {', '.join(beads)}" if beads else ""
-            raise ValueError(f"composition names {kind!r}, which is no element: use symbols such as Li and Cl{known}")
+            raise ValueError(
+                f"composition names {shown(kind)}, which is no element: use symbols such as Li and Cl{known}"
+            )
     types = [kind for kind, number in composition.items() for _ in range(int(number))]
     topology = topology_of(types, [(beads or {}).get(kind, atomic_number(kind)) for kind in types])
     topology.setPeriodicBoxVectors(np.eye(3) * edge * unit.nanometer)
@@ -122,7 +129,9 @@ def topology_like(denoiser, composition=None, *, edge=None, molarity=None):
             raise ValueError(f"{given} is given, but the model's particles have bonds: leave it out")
         topology = training_topology(denoiser)
         if edge is not None:
-            topology.setPeriodicBoxVectors(float(nanometers(edge, "edge")) * np.eye(3) * unit.nanometer)
+            topology.setPeriodicBoxVectors(
+                nanometers(edge, "edge", above=0, at_most=LARGEST) * np.eye(3) * unit.nanometer
+            )
         return topology
     if header.box is None and composition is None and edge is None and molarity is None:
         return topology_of(*_grouped(header))
@@ -159,6 +168,7 @@ def random_positions(model, topology, seed=0, attempts=20000):
     array, shape (n_particles, 3), nm
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
+    seed, attempts = count(seed, "seed", at_least=0), count(attempts, "attempts")
     index = denoiser.species_index(denoiser.types_of(topology)).numpy()
     if denoiser.header.bonds or next(topology.bonds(), None) is not None:
         raise ValueError("topology or model has bonds, which random places would break: give positions (nm)")

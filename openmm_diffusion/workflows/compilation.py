@@ -13,6 +13,7 @@ from ..model.denoiser import Denoiser
 from ..simulation.starts import read_start
 from ..systems.system import create_system, fastest
 from ..systems.topologies import random_positions, replicated, topology_like
+from ..units import MOST, count
 from .export import read_pdb
 
 
@@ -51,6 +52,7 @@ def compile_ahead(
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
     if top is not None and start is not None:
         raise ValueError(f"top is {top} and start is {start}: a PDB file says where its particles are, leave start out")
+    replicas = count(replicas, "replicas", at_most=MOST)
     topology, given = (topology_like(denoiser), None) if top is None else read_pdb(top)
     options = fastest(denoiser, topology, None, replicas, "CPU")
     if options["backend"] == "native":

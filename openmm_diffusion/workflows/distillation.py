@@ -21,7 +21,7 @@ from pydantic import ConfigDict, create_model
 
 from ..analysis.comparison import noised
 from ..analysis.structure import first_minima
-from ..data.sets import kept_apart
+from ..data.sets import as_frames, kept_apart
 from ..energies.base import REGISTRY
 from ..energies.linear import LinearSettings, LinearSum, Sample
 from ..evaluation.forces import compare_forces, force_rows
@@ -36,7 +36,7 @@ from ..rundirectory import made
 from ..settings import validated
 from ..space.batch import make_batch
 from ..space.boxes import check_cutoff, wrap
-from ..units import thermal_energy
+from ..units import nanometers, shown, thermal_energy
 
 #: Weight of the smoothness (`SplinePair.roughness`): next to nothing, as forces have no noise.  It decides only how
 #: the potential goes on where no frames are.  On 2.4 M LiCl the residual on replicas apart is the same within 1 %
@@ -113,6 +113,7 @@ def distil(model, frames, *, energies=None, cutoff=None, spacing=None):
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
     _check(denoiser)
+    denoiser.header.check_frames(as_frames(frames).types, frames.box is not None)
     terms = _blank(denoiser, _sections(denoiser, energies, cutoff, spacing), frames, energies is not None)
     modules = [term.module(denoiser.header) for term in terms]
     own = _own(denoiser, terms)
@@ -180,13 +181,14 @@ def _linear_kinds():
 def _sections(denoiser, energies, cutoff, spacing):
     """Settings of the energies to fit, by kind, with what was said alone in `model_fields_set`."""
     kinds = _linear_kinds()
+    if energies is not None and not isinstance(energies, dict):
+        raise TypeError(f"energies is {shown(energies)}: give a dict with a section for each energy to fit")
     if energies is None:
         energies = dict.fromkeys(_asked_for(denoiser), {})
     given = {kind: {} if section is None else section for kind, section in energies.items()}
     for name, value in (("cutoff", cutoff), ("spacing", spacing)):
         if value is not None:
-            if not value > 0:
-                raise ValueError(f"{name} is {value:g} nm: give a positive length")
+            value = nanometers(value, name, above=0)
             if "pair" not in given:
                 raise ValueError(f"{name} is {value:g} nm, but no pair potential is to be fitted: leave {name} out")
             given["pair"] = {**given["pair"], name: value}

@@ -3,9 +3,8 @@
 import logging
 from pathlib import Path
 
-import numpy as np
 import openmm
-from openmm import app
+from openmm import app, unit
 
 from ..engines.lammps import check_lammps, write_lammps
 from ..figures import bonded_figure
@@ -14,11 +13,12 @@ from ..model.combination import merged
 from ..model.curves import bonded_curves, pair_curves
 from ..model.denoiser import Denoiser
 from ..model.pressure import known_pressure
-from ..rundirectory import made
+from ..particles import check_topology
+from ..rundirectory import made, named
 from ..simulation.trajectories import write_topology
 from ..systems.system import create_system
 from ..systems.topologies import random_positions, training_topology
-from ..units import nanometers
+from ..units import array
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,9 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         check_lammps(denoiser)
     else:
         _check_terms(denoiser, format)
+    output = named(output)
     topology = training_topology(denoiser) if topology is None else topology
+    check_topology(topology)
     if topology.getPeriodicBoxVectors() is None and denoiser.header.box is not None:
         log.warning(
             "the topology has no box (a PDB file names it in CRYST1), but the model was trained in one: what is "
@@ -129,7 +131,7 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         system = create_system(denoiser, topology, backend=format, ewald_error_tolerance=ewald_error_tolerance)
     if positions is None:
         positions = random_positions(denoiser, topology)
-    positions = np.asarray(nanometers(positions, "positions"), dtype=float)
+    positions = array(positions, unit.nanometer, "positions")
     if positions.shape != (topology.getNumAtoms(), 3):
         raise ValueError(f"positions have shape {positions.shape}: give ({topology.getNumAtoms()}, 3), in nm")
     if format == "lammps":

@@ -1,19 +1,19 @@
 """Refinement of all linear energies against the data's own populations: molecular dynamics, then a convex step."""
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import pandas
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from .. import rundirectory
 from ..analysis.comparison import noised
 from ..analysis.molecules.comparison import compare_molecules
 from ..analysis.rdf import compute_rdf, rmsd
 from ..analysis.structure import BIN_WIDTH, rdf_range
-from ..data.sets import blocks, trained_on
+from ..data.formats import as_path
+from ..data.sets import as_frames, blocks, trained_on
 from ..energies.linear import LinearSum
 from ..learning.linear.relativeentropy import basis_sums, change, crossed, held_out, mean_sums, sample, solve
 from ..learning.linear.scorematching import moments
@@ -50,7 +50,7 @@ class RefineConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    iterations: PositiveInt = 1
+    iterations: PositiveInt = Field(1, le=10_000)
     weight: PositiveFloat = 1000.0
     sampling: SamplingConfig = SamplingConfig()
 
@@ -94,7 +94,8 @@ def refine(model, frames, output, config=None, resume=False, report=None):
     if not isinstance(config, RefineConfig):
         config = validated(RefineConfig, config or {}, "config")
     original = model if isinstance(model, Denoiser) else Denoiser.load(model)
-    denoiser, output = merged(original), Path(output)
+    denoiser, output = merged(original), as_path(output, "output")
+    as_frames(frames)
     places = [i for i, term in enumerate(denoiser.header.terms) if term.linear]
     terms = [denoiser.header.terms[i] for i in places]
     if not terms or any(term.penalty is None for term in terms):
@@ -109,6 +110,7 @@ def refine(model, frames, output, config=None, resume=False, report=None):
         raise ValueError("the model knows a range of noise levels, and its populations at one: train at one sigma")
     if not original.conservative:
         raise ValueError("the model has a vector head: without an energy there is no relative entropy to refine by")
+    original.header.check_frames(frames.types, frames.box is not None)
     used = training_frames(original, frames)
     _check_frames(original.header, used)
     given = {**config.model_dump(mode="json"), "model": original.digest(), "frames": frames.digest()}

@@ -372,7 +372,7 @@ def test_wrong_arguments_are_refused_before_anything_is_read(runs, tmp_path):
         coarsen(paths, top, MAP)
     with pytest.raises(ValueError, match="temperature is -3 K"):
         coarsen(paths, top, MAP, -3)
-    with pytest.raises(ValueError, match="stride is 0 frames"):
+    with pytest.raises(ValueError, match="stride is 0"):
         coarsen(paths, top, MAP, 300, stride=0)
     with pytest.raises(ValueError, match="trajectory is an empty list"):
         coarsen([], top, MAP, 300)
@@ -464,7 +464,7 @@ def test_the_command_as_gromacs_names_its_files(tmp_path):
         ({"run": "nowhere.dcd"}, "nowhere.dcd"),
         ({"output": "frames.csv"}, "give a name that ends in .npz"),
         ({"more": ["--temperature", "-300"]}, "temperature is -300 K: give a positive temperature in K"),
-        ({"more": ["--stride", "0"]}, "stride is 0 frames: give a positive whole number"),
+        ({"more": ["--stride", "0"]}, "stride is 0: give a positive whole number"),
     ],
 )
 def test_mistakes_end_in_one_sentence(runs, tmp_path, change, message):

@@ -157,7 +157,7 @@ def test_paths_start_at_the_file(tmp_path, monkeypatch):
         ({"ions": {"Mg": 1, "Cl": 3}}, "net charge of -1 e, and a periodic box must be neutral: add 1 e of cations"),
         ({"ions": {"SO4": 1, "Na": 2}}, "'SO4', which is no monoatomic ion"),
         ({"ions": {"Fe": 1, "Cl": 2}}, "'Fe', which is no monoatomic ion of one charge"),
-        ({"ions": {"Na": -1}}, "-1 of Na: give a count of 0 or more"),
+        ({"ions": {"Na": -1}}, "-1 of Na: give a count of 0 to"),
         ({"ions": {"La": 1, "Cl": 3}}, "La, whose partial molar volume in water is not tabulated here: give waters"),
         ({"ions": {"Na": 1, "Cl": 1}, "pairs": 3}, "give only one of ions, pairs and molarity"),
         ({"ions": {"Na": 1, "Cl": 1}, "molarity": 1.0}, "give only one of ions, pairs and molarity"),

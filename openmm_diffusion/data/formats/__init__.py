@@ -1,7 +1,11 @@
 """Files of one format each: what they hold, and what they say of their particles."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from ...units import shown
 
 #: The package that a format needs beside our own requirements.
 _PACKAGES = {".h5": "tables", ".hdf5": "tables", ".lh5": "tables", ".gsd": "gsd"}
@@ -13,9 +17,37 @@ _NAMELESS = {".lammps", ".txt", ".custom", ".atom", ".dat", ""}
 FAULTS = (OSError, ValueError, TypeError, KeyError, IndexError, RuntimeError, AssertionError, StopIteration)
 
 
+def as_path(value: Any, argument: str = "path") -> Path:
+    """What a caller gives as a path, as one."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{argument} is {shown(value)}: give the path of a file")
+    return Path(value)
+
+
+def listed(value: Any, argument: str) -> list[Path]:
+    """A path, or a list of paths, as a list."""
+    values = [value] if isinstance(value, (str, os.PathLike)) or not isinstance(value, Iterable) else list(value)
+    if not values:
+        raise ValueError(f"{argument} is an empty list: give at least one file")
+    return [as_path(one, argument) for one in values]
+
+
+def announced(text: str, path: str | os.PathLike[str]) -> int:
+    """The number of atoms that a text file announces, 0 where it is none; refused where the file is too short for it.
+
+    An atom takes six bytes at least; gzip makes a text up to a thousand times smaller.
+    """
+    if not text.isdecimal():
+        return 0
+    room = os.path.getsize(path) * (1100 if str(path).endswith(".gz") else 1) // 6
+    if len(text) > 18 or int(text) > room:
+        raise ValueError(f"{path} announces {text[:20]} atoms, more than its size has room for: write the file again")
+    return int(text)
+
+
 def existing(path: str | os.PathLike[str]) -> Path:
     """The path of a file that is there."""
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file (looked from {Path.cwd()}): give the path of an existing one")
     return path

@@ -1,6 +1,7 @@
 """Archives of arrays (npz) by the names that their writers use: our own, NequIP's, ASE's, sGDML's and MD17's."""
 
 import logging
+import math
 import os
 import re
 import zipfile
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...units import shown
 from ..elements import atomic_number
 from .cells import flags, vectors
 from .labels import energy_unit, forces_name, length_unit, name_unread
@@ -34,16 +36,34 @@ _NOT_ELECTRONVOLT = {"theory", "md5", "nuclear_charges", "coords", "coordinates"
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an archive; nothing in it is executed."""
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as packed:
+                for member in packed.infolist():
+                    _check_room(packed, member)
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("it is a single array without a name")
         with archive:
             return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except MemoryError as error:
+        raise ValueError(f"{path} holds more than fits into this machine's memory: give fewer frames") from error
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path} cannot be read as npz ({error}): copy or write it again; "
             "Python objects (pickles) in it are never loaded"
         ) from error
+
+
+def _check_room(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Refuse an array whose header announces more than there is, before memory is asked for it."""
+    if member.file_size > 1100 * member.compress_size + 1000:  # deflate packs no tighter
+        raise ValueError(f"{member.filename} says that it has {member.file_size} bytes, more than it can hold")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if min(shape, default=0) < 0 or math.prod(shape) * max(dtype.itemsize, 1) > member.file_size:
+        raise ValueError(f"{member.filename} announces an array of shape {shown(shape)}, more than it holds")
 
 
 def is_native(arrays: dict[str, np.ndarray]) -> bool:
@@ -73,6 +93,11 @@ def native(arrays: dict[str, np.ndarray], forces_key: str | None, path: Path) ->
     if label not in (None, "forces"):
         log.warning("%s: forces are those of %s, taken to be in kJ/mol/nm as all of the native form", path, label)
     name_unread(arrays.keys() - _NATIVE - {label}, path)
+    for key in ("positions", "box", "temperature", "masses", "bias_forces", label):
+        if key is not None and key in arrays:
+            _numbers(arrays, key, path)
+    if "box" in arrays and not arrays["box"].any():
+        raise ValueError(f"{path} has a box of zeros: leave it out for no periodicity, or give three edges in nm")
     kept = ("temperature", "replica", "types", "bonds", "masses", "bias_forces")
     return {key: arrays.get(key) for key in kept} | {
         "positions": arrays["positions"],
@@ -140,7 +165,7 @@ def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _numbers(arrays: dict[str, np.ndarray], key: str, path: Path) -> np.ndarray:
     if arrays[key].dtype.kind not in "iuf":
-        raise ValueError(f"{path} holds no numbers in {key}: give an array (n_frames, n_particles, 3)")
+        raise ValueError(f"{path} holds no numbers in {key}: give an array of real numbers, not of {arrays[key].dtype}")
     return arrays[key]
 
 

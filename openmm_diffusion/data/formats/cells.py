@@ -9,7 +9,7 @@ from mdtraj.utils import lengths_and_angles_to_box_vectors
 from numpy.typing import ArrayLike
 from openmm import unit
 
-from ...units import nanometers
+from ...units import array, shown
 from .labels import length_unit
 
 _FLAGS = {
@@ -147,13 +147,9 @@ def given_box(box: ArrayLike | unit.Quantity) -> np.ndarray:
     >>> given_box([2.0, 2.0, 3.0]).tolist()
     [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]]
     """
-    given = box
-    if isinstance(box, (list, tuple)):
-        box = [nanometers(part, "box") for part in box]
-    try:
-        vectors = np.asarray(nanometers(box, "box"), dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"box is {given!r}: give three edges in nm, as in box=[2.5, 2.5, 2.5]") from error
+    if isinstance(box, str):
+        raise ValueError(f"box is {shown(box)}: give three edges in nm, as in box=[2.5, 2.5, 2.5]")
+    vectors = array(box, unit.nanometer, "box")
     if vectors.shape == (3,):
         vectors = np.diag(vectors)
     if vectors.shape != (3, 3):

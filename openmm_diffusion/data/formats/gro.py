@@ -6,6 +6,8 @@ from itertools import islice
 
 import numpy as np
 
+from . import announced
+
 #: Columns before the first coordinate: residue number and name, atom name and number, five each.
 _START = 20
 
@@ -33,12 +35,13 @@ def read_gro(path: str | os.PathLike[str]) -> Iterator[tuple[np.ndarray, np.ndar
             if not title.strip() and not count:
                 continue
             where = f"frame {number} of {path}"
-            if not count.isdigit() or int(count) == 0:
+            atoms = announced(count, path)
+            if atoms == 0:
                 raise ValueError(f"{where} announces {count[:20]!r} atoms: a .gro frame has a title, then a number")
-            rows = list(islice(lines, int(count)))
+            rows = list(islice(lines, atoms))
             try:
-                if len(rows) < int(count):
-                    raise ValueError(f"it has {len(rows)} of {count} atoms")
+                if len(rows) < atoms:
+                    raise ValueError(f"it has {len(rows)} of {atoms} atoms")
                 names = "".join(row[5:15] for row in rows)  # of residue and atom
                 first = names if first is None else first
                 if names != first:

@@ -15,6 +15,8 @@ from itertools import islice
 import numpy as np
 from openmm import unit
 
+from . import announced
+
 log = logging.getLogger(__name__)
 
 #: Length of one unit in nm for each style of LAMMPS' ``units``; lj has none.
@@ -83,7 +85,7 @@ def read_dump(path: str | os.PathLike[str]) -> Iterator[DumpFrame]:
                 items["box"] = [item[10:], *(next(lines, "") for _ in range(3))]
             elif item.startswith("ATOMS"):
                 where = f"frame {number} of {path}"
-                frame = _frame(item[5:].split(), items, lines, length, where, warn=number == 0)
+                frame = _frame(item[5:].split(), items, lines, length, where, path, warn=number == 0)
                 if first is None:
                     first = frame
                 _check_same(first, frame, where)
@@ -105,17 +107,24 @@ def _length(style: str, path: str | os.PathLike[str]) -> float:
 
 
 def _frame(
-    names: list[str], items: dict[str, list[str]], lines: Iterator[str], length: float, where: str, warn: bool
+    names: list[str],
+    items: dict[str, list[str]],
+    lines: Iterator[str],
+    length: float,
+    where: str,
+    path: str | os.PathLike[str],
+    warn: bool,
 ) -> DumpFrame:
     if set(items) != {"atoms", "box"}:
         raise ValueError(f"{where} lacks ITEM: NUMBER OF ATOMS or ITEM: BOX BOUNDS: write the dump again")
     count = items["atoms"][0].strip()
-    announced = int(count) if count.isdigit() else 0
-    rows = [line.split() for line in islice(lines, max(announced, 0))]
+    atoms = announced(count, path)
+    rows = [line.split() for line in islice(lines, atoms)]
     complete = sum(len(row) == len(names) for row in rows)
-    if complete < announced or not rows:
+    told = count[:20] if count.isdecimal() else repr(count[:20])
+    if complete < atoms or not rows:
         raise ValueError(
-            f"{where} has {complete} complete rows of {len(names)} columns where {count} are announced: "
+            f"{where} has {complete} complete rows of {len(names)} columns where {told} are announced: "
             "write the dump again or cut it there"
         )
     chosen = next((columns for columns in _COORDINATES if set(columns) <= set(names)), None)
@@ -123,6 +132,8 @@ def _frame(
         raise ValueError(f"{where} has the columns {' '.join(names)}: give x y z, xu yu zu, xs ys zs or xsu ysu zsu")
     if "id" in names:
         at = names.index("id")
+        if not all(row[at].isdecimal() and len(row[at]) < 19 for row in rows):
+            raise ValueError(f"{where} has ids that are no whole numbers: write the dump again")
         rows.sort(key=lambda row: int(row[at]))
     columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
     if warn:
@@ -156,6 +167,8 @@ def _cell(lines: list[str], where: str) -> tuple[np.ndarray, np.ndarray, bool]:
     words = lines[0].split()
     flags = [word for word in words if len(word) == 2 and set(word) <= set("pfsm") and word != "xy"]
     numbers = np.array([line.split() for line in lines[1:]], dtype=float)
+    if numbers.shape not in ((3, 2), (3, 3), (3, 4)) or not np.isfinite(numbers).all():
+        raise ValueError(f"its bounds are {numbers.shape}, not three rows of two or three finite numbers")
     periodic = [flag == "pp" for flag in flags]
     if any(periodic) and not all(periodic):
         raise ValueError(f"it is periodic along some axes only ({' '.join(flags)}): give all three or none")

@@ -25,6 +25,7 @@ from ...particles import symbol
 from ...settings import read_yaml, validated
 from ...space.beads import Beads
 from ...space.molecules import WholeGroups
+from ...units import shown
 from .atoms import Atoms, listed
 from .rules import BeadRule, groups_of, place_of, type_of
 
@@ -86,6 +87,8 @@ class Mapping(BaseModel):
             return source
         if isinstance(source, dict):
             return validated(cls, source, "map")
+        if not isinstance(source, (str, os.PathLike)):
+            raise TypeError(f"map is {shown(source)}: give a path, a dict or a Mapping")
         return validated(cls, read_yaml(Path(source)), str(source))
 
     def apply(

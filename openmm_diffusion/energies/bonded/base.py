@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Optional, Tuple
 
 import numpy as np
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from ...space.batch import Batch
 from ...space.connectivity import Connectivity
-from ..base import ModelHeader
+from ..base import Level, ModelHeader, Positive
 from ..linear import LinearEnergy, LinearSettings, LinearTerm, Sample
 from .coordinates import Coordinate
 from .survey import surveyed
@@ -61,11 +61,11 @@ class BondedTerm(LinearTerm):
     axis: ClassVar[str | None] = None
     cutoff: ClassVar[float] = 0.0
 
-    sigma: float
-    sigmas: list[float] | None = None
+    sigma: Level
+    sigmas: list[Level] | None = Field(None, min_length=2, max_length=1000)
     penalty: float | None = None
     kinds: list[list[str]]
-    slopes: list[float]
+    slopes: list[Positive]
 
     @classmethod
     def blank(

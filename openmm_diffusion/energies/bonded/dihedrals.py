@@ -73,7 +73,7 @@ class FourierTerm(BondedTerm):
         Whether functions vanish where three particles are in line.
     """
 
-    order: int
+    order: int = Field(ge=1, le=12)
     chiral: bool
     #: Particles of a group.
     members: ClassVar[int]

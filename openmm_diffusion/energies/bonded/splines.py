@@ -18,7 +18,7 @@ from torch import Tensor
 from ...space.batch import Batch
 from ...space.connectivity import Connectivity
 from ...units import thermal_energy
-from ..base import ModelHeader
+from ..base import ModelHeader, Positive
 from ..linear import Sample
 from ..native import of_groups, spline_expression, spline_parameters
 from ..pair import PADDING, POINTS, spline_derivatives, splines
@@ -74,9 +74,9 @@ class SplineTerm(BondedTerm):
     custom: ClassVar[type[openmm.Force]]
     variable: ClassVar[str]
 
-    intervals: int
+    intervals: int = Field(ge=4, le=1000)
     ranges: list[tuple[float, float]]
-    widths: list[float]
+    widths: list[Positive]
 
     @classmethod
     def measured(cls, spreads: Sequence[Any], sample: Sample) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import platform as machine
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import openmm
@@ -17,10 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from ...figures import benchmark_figure
 from ...forces.platforms import default_platform, platform_named
 from ...model.denoiser import Denoiser
-from ...rundirectory import made
+from ...rundirectory import made, named
 from ...settings import validated
 from ...systems.system import create_system
 from ...systems.topologies import random_positions, training_topology
+from ...units import MOST
 from .coldstart import cold_start
 from .timing import Runner, interleaved, relative_differences, summary
 from .variants import NEQUIP, PATHS, learnt_forces, learnt_part, path_context, path_system
@@ -57,12 +59,12 @@ class BenchmarkConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     paths: list[str] | None = None
-    replicas: list[PositiveInt] = [1]
+    replicas: list[Annotated[int, Field(ge=1, le=MOST)]] = Field([1], min_length=1)
     nequip: Path | None = None
     platform: str | None = None
-    threads: PositiveInt = 1
-    rounds: PositiveInt = 5
-    seconds: PositiveFloat = 2.0
+    threads: PositiveInt = Field(1, le=4096)
+    rounds: PositiveInt = Field(5, le=10_000)
+    seconds: PositiveFloat = Field(2.0, le=86_400)
     timestep: float = Field(0.004, gt=0, le=0.05)
 
 
@@ -93,7 +95,7 @@ def benchmark(model, output, config=None, report=None):
     report = report or (lambda line: None)
     if not denoiser.header.learnt:
         raise ValueError("the model has no learnt terms: there is nothing to measure beside its prior")
-    names = _paths(config)
+    names, output = _paths(config), named(output)
     platform = default_platform() if config.platform is None else platform_named(config.platform).getName()
     if config.nequip is not None and not config.nequip.is_file():
         raise FileNotFoundError(f"there is no NequIP file {config.nequip}: give a model written by nequip-deploy")
