@@ -2,8 +2,10 @@
 
 import io
 
-import mdtraj
 from openmm import app, unit
+
+from .. import rundirectory
+from ..data.completeness import keep_frames, layout
 
 
 def trajectory_paths(output, extension, replicas):
@@ -88,15 +90,34 @@ def trajectory_reporters(paths, every, topology, append):
 
 
 def cut_back(paths, n_frames):
-    """Drop the frames and rows that were written after the checkpoint: they will be written again."""
-    output = paths[0].parent
+    """Drop the frames and rows that were written after the checkpoint: they will be written again.
+
+    Bytes are cut off, so that what stays is what was written, header and all, however large the file is.
+
+    Raises
+    ------
+    ValueError
+        Where a file lacks frames that lie before the checkpoint; nothing is changed then.
+    """
+    tables = [table for table in (paths[0].parent / name for name in ("state.csv", "spread.csv")) if table.exists()]
+    for path in paths if n_frames else []:
+        found = layout(path) if path.exists() else None
+        whole = 0 if found is None else len(found.ends)
+        if whole < n_frames:
+            raise ValueError(
+                f"{path} holds {whole} whole frames, but the checkpoint beside it is at frame {n_frames}: copy a whole "
+                "file back, or begin anew in another directory (--start takes a frame of this run)"
+            )
+    rows = {table: table.read_text().splitlines(keepends=True) for table in tables}
+    short = next((table for table, lines in rows.items() if len(lines) <= n_frames), None)
+    if short is not None and n_frames:
+        raise ValueError(
+            f"{short} holds {max(0, len(rows[short]) - 1)} rows, but the checkpoint beside it is at frame {n_frames}: "
+            "copy a whole file back, or delete it"
+        )
     for path in paths:
-        if path.exists() and n_frames:
-            frames = mdtraj.load(str(path), top=str(topology_path(output)))
-            if len(frames) > n_frames:
-                partial = path.with_name(f"partial{path.suffix}")
-                frames[:n_frames].save(str(partial))
-                partial.replace(path)
-    for table in (output / "state.csv", output / "spread.csv"):
-        if table.exists():
-            table.write_text("".join(table.read_text().splitlines(keepends=True)[: n_frames + 1]))
+        if n_frames:
+            keep_frames(path, n_frames)
+    for table, lines in rows.items():
+        if len(lines) > n_frames + 1:
+            rundirectory.write_whole(table, "".join(lines[: n_frames + 1]))

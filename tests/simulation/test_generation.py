@@ -253,7 +253,7 @@ def test_molarity():
         ({"molarity": 0.01}, "less than one pair in a box of 2.526 nm: use a larger edge"),
         ({"pairs": 600}, "no room for water"),
         ({"edge": -2}, "edge is -2 nm: give a positive"),
-        ({"temperature": float("nan")}, "temperature is nan K"),
+        ({"temperature": float("nan")}, "Input should be a finite number"),
         ({"temperature": 350}, "from 273 to 323 K: give waters"),
         ({"timestep": 4}, "timestep is 4 ps, too long"),
         ({"interval": 0.002}, "interval is 0.002 ps, no whole number of timesteps of 0.004 ps"),
