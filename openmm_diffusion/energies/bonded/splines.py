@@ -95,7 +95,10 @@ class SplineTerm(BondedTerm):
         n_members, words = WORDS[self.custom]
         written, function = self.intervals <= WRITTEN, None
         if written:
-            curve, own = spline_expression(self.intervals), spline_parameters(self.weight * module.curves().numpy())
+            curve, own = (
+                spline_expression(self.intervals),
+                spline_parameters(self.weight * module.curve_coefficients().numpy()),
+            )
         else:
             curve, (function, own) = f"table(place + {POINTS}*x)", module.tabulated(self.weight)
         expression = CURVE.format(curve=curve, variable=self.variable, end=self.intervals + 1e-9)
@@ -252,7 +255,7 @@ class SplineEnergy(BondedEnergy):
             blocks.append(weight * ((width / step) ** (2 * order - 1) * form + constant))
         return torch.block_diag(*blocks)
 
-    def curves(self) -> Tensor:
+    def curve_coefficients(self) -> Tensor:
         """Coefficients of the splines of every kind, shape (n_kinds, intervals + 3), kJ/mol."""
         return torch.gather(self.coefficients, 1, self.taken)
 
@@ -275,7 +278,7 @@ class SplineEnergy(BondedEnergy):
         n = POINTS * self.intervals + 2 * idle + 1
         s = (torch.arange(n, dtype=torch.float64) - idle) / POINTS
         knot = torch.clamp(torch.floor(s), 0, self.intervals - 1).to(torch.int64)
-        coefficients = self.curves()[:, knot.unsqueeze(-1) + torch.arange(4)]
+        coefficients = self.curve_coefficients()[:, knot.unsqueeze(-1) + torch.arange(4)]
         tables = weight * (coefficients * torch.stack(splines(s - knot), -1)).sum(-1)
         function = openmm.Continuous1DFunction(tables.flatten().tolist(), 0, n_kinds * n - 1.0)
         return function, np.arange(n_kinds)[:, None] * n + idle
