@@ -16,7 +16,7 @@ def test_the_five_lines_run():
     block = re.findall(r"```python\n(.*?)```", README, re.S)[0]
     result = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "DiffusionForce+Coulomb True"
+    assert result.stdout.strip() == "DiffusionForce+Coulomb at constant volume (157 bar, osmotic) True"
 
 
 def test_the_commands_of_the_readme_exist():
