@@ -71,8 +71,8 @@ def number(value, expected, argument, *, above=None, at_least=None, below=None, 
     """
     name, symbol = argument, _symbol(expected)
     found = _in_unit(value, expected, name)
-    if isinstance(found, np.ndarray) and found.ndim == 0:
-        found = found[()]
+    if getattr(found, "ndim", None) == 0 and hasattr(found, "item"):  # one number of numpy or torch
+        found = found.item()
     remedy = f"give {_range(above, at_least, below, at_most)}{_in(symbol)}"
     if isinstance(found, (bool, np.bool_)) or not isinstance(found, numbers.Real):
         raise ValueError(f"{name} is {shown(found)}, which is no real number: {remedy}")
@@ -217,6 +217,7 @@ _SYMBOLS = {
     "kilojoule/mole": "kJ/mol",
     "dalton": "amu",
     "/picosecond": "1/ps",
+    "second*millipascal": "mPa s",
 }
 
 

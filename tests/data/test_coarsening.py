@@ -464,7 +464,7 @@ def test_the_command_as_gromacs_names_its_files(tmp_path):
         ({"run": "nowhere.dcd"}, "nowhere.dcd"),
         ({"output": "frames.csv"}, "give a name that ends in .npz"),
         ({"more": ["--temperature", "-300"]}, "temperature is -300 K: give a positive temperature in K"),
-        ({"more": ["--stride", "0"]}, "stride is 0: give a positive whole number"),
+        ({"more": ["--stride", "0"]}, "stride is 0: give a whole number from 1 on"),
     ],
 )
 def test_mistakes_end_in_one_sentence(runs, tmp_path, change, message):

@@ -249,6 +249,17 @@ def test_a_cache_that_cannot_be_written_is_named(monkeypatch, caplog):
     assert "/proc/nowhere cannot be written to" in caplog.text and CACHE in caplog.text
 
 
+def test_a_graph_that_computes_something_else_is_not_used(monkeypatch, caplog):
+    """Compilers have faults: what one made is compared with the force without it, before a run depends on it."""
+    denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
+    right = CompiledForces.__call__
+    monkeypatch.setattr(CompiledForces, "__call__", lambda *given: [1.01 * value for value in right(*given)])
+    force = evaluator(denoiser)
+    for number in range(2):
+        assert_same(force, evaluator(denoiser, "double", False), frames.positions[number], frames.box, 2e-5)
+    assert not force.compiled and "its compiled form is wrong by" in caplog.text
+
+
 def test_threads_may_share_a_force():
     """Two Contexts of one System, stepped in two threads: each evaluation has the pairs of its own positions."""
     denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
@@ -298,7 +309,7 @@ def test_a_box_that_became_too_small_is_refused():
 
 def test_a_system_of_other_size_is_refused():
     force = evaluator(licl_denoiser(kinds=("pair",)), compiled=False)
-    with pytest.raises(ValueError, match="the System has 47 particles, but the DiffusionForce was made for 1 x 48"):
+    with pytest.raises(ValueError, match="the System has 47 particles, but the DiffusionForce was made for 48"):
         evaluated(force, licl_frames().positions[0][:47], licl_frames().box)
 
 

@@ -126,9 +126,9 @@ def test_the_guard_looks_at_every_copy(tmp_path):
             'backend is "torchscript", which holds one replica: for 2 replicas',
         ),
         ({"backend": "native", "replicas": 2}, 'backend is "native", which holds one replica'),
-        ({"backend": "python", "replicas": 0}, "replicas is 0: give the number of copies"),
-        ({"backend": "python", "replicas": "4"}, "replicas is '4': give the number of copies"),
-        ({"backend": "python", "replicas": 2.5}, "replicas is 2.5: give the number of copies"),
+        ({"backend": "python", "replicas": 0}, "replicas is 0: give a whole number from 1 to"),
+        ({"backend": "python", "replicas": "4"}, "replicas is '4': give a whole number from 1 to"),
+        ({"backend": "python", "replicas": 2.5}, "replicas is 2.5: give a whole number from 1 to"),
     ],
 )
 def test_impossible_replicas_are_refused(options, message):

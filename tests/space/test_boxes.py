@@ -65,8 +65,8 @@ def test_wrapping_moves_by_whole_box_vectors_into_the_cell(box):
     [
         (np.eye(2), "shape"),
         (np.diag([2.0, 2.0, np.nan]), "NaN"),
-        (np.diag([2.0, -2.0, 2.0]), "reduced form"),
-        (np.diag([2.0, 0.0, 2.0]), "reduced form"),
+        (np.diag([2.0, -2.0, 2.0]), "edge of -2 nm: give three positive edges"),
+        (np.diag([2.0, 0.0, 2.0]), "edge of 0 nm: give three positive edges"),
         (np.array([[2.0, 0, 0], [1.2, 2, 0], [0, 0, 2]]), "reduced form"),
         (np.array([[2.0, 0.1, 0], [0, 2, 0], [0, 0, 2]]), "reduced form"),
         (np.stack([CUBIC, np.array([[2.0, 0, 0], [0, 2, 0], [0, 1.1, 2]])]), "reduced form"),

@@ -184,7 +184,7 @@ def changed(**changes):
         (lambda: licl_denoiser(kinds=PRIOR), {}, "no learnt terms, only a prior: there is nothing to distil"),
         (lambda: changed(noised={"species": ["Li"], "axes": "xyz"}), {}, r"noise on \['Li'\] along xyz alone"),
         (lambda: licl_denoiser(kinds=QUICK), dict(cutoff=1.5), "cutoff is 1.5 nm"),
-        (lambda: licl_denoiser(kinds=QUICK), dict(spacing=-0.1), "spacing is -0.1 nm: give a positive length"),
+        (lambda: licl_denoiser(kinds=QUICK), dict(spacing=-0.1), "spacing is -0.1 nm: give a positive number"),
     ],
 )
 def test_what_no_pair_potential_can_stand_for_is_refused(model, options, message):

@@ -137,7 +137,7 @@ def test_sums_of_pair_models_are_one_force(tmp_path):
         export(model, licl_frames().topology(), tmp_path / str(number), positions=x, ewald_error_tolerance=1e-5)
         system = openmm.XmlSerializer.deserialize((tmp_path / str(number) / "system.xml").read_text())
         names = [force.getName() for force in system.getForces()]
-        assert names == ["CoulombPrior", "DiffusionForce"]
+        assert names == ["CoulombPrior", "DiffusionForce at constant volume (osmotic)"]
         expected = model.forces(x)
         assert np.abs(forces_of(system, x) - expected).max() < 1e-4 * np.abs(expected).max()
 

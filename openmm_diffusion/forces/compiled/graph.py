@@ -42,10 +42,6 @@ GRAPH = (
     "units.py",
 )
 
-#: What is used twice and was made of two values is kept: by default it is made anew for every element that needs it,
-#: and indices and distances of pairs are needed in every channel.
-REALIZE = {"realize_reads_threshold": 1, "realize_opcount_threshold": 4}
-
 #: From this number of pairs on, one core is slower than all: two cores need 20 us to share work.
 PAIRS_PER_THREAD = 4000
 
@@ -131,6 +127,7 @@ class CompiledForces:
                 if not kept(self.path):
                     self._compile(self.path, whole, list(weights), n_frames, threads)
         self._run: Any = None
+        self.trusted = False  # until it has been compared with the force that is not compiled
         self.ready()
 
     def ready(self) -> bool:
@@ -192,7 +189,7 @@ class CompiledForces:
             torch._inductor.aoti_compile_and_package(
                 torch.export.export(graph, example),
                 package_path=str(package),
-                inductor_configs={"cpp.threads": threads, **REALIZE},
+                inductor_configs={"cpp.threads": threads},
             )
             keep(package, path)
         log.info("compiled in %.0f s; kept as %s", time.perf_counter() - started, path)
