@@ -99,6 +99,8 @@ def keep_frames(path: str | os.PathLike[str], number: int) -> None:
     found = layout(path)
     if found is None or len(found.ends) < number:
         raise ValueError(f"{path} holds {0 if found is None else len(found.ends)} whole frames, not {number}")
+    if not found.torn and len(found.ends) == number and found.announced in (None, number):
+        return  # nothing follows
     with open(path, "r+b") as file:
         file.truncate(int(found.ends[number - 1]))
         if found.announced is not None:

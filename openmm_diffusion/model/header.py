@@ -114,6 +114,7 @@ class Header(BaseModel):
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(k) for k in first["loc"]) or "header"
+            key = key.encode("unicode_escape").decode()[:100]  # a sentence has one line, whatever a file calls its keys
             told = f"{key}: {' '.join(first['msg'].split())[:200]}"
             raise ValueError(f"{name} has a header that cannot be read ({told}): save it again") from error
 

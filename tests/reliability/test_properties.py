@@ -19,7 +19,9 @@ from openmm_diffusion.units import array, count, number, shown
 CONFIG = config_model()
 
 #: Fixtures of folders are the same for every example: files are written anew.
-few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 WORDS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 
@@ -89,7 +91,7 @@ def test_any_yaml_is_read_or_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("key", list(licl_denoiser(kinds=QUICK).header.model_dump()))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(value=JSON)
 def test_any_entry_of_a_header_makes_a_model_or_is_refused(key, value):
     denoiser = licl_denoiser(kinds=QUICK)
@@ -101,7 +103,7 @@ def test_any_entry_of_a_header_makes_a_model_or_is_refused(key, value):
 
 
 @pytest.mark.parametrize("place", range(len(QUICK)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_entry_of_a_term_makes_a_model_or_is_refused(place, data):
     denoiser = licl_denoiser(kinds=QUICK)
