@@ -493,6 +493,7 @@ print("peak", int(peak.split()[1]) // 1024)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_two_gigabytes_are_coarsened_in_less_than_one(tmp_path):
     """10,000 waters, 6,000 frames: a trajectory of 2.2 GB, beads of 0.7 GB, and a process of less than 1 GB."""

@@ -216,6 +216,7 @@ def test_a_cell_relaxes_to_no_stress():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_compiled_forces_are_the_same():
     model = licl_denoiser(kinds=("wall", "pair"))
     plain, fast = DiffusionCalculator(model), DiffusionCalculator(model, compiled=True)

@@ -87,7 +87,7 @@ def test_backends_give_the_forces_of_the_model(backend, box):
     np.testing.assert_allclose(computed(copy, x)[1], forces, rtol=1e-8, atol=1e-6 * np.abs(forces).max())
 
 
-@pytest.mark.parametrize("backend", ["python", pytest.param("compiled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["python", pytest.param("compiled", marks=[pytest.mark.slow, pytest.mark.long])])
 def test_replicas_have_bonds_of_their_own(backend):
     given = model()
     topology = topology_of(TYPES, [0] * 9, BONDS)

@@ -21,6 +21,7 @@ def chains(phi):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_chiral_network_learns_how_much_likelier_one_hand_is(tmp_path):
     """The density of dihedrals is exp(sin phi): the mirror image of phi costs 2 kT sin(phi)."""
     rng = np.random.default_rng(0)

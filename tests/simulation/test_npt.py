@@ -118,6 +118,7 @@ def argon():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_liquid_fitted_with_its_pressure_keeps_its_density(tmp_path):
     """Frames of argon at one volume, the virial of its known forces, and 200 ps under a fit at that pressure.
 
