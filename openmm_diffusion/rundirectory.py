@@ -146,7 +146,8 @@ def _locked(path):
             try:
                 yield
             finally:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(PermissionError):  # Windows keeps a file that is open
+                    path.unlink(missing_ok=True)
             return
 
 

@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 
 import numpy as np
+import openmm
 import torch
 
 from openmm_diffusion.data.frames import Frames
@@ -27,6 +28,19 @@ torch.set_num_threads(1)
 def licl_frames():
     """The first frames of the example: 24 Li and 24 Cl in a cubic box of 2.526 nm."""
     return Frames.load(LICL)[:20]
+
+
+def licl_context(force):
+    """A Context on the Reference platform with one force on the ions of `licl_frames`, at the first of its frames."""
+    frames, system = licl_frames(), openmm.System()
+    for _ in frames.types:
+        system.addParticle(20.0)
+    system.setDefaultPeriodicBoxVectors(*frames.box)
+    if force is not None:
+        system.addForce(force)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    context.setPositions(frames.positions[0])
+    return context
 
 
 @functools.cache

@@ -4,6 +4,7 @@ import functools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import openmm
 
@@ -17,6 +18,12 @@ import sys
 from openmm_diffusion.forces.torchscript import torchscript_failure
 print(torchscript_failure(sys.argv[1]) or "works")
 """
+
+
+def child_environment() -> dict[str, str]:
+    """Environment of a Python process that finds this package, wherever it was imported from."""
+    package = str(Path(__file__).parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
 
 
 @functools.cache
@@ -54,10 +61,9 @@ def torchforce_failure(platform: str) -> str | None:
     reason = torchscript_failure()
     if reason is not None or platform == "Reference":
         return reason
-    path = os.pathsep.join(filter(None, sys.path))
-    command, environment = [sys.executable, "-c", _SELF_TEST, platform], {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-c", _SELF_TEST, platform]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, env=child_environment())
     except subprocess.TimeoutExpired:
         return f"TorchForce gave no force on the platform {platform} within {LONGEST} s"
     lines = done.stdout.strip().splitlines()

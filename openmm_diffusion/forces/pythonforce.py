@@ -30,8 +30,8 @@ SKIN = 0.06
 #: s of evaluations without a compiled graph after which one is compiled beside them: who needs more will need it.
 WORTH = 5.0
 
-#: Part of the largest force by which a compiled graph may differ from the force without it: single precision, and what
-#: another order of sums makes of it.
+#: Part of the energy and of the largest force by which a compiled graph may differ from the force without it: single
+#: precision, and what another order of sums makes of it.
 DISAGREEMENT = 1e-3
 
 #: Lists one after the other with more pairs than the graph has places, before a larger one is compiled.
@@ -162,11 +162,14 @@ class Evaluator:
 
     def _compared(self, compiled: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """What a graph gave first, if it is what the force is without it: compilers have faults too."""
-        error, largest = (float(forces.abs().max()) for forces in (compiled[1] - expected[1], expected[1]))
-        # The opposite of "less", for NaN is no less; forces of 1 kJ/mol/nm are small ones.
-        if not error < DISAGREEMENT * max(largest, 1.0) and bool(torch.isfinite(expected[1]).all()):
-            self._give_up(f"its compiled form is wrong by {error:.3g} of {largest:.3g} kJ/mol/nm")
-            return expected
+        # Energies are sums over particles that may cancel: 1 kJ/mol of each counts, as 1 kJ/mol/nm of forces does.
+        least = float(len(self.index)), 1.0
+        for found, wanted, small, unit in zip(compiled, expected, least, ("kJ/mol", "kJ/mol/nm")):
+            error, largest = float((found - wanted).abs().max()), float(wanted.abs().max())
+            # The opposite of "less", for NaN is no less.
+            if not error < DISAGREEMENT * max(largest, small) and bool(torch.isfinite(wanted).all()):
+                self._give_up(f"its compiled form is wrong by {error:.3g} of {largest:.3g} {unit}")
+                return expected
         if self.graph is not None:
             self.graph.trusted = True
         return compiled
@@ -241,8 +244,8 @@ class Evaluator:
         return Compilation(request, data)
 
 
-def compile_ahead() -> None:
-    """Do what a `Compilation` asks for on the standard input, and give way to other processes."""
+def serve() -> None:
+    """Compile what a `Compilation` asks for on the standard input, and give way to other processes."""
     request = json.loads(sys.stdin.buffer.readline())
     if hasattr(os, "nice"):
         os.nice(10)

@@ -8,7 +8,7 @@ import openmm
 import pytest
 import torch
 from commandline import run
-from models import licl_denoiser, licl_frames
+from models import licl_context, licl_denoiser, licl_frames
 
 from openmm_diffusion import DiffusionForce, create_system
 from openmm_diffusion.energies.manybody import ManyBodyTerm
@@ -83,15 +83,7 @@ def test_compiling_goes_on_beside_the_run(tmp_path, monkeypatch, caplog):
     denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
 
     def begun():
-        force = DiffusionForce(denoiser, frames.topology(), platform="Reference")
-        system = openmm.System()
-        for _ in range(48):
-            system.addParticle(7.0)
-        system.setDefaultPeriodicBoxVectors(*frames.box)
-        system.addForce(force)
-        context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
-        context.setPositions(frames.positions[0])
-        return context
+        return licl_context(DiffusionForce(denoiser, frames.topology(), platform="Reference"))
 
     def forces(context):
         context.setPositions(frames.positions[0])
@@ -121,13 +113,14 @@ def test_a_compilation_that_fails_leaves_the_run_as_it_is(tmp_path, monkeypatch,
     frames, denoiser = licl_frames(), licl_denoiser(kinds=("pair",))
     species = denoiser.species_index(frames.species).tolist()
     force = pythonforce.Evaluator(denoiser.to_bytes(), species, True, "single", True, later=True)
+    state = licl_context(None).getState(positions=True)
     monkeypatch.setenv("CXX", "/nonexistent/compiler")  # that of the process which compiles
-    expected, began = force(state(frames))[1], time.perf_counter()
+    expected, began = force(state)[1], time.perf_counter()
     while force.compiled and time.perf_counter() - began < 200:
-        np.testing.assert_allclose(force(state(frames))[1], expected)
+        np.testing.assert_allclose(force(state)[1], expected)
         time.sleep(0.2)
     assert "the force is not compiled, and runs several times slower" in caplog.text
-    np.testing.assert_allclose(force(state(frames))[1], expected)
+    np.testing.assert_allclose(force(state)[1], expected)
 
 
 def manybody():
@@ -137,17 +130,6 @@ def manybody():
     (module,) = denoiser.modules()
     module.assign(torch.randn(module.coefficients.shape, generator=torch.Generator().manual_seed(0)).double())
     return denoiser
-
-
-def state(frames):
-    """An OpenMM State of the first frame."""
-    system = openmm.System()
-    for _ in frames.types:
-        system.addParticle(1.0)
-    system.setDefaultPeriodicBoxVectors(*frames.box)
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
-    context.setPositions(frames.positions[0])
-    return context.getState(positions=True)
 
 
 @pytest.mark.slow

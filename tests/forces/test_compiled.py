@@ -11,7 +11,7 @@ import numpy as np
 import openmm
 import pytest
 import torch
-from models import QUICK, licl_denoiser, licl_frames
+from models import QUICK, licl_context, licl_denoiser, licl_frames
 
 from openmm_diffusion import create_system
 from openmm_diffusion.forces import pythonforce
@@ -249,11 +249,14 @@ def test_a_cache_that_cannot_be_written_is_named(monkeypatch, caplog):
     assert "/proc/nowhere cannot be written to" in caplog.text and CACHE in caplog.text
 
 
-def test_a_graph_that_computes_something_else_is_not_used(monkeypatch, caplog):
+@pytest.mark.parametrize("factors", [(1.01, 1.01), (1.01, 1.0), (1.0, 1.01), (1.0, float("nan"))])
+def test_a_graph_that_computes_something_else_is_not_used(factors, monkeypatch, caplog):
     """Compilers have faults: what one made is compared with the force without it, before a run depends on it."""
     denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
     right = CompiledForces.__call__
-    monkeypatch.setattr(CompiledForces, "__call__", lambda *given: [1.01 * value for value in right(*given)])
+    monkeypatch.setattr(
+        CompiledForces, "__call__", lambda *given: [f * value for f, value in zip(factors, right(*given))]
+    )
     force = evaluator(denoiser)
     for number in range(2):
         assert_same(force, evaluator(denoiser, "double", False), frames.positions[number], frames.box, 2e-5)
@@ -324,12 +327,5 @@ def test_a_compiled_force_survives_xml(tmp_path):
     again = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(force))
     results = []
     for f in (force, again):
-        system = openmm.System()
-        for _ in range(48):
-            system.addParticle(20)
-        system.setDefaultPeriodicBoxVectors(*frames.box)
-        system.addForce(f)
-        context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
-        context.setPositions(frames.positions[0])
-        results.append(context.getState(forces=True).getForces(asNumpy=True)._value)
+        results.append(licl_context(f).getState(forces=True).getForces(asNumpy=True)._value)
     assert np.abs(results[0]).max() > 10 and np.array_equal(*results)

@@ -27,6 +27,7 @@ from ...model.sum import TRACING, WeightedSum, evaluated
 from ...space.batch import listed_batch
 from ...space.boxes import wrap
 from ...space.connectivity import Connectivity
+from ..platforms import child_environment
 from .cache import cache_directory, keep, kept, workplace
 
 log = logging.getLogger(__name__)
@@ -201,7 +202,7 @@ class Compilation:
     Parameters
     ----------
     request : dict
-        What `pythonforce.compile_ahead` needs, without the model: text, numbers and lists.
+        What `pythonforce.serve` needs, without the model: text, numbers and lists.
     data : bytes
         Model file.
     """
@@ -209,15 +210,14 @@ class Compilation:
     def __init__(self, request: dict[str, Any], data: bytes) -> None:
         self.request, self.data = request, data
         self.process: subprocess.Popen[bytes] | None = None
-        self.said = tempfile.TemporaryFile()
 
     def start(self) -> None:
         """Begin."""
         log.info("compiling the force beside the run, which goes on without until then")
-        path = os.pathsep.join(filter(None, sys.path))
+        self.said = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from openmm_diffusion.forces.pythonforce import compile_ahead; compile_ahead()"],
-            stdin=subprocess.PIPE, stdout=self.said, stderr=self.said, env={**os.environ, "PYTHONPATH": path},
+            [sys.executable, "-c", "from openmm_diffusion.forces.pythonforce import serve; serve()"],
+            stdin=subprocess.PIPE, stdout=self.said, stderr=self.said, env=child_environment(),
         )  # fmt: skip
         assert self.process.stdin is not None
         with self.process.stdin as sent:

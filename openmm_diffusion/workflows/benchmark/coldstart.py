@@ -1,7 +1,6 @@
 """What starting a path costs, in a process of its own: time to the first force, compilation, memory."""
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import openmm
 import torch
 
 from ...forces.compiled.cache import CACHE
+from ...forces.platforms import child_environment
 from ...model.denoiser import Denoiser
 from ...systems.topologies import training_topology
 from .variants import path_context, path_system
@@ -53,10 +53,8 @@ def cold_start(request):
 
 
 def _in_fresh_process(request, cache):
-    environment = {**os.environ, "OMP_NUM_THREADS": str(request["threads"])}
+    environment = child_environment() | {"OMP_NUM_THREADS": str(request["threads"])}
     environment |= {CACHE: cache, "TORCHINDUCTOR_CACHE_DIR": cache}
-    package = str(Path(__file__).parents[3])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", __spec__.name if __name__ == "__main__" else __name__]
     child = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, env=environment)
     lines = child.stdout.strip().splitlines()
