@@ -178,65 +178,78 @@ def simulate(
         tell_pressure(denoiser, config)
     limit = _spread_limit(denoiser, config)
     simulation = _simulation(denoiser, replicated(topology, config.replicas), system, config)
+    trajectories = trajectory_paths(output, config.format, config.replicas)
     with _begun(output, config, denoiser, options, resume):
-        trajectories = trajectory_paths(output, config.format, config.replicas)
-        if state is not None:
-            simulation.context.setState(state)
-            # A Context whose positions come from a State alone ends the process in its first PythonForce (OpenMM 8.5).
-            context = simulation.context
-            context.setPositions(context.getState(positions=True).getPositions(asNumpy=True))
-            simulation.currentStep = done
-            # The streams of random numbers are not part of a State: go on with new ones.
-            simulation.integrator.setRandomNumberSeed(config.seed + done)
+        if state is None:
+            _place(simulation, output, denoiser, topology, config, positions)
+        else:
+            _go_on(simulation, state, done, config.seed + done)
             cut_back(trajectories, done // every)
             log.info("resumed at %.1f ps", done * config.timestep)
-        else:
-            if positions is None:
-                seeds = range(config.seed, config.seed + config.replicas)
-                positions = [random_positions(denoiser, topology, seed) for seed in seeds]
-            start = np.asarray(positions, dtype=float).reshape(config.replicas, -1, 3)
-            simulation.context.setPositions(start.reshape(-1, 3))
-            relax(simulation.context)
-            simulation.context.setVelocitiesToTemperature(simulation.integrator.getTemperature(), config.seed)
-            write_topology(output, topology, start[0])
-        total = round(config.duration / config.timestep)
-        append = done > 0
-        guard = Guard(output / "last_good.pdb", min(every, 50), denoiser, topology)
-        guard.report(simulation, simulation.context.getState(positions=True))
-        simulation.reporters.append(guard)
-        simulation.reporters.extend(trajectory_reporters(trajectories, every, topology, append))
-        columns = dict(step=True, time=True, kineticEnergy=True, temperature=True, speed=True)
-        columns["potentialEnergy"] = denoiser.conservative
-        columns["volume"] = columns["density"] = config.pressure is not None
-        simulation.reporters.append(app.StateDataReporter(str(output / "state.csv"), every, append=append, **columns))
-        watch = None
-        if limit is not None:
-            watch = SpreadWatch(output / "spread.csv", every, denoiser, topology, limit, append)
-            simulation.reporters.append(watch)
-        if progress:
-            simulation.reporters.append(
-                app.StateDataReporter(
-                    sys.stdout, max(every, total // 20), totalSteps=total, progress=True, time=True, temperature=True,
-                    speed=True, remainingTime=True,
-                )
-            )  # fmt: skip
-        try:
-            while simulation.currentStep < total:
-                try:
-                    simulation.step(
-                        min(10 * every - simulation.currentStep % (10 * every), total - simulation.currentStep)
-                    )
-                except openmm.OpenMMException as error:
-                    if "NaN" not in str(error):
-                        raise
-                    time = simulation.currentStep * config.timestep
-                    guard.stop(f"positions became NaN after {time:g} ps", time)
-                parts = dict(positions=True, velocities=True, parameters=True, integratorParameters=True)
-                write_state(checkpoint, simulation.context.getState(**parts))
-        finally:
-            if watch:
-                watch.finish()
-        return trajectories[0] if config.replicas == 1 else trajectories
+        _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress)
+    return trajectories[0] if config.replicas == 1 else trajectories
+
+
+def _go_on(simulation, state, done, seed):
+    """Put a simulation where a State of it was, `done` steps from its beginning."""
+    context = simulation.context
+    context.setState(state)
+    # A Context whose positions come from a State alone ends the process in its first PythonForce (OpenMM 8.5).
+    context.setPositions(context.getState(positions=True).getPositions(asNumpy=True))
+    simulation.currentStep = done
+    # The streams of random numbers are not part of a State: go on with new ones.
+    simulation.integrator.setRandomNumberSeed(seed)
+
+
+def _place(simulation, output, denoiser, topology, config, positions):
+    """Begin at positions, or at random places, and write what the particles are."""
+    if positions is None:
+        seeds = range(config.seed, config.seed + config.replicas)
+        positions = [random_positions(denoiser, topology, seed) for seed in seeds]
+    start = np.asarray(positions, dtype=float).reshape(config.replicas, -1, 3)
+    simulation.context.setPositions(start.reshape(-1, 3))
+    relax(simulation.context)
+    simulation.context.setVelocitiesToTemperature(simulation.integrator.getTemperature(), config.seed)
+    write_topology(output, topology, start[0])
+
+
+def _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress):
+    """Run to the end, with a checkpoint every ten frames."""
+    total, every = round(config.duration / config.timestep), round(config.interval / config.timestep)
+    append = simulation.currentStep > 0
+    guard = Guard(output / "last_good.pdb", min(every, 50), denoiser, topology)
+    guard.report(simulation, simulation.context.getState(positions=True))
+    simulation.reporters.append(guard)
+    simulation.reporters.extend(trajectory_reporters(trajectories, every, topology, append))
+    columns = dict(step=True, time=True, kineticEnergy=True, temperature=True, speed=True)
+    columns["potentialEnergy"] = denoiser.conservative
+    columns["volume"] = columns["density"] = config.pressure is not None
+    simulation.reporters.append(app.StateDataReporter(str(output / "state.csv"), every, append=append, **columns))
+    watch = None
+    if limit is not None:
+        watch = SpreadWatch(output / "spread.csv", every, denoiser, topology, limit, append)
+        simulation.reporters.append(watch)
+    if progress:
+        simulation.reporters.append(
+            app.StateDataReporter(
+                sys.stdout, max(every, total // 20), totalSteps=total, progress=True, time=True, temperature=True,
+                speed=True, remainingTime=True,
+            )
+        )  # fmt: skip
+    try:
+        while simulation.currentStep < total:
+            try:
+                simulation.step(min(10 * every - simulation.currentStep % (10 * every), total - simulation.currentStep))
+            except openmm.OpenMMException as error:
+                if "NaN" not in str(error):
+                    raise
+                time = simulation.currentStep * config.timestep
+                guard.stop(f"positions became NaN after {time:g} ps", time)
+            parts = dict(positions=True, velocities=True, parameters=True, integratorParameters=True)
+            write_state(output / "checkpoint.xml", simulation.context.getState(**parts))
+    finally:
+        if watch:
+            watch.finish()
 
 
 def _spread_limit(denoiser, config):

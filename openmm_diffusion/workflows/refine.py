@@ -117,57 +117,63 @@ def refine(model, frames, output, config=None, resume=False, report=None):
     started = (output / rundirectory.SETTINGS).exists()
     rundirectory.check(output, given, resume, started, what="refinement", differs=ANOTHER)
     with rundirectory.begun(output, given):
-        replicas, sums = _reference(denoiser, places, used)
-        data = mean_sums(replicas, sums)
-        order = np.arange(len(used.types))
-        if not denoiser.header.bonds:
-            # Simulations group single particles by type, in the order of their first appearance.
-            seen = list(dict.fromkeys(used.types))
-            order = np.argsort([seen.index(kind) for kind in used.types], kind="stable")
-        starts = used.positions[:: max(1, len(used) // config.sampling.runs)][:, order]
-        # One energy is no sum: its penalty is a number.
-        penalty = terms[0].penalty if len(terms) == 1 else [term.penalty for term in terms]
-        rows, kT = [], thermal_energy(denoiser.header.temperature)
-        for iteration in range(config.iterations):
-            directory = output / f"iteration-{iteration}"
-            md, starts = sample_ensemble(denoiser, directory, starts, config.sampling, report)
-            reference = noised(used, original.sigma) if original.sigma else used
-            row = {"iteration": iteration, **_structure(md, reference), **_molecules(md, reference, directory)}
-            energy, index = _linear(denoiser, places), denoiser.species_index(md.types)
-            links = denoiser.connectivity(index, md.bonds if denoiser.header.bonds else None)
-            current = sample(energy, basis_sums(energy, *_tensors(md), index, connectivity=links))
-            c = solve(energy, replicas, data, current, penalty, config.weight, kT)
-            for label, weight in (("", config.weight), (", forces alone", 0.0)):
-                score, entropy = held_out(energy, replicas, sums, current, penalty, weight, kT)
-                row[f"held-out score{label}"], row[f"held-out relative entropy{label}"] = score, entropy
-            row.update(effective_sample=current.effective(c, kT), relative_entropy=change(c, data, current, kT))
-            other = crossed(energy, replicas, data, current, penalty, config.weight, kT)
-            row["relative_entropy, other half"] = other
-            rows.append(row)
-            if other > 0:
-                log.warning(
-                    "iteration %d: a step from half of the sampled frames gains nothing in the other half (%+.3f per "
-                    "frame): give longer sampling before more iterations", iteration, other,
-                )  # fmt: skip
-            elif row["effective_sample"] < 0.5:
-                log.warning(
-                    "iteration %d went as far as its sample reaches (%.0f %% of it effective): give more iterations",
-                    iteration, 100 * row["effective_sample"],
-                )  # fmt: skip
-            denoiser = denoiser.rebuilt(denoiser.header.terms, denoiser.modules())
-            _linear(denoiser, places).assign(c)
-            pandas.DataFrame(rows).to_csv(output / "refine.csv", index=False)
-            if report:
-                report(
-                    f"iteration {iteration}: relative entropy on held-out replicas "
-                    f"{row['held-out relative entropy']:+.3f} per frame, held-out score {row['held-out score']:.0f} "
-                    f"(forces alone: {row['held-out score, forces alone']:.0f}) (kJ/mol/nm)^2"
-                )
-        # What was held out of the fit says nothing of the refined potential.
-        denoiser.header = denoiser.header.model_copy(update={"held_out": {"refined": rows}})
-        denoiser = with_pressure(denoiser, used)
-        denoiser.save(output / "model.safetensors")
-        return denoiser
+        return _refined(original, denoiser, places, used, output, config, report)
+
+
+def _refined(original, denoiser, places, used, output, config, report):
+    """Rounds of MD and a step; the terms at `places` of the merged denoiser are those that move."""
+    terms = [denoiser.header.terms[i] for i in places]
+    replicas, sums = _reference(denoiser, places, used)
+    data = mean_sums(replicas, sums)
+    order = np.arange(len(used.types))
+    if not denoiser.header.bonds:
+        # Simulations group single particles by type, in the order of their first appearance.
+        seen = list(dict.fromkeys(used.types))
+        order = np.argsort([seen.index(kind) for kind in used.types], kind="stable")
+    starts = used.positions[:: max(1, len(used) // config.sampling.runs)][:, order]
+    # One energy is no sum: its penalty is a number.
+    penalty = terms[0].penalty if len(terms) == 1 else [term.penalty for term in terms]
+    rows, kT = [], thermal_energy(denoiser.header.temperature)
+    for iteration in range(config.iterations):
+        directory = output / f"iteration-{iteration}"
+        md, starts = sample_ensemble(denoiser, directory, starts, config.sampling, report)
+        reference = noised(used, original.sigma) if original.sigma else used
+        row = {"iteration": iteration, **_structure(md, reference), **_molecules(md, reference, directory)}
+        energy, index = _linear(denoiser, places), denoiser.species_index(md.types)
+        links = denoiser.connectivity(index, md.bonds if denoiser.header.bonds else None)
+        current = sample(energy, basis_sums(energy, *_tensors(md), index, connectivity=links))
+        c = solve(energy, replicas, data, current, penalty, config.weight, kT)
+        for label, weight in (("", config.weight), (", forces alone", 0.0)):
+            score, entropy = held_out(energy, replicas, sums, current, penalty, weight, kT)
+            row[f"held-out score{label}"], row[f"held-out relative entropy{label}"] = score, entropy
+        row.update(effective_sample=current.effective(c, kT), relative_entropy=change(c, data, current, kT))
+        other = crossed(energy, replicas, data, current, penalty, config.weight, kT)
+        row["relative_entropy, other half"] = other
+        rows.append(row)
+        if other > 0:
+            log.warning(
+                "iteration %d: a step from half of the sampled frames gains nothing in the other half (%+.3f per "
+                "frame): give longer sampling before more iterations", iteration, other,
+            )  # fmt: skip
+        elif row["effective_sample"] < 0.5:
+            log.warning(
+                "iteration %d went as far as its sample reaches (%.0f %% of it effective): give more iterations",
+                iteration, 100 * row["effective_sample"],
+            )  # fmt: skip
+        denoiser = denoiser.rebuilt(denoiser.header.terms, denoiser.modules())
+        _linear(denoiser, places).assign(c)
+        pandas.DataFrame(rows).to_csv(output / "refine.csv", index=False)
+        if report:
+            report(
+                f"iteration {iteration}: relative entropy on held-out replicas "
+                f"{row['held-out relative entropy']:+.3f} per frame, held-out score {row['held-out score']:.0f} "
+                f"(forces alone: {row['held-out score, forces alone']:.0f}) (kJ/mol/nm)^2"
+            )
+    # What was held out of the fit says nothing of the refined potential.
+    denoiser.header = denoiser.header.model_copy(update={"held_out": {"refined": rows}})
+    denoiser = with_pressure(denoiser, used)
+    denoiser.save(output / "model.safetensors")
+    return denoiser
 
 
 def training_frames(denoiser, frames):
