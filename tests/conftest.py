@@ -18,6 +18,20 @@ def warnings_of_the_package():
     logging.getLogger("openmm_diffusion").setLevel(logging.NOTSET)
 
 
+@pytest.fixture
+def self_test_again():
+    """Answers of TorchForce's self-tests are kept for the life of the process: forget them before and after."""
+    from openmm_diffusion.forces import platforms, torchscript
+
+    def forget():
+        torchscript.torchscript_failure.cache_clear()
+        platforms.torchforce_failure.cache_clear()
+
+    forget()
+    yield
+    forget()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def memory_returned():
     """What the tests of a module no longer use goes back to the system: many modules share one process."""

@@ -24,14 +24,6 @@ def no_compiler(monkeypatch):
     monkeypatch.setattr(choice, "compiler_failure", lambda: "there is no C++ compiler")
 
 
-@pytest.fixture
-def tested_again():
-    """Answers of self-tests are kept for the life of the process: forget them before and after."""
-    platforms.torchforce_failure.cache_clear()
-    yield
-    platforms.torchforce_failure.cache_clear()
-
-
 def test_the_fastest_way_that_works_is_chosen_and_said(no_compiler, monkeypatch):
     def asked(platform):
         return {"CPU": None, "Reference": None}.get(platform, f"TorchForce does not run on {platform}")
@@ -64,7 +56,7 @@ def test_a_system_is_native_where_openmm_has_the_energies(caplog):
 
 
 @pytest.mark.slow
-def test_torchforce_is_tried_in_a_process_of_its_own(tested_again, monkeypatch):
+def test_torchforce_is_tried_in_a_process_of_its_own(self_test_again, monkeypatch):
     assert platforms.torchforce_failure("CPU") is None
     assert "There is no registered Platform called" in platforms.torchforce_failure("Abacus")
     platforms.torchforce_failure.cache_clear()

@@ -416,14 +416,6 @@ def test_truncated_model_file(tmp_path, kept):
 # ---- machines on which TorchForce does not work
 
 
-@pytest.fixture
-def self_test_again():
-    """The self-test's answer is kept for the life of the process: forget it before and after."""
-    torchscript.torchscript_failure.cache_clear()
-    yield
-    torchscript.torchscript_failure.cache_clear()
-
-
 @pytest.mark.torchforce
 def test_torchforce_works_here(self_test_again):
     assert torchscript.torchscript_failure() is None
