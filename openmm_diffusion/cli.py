@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -335,6 +336,9 @@ def _sentence(error):
 
 def main():
     """Entry point: a user's mistake ends in one sentence, not in a traceback."""
+    # Threads of torch that wait turning in circles take the cores from other programs: on a busy machine two of them
+    # trained a small network ten times slower than one.  Its library reads this when torch is imported, later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
