@@ -51,7 +51,7 @@ def simulate(
     duration: Annotated[Optional[float], typer.Option(help="ps")] = None,
     timestep: Annotated[Optional[float], typer.Option(help="ps")] = None,
     interval: Annotated[Optional[float], typer.Option(help="ps between saved frames")] = None,
-    format: Annotated[Optional[str], typer.Option(help="of the trajectory: dcd or xtc")] = None,
+    format: Annotated[Optional[str], typer.Option(help="of the trajectory: dcd, xtc or h5")] = None,
     temperature: Annotated[Optional[float], typer.Option(help="K")] = None,
     edge: Annotated[Optional[float], typer.Option(help="nm")] = None,
     molarity: Annotated[Optional[float], typer.Option(help="mol/L")] = None,

@@ -27,7 +27,7 @@ from ..units import MOST
 from .guard import Guard, SpreadWatch
 from .starts import anneal, relax, start_of
 from .states import read_state, write_state
-from .trajectories import cut_back, trajectory_paths, trajectory_reporters, write_topology
+from .trajectories import check_format, cut_back, trajectory_paths, trajectory_reporters, write_topology
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class SimulationConfig(BaseModel):
         tear it apart are relaxed.
     anneal_temperature : float, K, or None
         None: twice that of the run.
-    format : "dcd" or "xtc"
+    format : "dcd", "xtc" or "h5"
     backend : str
         Of `DiffusionForce`; "auto": the fastest for a run of this length, see `systems.fastest`.
     platform : str or None
@@ -101,7 +101,7 @@ class SimulationConfig(BaseModel):
     state: Path | None = None
     anneal: PositiveFloat | None = Field(None, le=1e12)
     anneal_temperature: PositiveFloat | None = Field(None, le=1e6)
-    format: Literal["dcd", "xtc"] = "dcd"
+    format: Literal["dcd", "xtc", "h5"] = "dcd"
     backend: Literal["auto", "torchscript", "python", "compiled", "native"] = "auto"
     pressure: float | None = None
     allow_barostat: bool = False
@@ -126,7 +126,7 @@ def simulate(
     """Run Langevin dynamics under a model.
 
     The output directory receives topology.pdb (topology.cif, where a type is too long for a PDB
-    file), trajectory.dcd (or .xtc; of several replicas
+    file), trajectory.dcd (.xtc, .h5; of several replicas
     trajectory-00.dcd and so on), state.csv (time, energies, temperature, speed; of all replicas
     together; volume and density at constant pressure), checkpoint.xml and config.yaml; of an ensemble,
     spread.csv too.  A start that would be torn apart is moved downhill first, and the log says so.
@@ -163,6 +163,7 @@ def simulate(
     if not isinstance(config, SimulationConfig):
         values = read_yaml(config) if isinstance(config, (str, Path)) else {} if config is None else config
         config = validated(SimulationConfig, values, "config")
+    check_format(config.format)
     output = rundirectory.named(output)
     every = round(config.interval / config.timestep)
     if every < 1 or abs(every * config.timestep - config.interval) > 1e-6 * config.interval:
