@@ -1,6 +1,7 @@
 """The guards of a run: one stops it before its frames are worthless, one says where an ensemble disagrees."""
 
 import csv
+import io
 import logging
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from openmm import app, unit
 
 from ..forces.subset import bonds_of
 from ..model.combination import deviation, members
+from ..rundirectory import write_whole
 from ..space.batch import make_batch, nonbonded, pair_species
 
 log = logging.getLogger(__name__)
@@ -96,8 +98,9 @@ class Guard:
         """Keep the last good frame of a replica and raise."""
         kept = "no frame before it was good"
         if self.last_good is not None:
-            with open(self.path, "w") as file:
-                app.PDBFile.writeFile(self.topology, self.last_good[replica] * unit.nanometer, file)
+            text = io.StringIO()
+            app.PDBFile.writeFile(self.topology, self.last_good[replica] * unit.nanometer, text)
+            write_whole(self.path, text.getvalue())
             kept = f"the last good frame is in {self.path}"
         remedy = "use a shorter time step, other start positions or more training data"
         raise SimulationStopped(f"{what}; {kept}: {remedy}", time, distance)

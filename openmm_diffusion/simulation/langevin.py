@@ -1,9 +1,11 @@
 """Langevin runs of a model: reporters, checkpoints, guards, resume."""
 
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 
 #: Particles up to which one thread of the CPU platform is the fastest: more would wait for each other.
 ONE_THREAD = 500
+#: Seconds of steps between looks at whether the run is to end.
+LOOK = 0.2
 
 
 class SimulationConfig(BaseModel):
@@ -100,8 +104,11 @@ def simulate(
     resume: bool = False,
     positions: ArrayLike | None = None,
     progress: bool = True,
+    stop: Callable[[], bool] | None = None,
 ) -> Path | list[Path]:
     """Run Langevin dynamics under a model.
+
+    Ctrl-C and SIGTERM end it after the step that it is at, with a checkpoint of that step.
 
     The output directory receives topology.pdb (topology.cif, where a type is too long for a PDB
     file), trajectory.dcd (or .xtc; of several replicas
@@ -121,6 +128,8 @@ def simulate(
         as in topology.pdb; those with bonds are in the order of the training data.
     progress : bool
         Report progress, speed (ns/day) and remaining time on standard output.
+    stop : callable, optional
+        Asked every now and then whether the run is to end, for runs in threads, which no signal reaches.
 
     Returns
     -------
@@ -132,6 +141,8 @@ def simulate(
     SimulationStopped
         If a pair came closer than the data's shortest distance less 0.04 nm (6 sigma, where that is
         more), or positions became NaN.
+    Interrupted
+        Where `stop` said so; the checkpoint is that of the last step.
     ValueError
         Of a pressure too, where the model was fitted without one, see `forces.barostats`.
     """
@@ -156,7 +167,9 @@ def simulate(
             raise ValueError(f"positions have shape {positions.shape}: give {expected}, one row per particle, in nm")
         if any(len(np.unique(one, axis=0)) < len(one) for one in positions.reshape(config.replicas, -1, 3)):
             raise ValueError("positions put two particles at one place: give places apart from each other, in nm")
-    if config.start is not None:
+    checkpoint = output / "checkpoint.xml"
+    state = read_state(checkpoint) if resume and checkpoint.exists() else None
+    if config.start is not None and state is None:  # what goes on does not begin, and the file may be elsewhere now
         positions = read_start(config.start, denoiser, topology, config.replicas)
     if positions is None and not resume and (denoiser.header.bonds or denoiser.header.box is None):
         what = "the model's particles have bonds" if denoiser.header.bonds else "the model was trained without a box"
@@ -168,8 +181,6 @@ def simulate(
     with TRACING:
         allowed = {"allow_barostat": config.allow_barostat}
         system = create_system(denoiser, topology, replicas=config.replicas, **allowed, **options)
-    checkpoint = output / "checkpoint.xml"
-    state = read_state(checkpoint) if resume and checkpoint.exists() else None
     done = 0 if state is None else round(state.getTime()._value / config.timestep)
     if config.pressure is not None:
         add_barostat(system, denoiser, topology, config, done)
@@ -184,9 +195,9 @@ def simulate(
             _place(simulation, output, denoiser, topology, config, positions)
         else:
             _go_on(simulation, state, done, config.seed + done)
-            cut_back(trajectories, done // every)
+            cut_back(trajectories, done // every, {"state.csv": every, "spread.csv": config.interval})
             log.info("resumed at %.1f ps", done * config.timestep)
-        _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress)
+        _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress, stop)
     return trajectories[0] if config.replicas == 1 else trajectories
 
 
@@ -213,10 +224,10 @@ def _place(simulation, output, denoiser, topology, config, positions):
     write_topology(output, topology, start[0])
 
 
-def _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress):
-    """Run to the end, with a checkpoint every ten frames."""
+def _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress, stop):
+    """Run to the end, with a checkpoint every ten frames, and where somebody ends it before."""
     total, every = round(config.duration / config.timestep), round(config.interval / config.timestep)
-    append = simulation.currentStep > 0
+    append = simulation.currentStep >= every  # before the first frame, files hold nothing to go on with
     guard = Guard(output / "last_good.pdb", min(every, 50), denoiser, topology)
     guard.report(simulation, simulation.context.getState(positions=True))
     simulation.reporters.append(guard)
@@ -224,11 +235,16 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
     columns = dict(step=True, time=True, kineticEnergy=True, temperature=True, speed=True)
     columns["potentialEnergy"] = denoiser.conservative
     columns["volume"] = columns["density"] = config.pressure is not None
-    simulation.reporters.append(app.StateDataReporter(str(output / "state.csv"), every, append=append, **columns))
+    tables = [output / "state.csv"]
+    # A table that was deleted begins anew, at its head.
+    going_on = append and tables[0].exists()
+    simulation.reporters.append(app.StateDataReporter(str(tables[0]), every, append=going_on, **columns))
     watch = None
     if limit is not None:
-        watch = SpreadWatch(output / "spread.csv", every, denoiser, topology, limit, append)
+        tables.append(output / "spread.csv")
+        watch = SpreadWatch(tables[1], every, denoiser, topology, limit, append and tables[1].exists())
         simulation.reporters.append(watch)
+    written = list(simulation.reporters)
     if progress:
         simulation.reporters.append(
             app.StateDataReporter(
@@ -236,20 +252,41 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
                 speed=True, remainingTime=True,
             )
         )  # fmt: skip
+    steps = 1
     try:
         while simulation.currentStep < total:
-            try:
-                simulation.step(min(10 * every - simulation.currentStep % (10 * every), total - simulation.currentStep))
-            except openmm.OpenMMException as error:
-                if "NaN" not in str(error):
-                    raise
-                time = simulation.currentStep * config.timestep
-                guard.stop(f"positions became NaN after {time:g} ps", time)
-            parts = dict(positions=True, velocities=True, parameters=True, integratorParameters=True)
-            write_state(output / "checkpoint.xml", simulation.context.getState(**parts))
+            left = 10 * every - simulation.currentStep % (10 * every)
+            with rundirectory.held() as asked:
+                begun = time.monotonic()
+                _step(simulation, min(steps, left, total - simulation.currentStep), guard, config)
+                spent = time.monotonic() - begun
+                ending = asked() or (stop is not None and stop())
+                if ending or steps >= left or simulation.currentStep >= total:
+                    # What the checkpoint counts on is on the disk before it.
+                    rundirectory.settle(*trajectories, *tables)
+                    parts = dict(positions=True, velocities=True, parameters=True, integratorParameters=True)
+                    write_state(output / "checkpoint.xml", simulation.context.getState(**parts))
+            if ending and stop is not None and stop():
+                raise rundirectory.Interrupted(f"{output} was ended at {simulation.currentStep * config.timestep:g} ps")
+            steps = max(1, min(2 * steps, round(steps * LOOK / max(spent, 1e-6))))
     finally:
+        for reporter in written:
+            # A disk that takes no more refuses what is left in a buffer too, and the error of that is none of its own.
+            with contextlib.suppress(OSError, AttributeError):
+                reporter._out.close()
         if watch:
             watch.finish()
+
+
+def _step(simulation, steps, guard, config):
+    """Some steps; a run whose positions become NaN stops as the guard says."""
+    try:
+        simulation.step(steps)
+    except openmm.OpenMMException as error:
+        if "NaN" not in str(error):
+            raise
+        time = simulation.currentStep * config.timestep
+        guard.stop(f"positions became NaN after {time:g} ps", time)
 
 
 def _spread_limit(denoiser, config):
@@ -332,7 +369,7 @@ def _begun(output, config, denoiser, options, resume):
     given = {**config.model_dump(mode="json"), "model": denoiser.digest(), "force": options}
     rundirectory.check(
         output, given, resume, (output / "checkpoint.xml").exists(),
-        may_differ=lambda key, new, old: key in ("duration", "platform", "threads"),
+        may_differ=lambda key, new, old: key in ("duration", "platform", "threads", "start"),
         understood=lambda old: {**SimulationConfig().model_dump(mode="json"), "force": options, **old},
     )  # fmt: skip
     return rundirectory.begun(output, given)
