@@ -188,8 +188,11 @@ def simulate(
     )
     topology, positions = start.topology, start.positions
     warn_of_conditions(denoiser, topology, config)
-    if positions is None and not resume and (denoiser.header.bonds or denoiser.header.box is None):
-        what = "the model's particles have bonds" if denoiser.header.bonds else "the model was trained without a box"
+    bonded = denoiser.header.bonds or next(topology.bonds(), None)
+    if positions is None and not resume and (bonded or denoiser.header.box is None):
+        what = "the model was trained without a box"
+        if bonded:
+            what = f"the {'model' if denoiser.header.bonds else 'topology'}'s particles have bonds"
         raise ValueError(
             f"positions is missing: {what}, so that random places are no start; give positions in nm (--start FILE)"
         )
