@@ -65,11 +65,9 @@ SCENARIOS = {
     ),
     "simulate, native": Scenario("simulate", run_of(300, backend="native"), "linear.safetensors"),
     "simulate, native, xtc": Scenario("simulate", run_of(300, backend="native", format="xtc"), "linear.safetensors"),
-    "simulate, native, 3 replicas": Scenario(
-        "simulate", run_of(100, backend="native", replicas=3), "linear.safetensors"
-    ),
-    "simulate, native, 2 replicas, xtc": Scenario(
-        "simulate", run_of(100, backend="native", replicas=2, format="xtc"), "linear.safetensors"
+    "simulate, 3 replicas": Scenario("simulate", run_of(40, backend="python", replicas=3), "linear.safetensors"),
+    "simulate, 2 replicas, xtc": Scenario(
+        "simulate", run_of(40, backend="python", replicas=2, format="xtc"), "linear.safetensors"
     ),
     "simulate, ensemble": Scenario("simulate", run_of(100), "ensemble.safetensors"),
     "simulate, python": Scenario("simulate", run_of(40, backend="python"), "network.safetensors"),
