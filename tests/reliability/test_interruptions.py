@@ -37,16 +37,9 @@ def inputs(tmp_path_factory):
     return kills.prepared(tmp_path_factory.mktemp("inputs"))
 
 
-def computed(process):
-    """Seconds that a process has computed so far."""
-    with open(f"/proc/{process.pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def ended_by(process, number):
     """Exit status, and how long the end took: seconds, or those computed where that is less."""
-    before, begun = computed(process), time.monotonic()
+    before, begun = kills.computed(process), time.monotonic()
     process.send_signal(number)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -126,7 +119,7 @@ def test_a_command_that_was_interrupted_ends(name, inputs, tmp_path):
     log = tmp_path / "log"
     moment = np.random.default_rng(len(name)).uniform(3, 5)  # s computed: the first two are the imports
     process = kills.started([argument.format(**places) for argument in OTHERS[name]], log)
-    while computed(process) < moment:
+    while kills.computed(process) < moment:
         assert process.poll() is None, f"ended before {moment:.1f} s: {log.read_text()}"
         time.sleep(0.01)
     status, seconds = ended_by(process, signal.SIGTERM)
