@@ -5,9 +5,13 @@ So every page lies where it is read without a site too, and links between pages,
 
 import importlib.metadata
 import os
+import sys
+from pathlib import Path
 
 # One thread, for the notebook that a build runs, as the pages advise.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "openmm_diffusion"
 author = "the authors of openmm_diffusion"
@@ -18,6 +22,7 @@ extensions = [
     "numpydoc",  # types in our docstrings are shapes and units, which napoleon would take for names of classes
     "myst_nb",
     "sphinx_copybutton",
+    "commands",
 ]
 root_doc = "docs/index"
 include_patterns = [
@@ -30,14 +35,16 @@ include_patterns = [
 ]
 exclude_patterns = [".*", "build", "runs", "**/runs", "**/.ipynb_checkpoints"]
 nitpicky = True
+smartquotes = False  # "--output" is an option
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4  # as long as the deepest heading that a page links to
 
-# Notebooks are kept with the outputs of a whole run.  The one that takes seconds is run anew by every build, and an
-# exception in it ends the build.
+# Notebooks are kept with the outputs of a whole run.  The one that takes seconds, your-trajectory, is run anew by every
+# build, and an exception in it ends the build.
+KEPT = ["openmm", "water", "alanine", "ase", "lammps"]
 nb_execution_mode = "force"
-nb_execution_excludepatterns = ["docs/tutorials/[!y]*"]
+nb_execution_excludepatterns = [f"docs/tutorials/{name}.ipynb" for name in KEPT]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
