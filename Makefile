@@ -61,7 +61,7 @@ opencl: export POCL_CACHE_DIR = $(CURDIR)/.pocl/cache
 opencl: install
 	@test -f "$(POCL)" || { echo "error: no pocl.icd: install pocl-opencl-icd and ocl-icd-libopencl1, or make opencl POCL=/path/to/pocl.icd"; exit 1; }
 	@mkdir -p $(POCL_CACHE_DIR)
-	$(VENV)/bin/python -m pytest -k OpenCL tests/forces/test_device_platforms.py
+	$(VENV)/bin/python -m pytest -k OpenCL tests/forces/test_device_platforms.py tests/forces/test_devices.py tests/simulation/test_platforms_of_runs.py
 
 # The combinations of torch, OpenMM, TorchForce and openmm-ml that are supported: each in .matrix/NAME (1 to 7 GB), with
 # the tests of forces.  `make matrix-openmmml` is one of them.

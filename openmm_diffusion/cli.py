@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -60,6 +61,8 @@ def simulate(
         Optional[bool], typer.Option(help="Over a model that was fitted without a pressure too.")
     ] = None,
     platform: Annotated[Optional[str], typer.Option(help="OpenMM's platform")] = None,
+    device: Annotated[Optional[int], typer.Option(help="of the platform (DeviceIndex), for OpenMM and torch")] = None,
+    precision: Annotated[Optional[str], typer.Option(help="single, mixed or double: of platform and model")] = None,
     threads: Annotated[Optional[int], typer.Option(help="of the CPU platform; [1 for small systems]")] = None,
     backend: Annotated[Optional[str], typer.Option(help="auto, torchscript, python, compiled or native")] = None,
     replicas: Annotated[Optional[int], typer.Option(help="independent copies in one System")] = None,
@@ -73,8 +76,8 @@ def simulate(
 
     given = dict(
         duration=duration, timestep=timestep, interval=interval, temperature=temperature, edge=edge, molarity=molarity,
-        start=start, pressure=pressure, allow_barostat=allow_barostat, platform=platform, threads=threads,
-        backend=backend, replicas=replicas, seed=seed,
+        start=start, pressure=pressure, allow_barostat=allow_barostat, platform=platform, device=device,
+        precision=precision, threads=threads, backend=backend, replicas=replicas, seed=seed,
     )  # fmt: skip
     settings = read_yaml(config) if config else {}
     settings.update({key: value for key, value in given.items() if value is not None})
@@ -335,6 +338,9 @@ def _sentence(error):
 
 def main():
     """Entry point: a user's mistake ends in one sentence, not in a traceback."""
+    # Threads of torch that wait turning in circles take the cores from other programs: on a busy machine two of them
+    # trained a small network ten times slower than one.  Its library reads this when torch is imported, later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,5 +1,8 @@
 """The command line, as a tired user types it: one sentence for every mistake, no traceback."""
 
+import subprocess
+import sys
+
 import pytest
 import yaml
 from commandline import run
@@ -22,6 +25,24 @@ def test_help_names_the_commands():
     text = run("--help").stdout
     commands = ("train", "simulate", "evaluate", "refine", "combine", "rdf", "coarsen", "benchmark")
     assert all(command in text for command in commands)
+
+
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_threads_of_a_command_do_not_wait_in_circles(monkeypatch, given):
+    """Said before torch is imported, which reads it then; what the user has said stays."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    script = (
+        "import contextlib, os, sys\n"
+        "from openmm_diffusion.cli import main\n"
+        "assert 'torch' not in sys.modules\n"
+        "sys.argv[1:] = ['--help']\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == (given or "PASSIVE")
 
 
 @pytest.mark.parametrize(

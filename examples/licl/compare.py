@@ -19,10 +19,15 @@ HERE = Path(__file__).parent
 # Alone, a network must learn what the splines would: more range, more steps, a looser rein.
 ALONE = dict(
     pair=None,
+    manybody=None,
     network=dict(cutoff=0.8),
     training=dict(steps=1500, learning_rate=0.005, weight_decay=0.01, ema_decay=0.99, check_every=100, patience=6),
 )
-LEARNERS = {"pair": dict(network=None), "network": ALONE, "pair + network": {}}
+LEARNERS = {
+    "pair": dict(manybody=None, network=None),
+    "network": ALONE,
+    "pair + network": dict(manybody=None),
+}
 
 
 def make_batch(changes, limit):

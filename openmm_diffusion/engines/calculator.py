@@ -137,8 +137,9 @@ class DiffusionCalculator(Calculator):
             half = 0.5 * float(np.diagonal(box).min())
             evaluated = denoiser.with_ewald(cutoff=max(denoiser.cutoff, min(1.0, half - SKIN)))
         self.evaluator = Evaluator(
-            evaluated.to_bytes(), species.tolist(), box is not None, self.precision, self.compiled, bonds=bonds or ()
-        )
+            evaluated.to_bytes(), species.tolist(), box is not None, self.precision, self.compiled, bonds=bonds or (),
+            device="cuda" if torch.cuda.is_available() else "cpu",
+        )  # fmt: skip
         return types, self.evaluator
 
     def _types_of(self, atoms: Atoms) -> list[str]:

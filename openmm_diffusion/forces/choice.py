@@ -3,13 +3,10 @@
 from typing import NamedTuple
 
 from .compiled.graph import compiler_failure
-from .platforms import default_platform, torchforce_failure
+from .platforms import HOST, default_platform, torchforce_failure
 
 #: Steps per learnt term from which on compiling pays: it takes about as long as 5,000 steps of a scripted network.
 COMPILED_STEPS = 10_000
-
-#: Platforms whose positions are in the memory that compiled forces read.
-HOST = ("CPU", "Reference")
 
 
 class Choice(NamedTuple):

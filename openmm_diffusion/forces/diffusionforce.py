@@ -17,9 +17,9 @@ from ..model.pressure import known_pressure
 from ..space.boxes import check_cutoff
 from ..units import MOST, count
 from .barostats import COPIES, PARAMETERS, WITHOUT_ENERGY, barostat_of, refusal, refuse_in_contexts, volume_note
-from .choice import HOST, choose
+from .choice import choose
 from .native import native_force
-from .platforms import platform_named
+from .platforms import DEADLY, HOST, default_platform, platform_named, torch_device, torchforce_failure
 from .pythonforce import SKIN, Evaluator
 from .subset import Subset
 from .torchscript import scripted_module, torchscript_failure
@@ -103,7 +103,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         What the type of an atom is, or the types themselves, one for each atom, of `atoms` where they
         are given.  By default an atom's element if the model's types are elements, else its name.
     platform : str, optional
-        OpenMM's platform that the Context will have, for `backend="auto"`; None: its fastest.
+        OpenMM's platform that the Context will have, by which "auto" and `device` are chosen; None: its fastest.
     atoms : iterable of int, optional
         Numbers of the atoms of `topology`, which is that of the whole System, that the model is of; all others
         feel nothing of it.  Bonds among them count, and none may lead to another atom.
@@ -111,8 +111,9 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         Name of a global parameter of the Context, 1 by default, that energy and forces are multiplied by;
         `getState(getParameterDerivatives=True)` gives the energy's derivative by it, where there is an energy.
     device : str, optional
-        PythonForce only: where torch computes, "cpu" or "cuda:1"; by default the first CUDA device, if any,
-        unless `platform` is one without devices.
+        PythonForce only: where torch computes, "cpu" or "cuda:1"; a Context with the property DeviceIndex = 1 has
+        its forces from "cuda:1" if it is given here.  By default the CPU on the platforms CPU and Reference, else the
+        first CUDA device, if any.  TorchForce computes where OpenMM does.
 
     Returns
     -------
@@ -126,7 +127,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         the box, a broken model file, a System of another number of particles, a barostat in `system` that the
         model is refused.
     ImportError
-        If `backend` is "torchscript" and TorchForce does not work here.
+        If `backend` is "torchscript" and TorchForce does not work here, or not on the platform.
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
     if backend not in BACKENDS:
@@ -200,8 +201,8 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         slow = choice.backend == "python" and replicas == 1
         log.log(logging.WARNING if slow else logging.INFO, "backend %s: %s", choice.backend, choice.reason)
         backend, later = choice.backend, choice.backend == "compiled"
-    if backend == "torchscript" and torchscript_failure():
-        raise ImportError(torchscript_failure())
+    if backend == "torchscript":
+        refuse_torchforce(platform)
     if cuda_graphs and backend != "torchscript":
         raise ValueError(f'cuda_graphs is True, but backend is "{backend}": only "torchscript" has CUDA graphs')
     periodic = box is not None
@@ -224,7 +225,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         evaluator = Evaluator(
             denoiser.to_bytes(), species.tolist(), periodic, precision, backend == "compiled", int(replicas),
             subset.bonds, later, refused if periodic else None, subset.indices, subset.n_system * int(replicas),
-            device or ("cpu" if platform in HOST else None),
+            _device_of(platform) if device is None else device,
         )  # fmt: skip
         force = openmm.PythonForce(evaluator)
     if backend != "native":  # a CustomNonbondedForce takes it from its cutoff method
@@ -236,6 +237,24 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         refuse_in_contexts(force, PARAMETERS[:1] if backend == "torchscript" else PARAMETERS)
     force.setName(name)
     return force
+
+
+def refuse_torchforce(platform: str | None) -> None:
+    """Raise where TorchForce does not work, or would end the process on the platform (None: OpenMM's fastest)."""
+    failure = torchscript_failure()
+    if failure is None:
+        known = platform or default_platform()
+        failure = torchforce_failure(known) if known in DEADLY else None
+        if failure is not None and platform is None:
+            failure += ": give the platform of the Context (platform=), if it is another, or another backend"
+    if failure is not None:
+        raise ImportError(failure)
+
+
+def _device_of(platform: str | None) -> str | None:
+    """torch's device for a platform that was named; None, where the machine that evaluates the force is to say it."""
+    found = None if platform is None else torch_device(platform)
+    return None if found == "cpu" and platform not in HOST else found
 
 
 def check_system(system: openmm.System, name: str | None = None, atoms: Sequence[int] | None = None) -> None:

@@ -65,6 +65,7 @@ class DiffusionPotential(MLPotentialImpl):
         types: str | Sequence[str] | None = None,
         temperature: Any = None,
         allowDielectric: bool = False,  # noqa: N803
+        allowBarostat: bool = False,  # noqa: N803
         **others: Any,
     ) -> None:
         """Add the model's force to a System, as `createSystem` and `createMixedSystem` of MLPotential ask for it.
@@ -89,6 +90,8 @@ class DiffusionPotential(MLPotentialImpl):
             That of the simulation, to be warned where the model's is another.
         allowDielectric : bool
             Let a model whose Coulomb is weakened by a dielectric stand beside other particles.
+        allowBarostat : bool
+            Let a barostat change the volume of a whole System although the model was fitted at a constant one.
 
         Raises
         ------
@@ -100,7 +103,7 @@ class DiffusionPotential(MLPotentialImpl):
         if unknown and atoms is None:  # in a mixed System they may be those of an embedding from elsewhere
             raise TypeError(
                 f"createSystem got {', '.join(unknown)}, which this potential does not know: it takes precision, "
-                "device, backend, types, temperature and allowDielectric"
+                "device, backend, types, temperature, allowDielectric and allowBarostat"
             )
         if backend not in ("auto", "torchscript", "python", "compiled"):
             raise ValueError(f"backend is {backend!r}: choose auto, torchscript, python or compiled")
@@ -118,6 +121,7 @@ class DiffusionPotential(MLPotentialImpl):
             backend=backend,
             precision=precision or "single",
             device=None if device is None else str(device),
+            allow_barostat=allowBarostat,
         )
         force.setForceGroup(forceGroup)
         if subset.indices is None:

@@ -21,6 +21,7 @@ from ..space.boxes import check_cutoff, wrap
 from ..space.verlet import VerletList
 from .barostats import has_barostat
 from .compiled.graph import Compilation, CompiledForces, compiler_failure, room
+from .platforms import checked_device, torch_device
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Evaluator:
     n_system : int, optional
         Particles of the System, where `atoms` are given.
     device : str, optional
-        torch's; None: the first CUDA device, if there is one.
+        torch's; None: the first CUDA device, if there is one and OpenMM's fastest platform is one with devices.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Evaluator:
         # but reads beyond a System that is too small, and ends the process.
         self.atoms = None if atoms is None else np.asarray(atoms)
         self.n_system = replicas * len(species) if n_system is None else n_system
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = checked_device(torch_device() if device is None else device)
         self.like = torch.zeros(1, dtype=torch.float32 if precision == "single" else torch.float64, device=self.device)
         denoiser = Denoiser.from_bytes(data)
         self.cutoff, self.structure = denoiser.cutoff, denoiser.header.structure
@@ -237,10 +238,11 @@ class Evaluator:
     def _elsewhere(self, sizes: dict[float, int]) -> Compilation:
         """Compiling for lists of these sizes in a process of its own, not begun."""
         data, species, periodic, precision, _, replicas, bonds, *_ = self.arguments
-        request = {
-            "evaluator": [species, periodic, precision, True, replicas, [list(map(int, bond)) for bond in bonds]],
-            "sizes": list(sizes.items()), "threads": torch.get_num_threads(),
+        evaluator = {
+            "species": species, "periodic": periodic, "precision": precision, "compiled": True, "replicas": replicas,
+            "bonds": [list(map(int, bond)) for bond in bonds], "device": str(self.device),
         }  # fmt: skip
+        request = {"evaluator": evaluator, "sizes": list(sizes.items()), "threads": torch.get_num_threads()}
         return Compilation(request, data)
 
 
@@ -250,7 +252,7 @@ def serve() -> None:
     if hasattr(os, "nice"):
         os.nice(10)
     torch.set_num_threads(request["threads"])
-    evaluator = Evaluator(sys.stdin.buffer.read(), *request["evaluator"])
+    evaluator = Evaluator(sys.stdin.buffer.read(), **request["evaluator"])
     evaluator._compile({float(cutoff): int(count) for cutoff, count in request["sizes"]})
     if evaluator.graph is None:
         raise SystemExit("the force could not be compiled")

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
 from .. import rundirectory
 from ..forces.diffusionforce import check_system
-from ..forces.platforms import default_platform, platform_named
+from ..forces.platforms import default_platform, platform_named, platform_properties, torch_device
 from ..model.combination import members
 from ..model.denoiser import Denoiser
 from ..model.pressure import known_pressure
@@ -56,6 +56,10 @@ class SimulationConfig(BaseModel):
         Of `DiffusionForce`; "auto": the fastest for a run of this length, see `systems.fastest`.
     platform : str or None
         Of OpenMM; None: its fastest.
+    device : int or None
+        DeviceIndex of the platform, where OpenMM and torch compute; None: the first.
+    precision : "single", "mixed" or "double", or None
+        Of the platform, and "double" that of the model's terms too; None: the platform's default.
     pressure : float, bar, or None
         Of a Monte Carlo barostat, for models that were fitted with a pressure; None: constant volume.
     allow_barostat : bool
@@ -87,6 +91,8 @@ class SimulationConfig(BaseModel):
     pressure: float | None = None
     allow_barostat: bool = False
     platform: str | None = None
+    device: NonNegativeInt | None = Field(None, le=4096)
+    precision: Literal["single", "mixed", "double"] | None = None
     threads: PositiveInt | None = Field(None, le=4096)
     spread_limit: PositiveFloat | None = None
     replicas: PositiveInt = Field(1, le=MOST)
@@ -163,11 +169,13 @@ def simulate(
         raise ValueError(
             f"positions is missing: {what}, so that random places are no start; give positions in nm (--start FILE)"
         )
+    platform = config.platform or default_platform()
+    properties = platform_properties(platform, config.device, config.precision)
     options = _force_options(output, denoiser, topology, config, resume)
     # Runs side by side are threads, and torch scripts and compiles one module at a time.
     with TRACING:
-        allowed = {"allow_barostat": config.allow_barostat}
-        system = create_system(denoiser, topology, replicas=config.replicas, **allowed, **options)
+        others = _where(platform, config, options["backend"]) | {"allow_barostat": config.allow_barostat}
+        system = create_system(denoiser, topology, replicas=config.replicas, **others, **options)
     checkpoint = output / "checkpoint.xml"
     state = read_state(checkpoint) if resume and checkpoint.exists() else None
     done = 0 if state is None else round(state.getTime()._value / config.timestep)
@@ -177,7 +185,8 @@ def simulate(
     if config.pressure is not None:
         tell_pressure(denoiser, config)
     limit = _spread_limit(denoiser, config)
-    simulation = _simulation(denoiser, replicated(topology, config.replicas), system, config)
+    everyone = replicated(topology, config.replicas)
+    simulation = _simulation(denoiser, everyone, system, config, platform, properties)
     trajectories = trajectory_paths(output, config.format, config.replicas)
     with _begun(output, config, denoiser, options, resume):
         if state is None:
@@ -332,19 +341,39 @@ def _begun(output, config, denoiser, options, resume):
     given = {**config.model_dump(mode="json"), "model": denoiser.digest(), "force": options}
     rundirectory.check(
         output, given, resume, (output / "checkpoint.xml").exists(),
-        may_differ=lambda key, new, old: key in ("duration", "platform", "threads"),
+        may_differ=lambda key, new, old: key in ("duration", "platform", "device", "precision", "threads"),
         understood=lambda old: {**SimulationConfig().model_dump(mode="json"), "force": options, **old},
     )  # fmt: skip
     return rundirectory.begun(output, given)
 
 
-def _simulation(denoiser, topology, system, config):
+def _where(platform, config, backend):
+    """Options of `create_system` by which torch computes beside OpenMM, in its precision."""
+    options = {"platform": platform}
+    if backend in ("python", "compiled"):
+        options["device"] = torch_device(platform, config.device)
+    if config.precision is not None:
+        options["precision"] = "double" if config.precision == "double" else "single"
+    return options
+
+
+def _simulation(denoiser, topology, system, config, platform, properties):
     integrator = openmm.LangevinMiddleIntegrator(_temperature(denoiser, config), config.friction, config.timestep)
     integrator.setRandomNumberSeed(config.seed)
-    platform, threads = config.platform or default_platform(), config.threads
+    threads = config.threads
     if threads is None and system.getNumParticles() <= ONE_THREAD and "OPENMM_CPU_THREADS" not in os.environ:
         threads = 1
-    properties = {"Threads": str(threads)} if threads and platform == "CPU" else {}
+    if threads and platform == "CPU":
+        properties = properties | {"Threads": str(threads)}
     if config.platform is None and not properties:
         return app.Simulation(topology, system, integrator)
-    return app.Simulation(topology, system, integrator, platform_named(platform), properties)
+    try:
+        return app.Simulation(topology, system, integrator, platform_named(platform), properties)
+    except openmm.OpenMMException as error:
+        if config.device is None and config.precision is None:
+            raise
+        asked = " and ".join(
+            f"{key} {getattr(config, key)}" for key in ("device", "precision") if getattr(config, key) is not None
+        )
+        told = str(error).strip().splitlines()[0]
+        raise ValueError(f"the platform {platform} is not to be had with {asked} ({told}): leave it out") from error

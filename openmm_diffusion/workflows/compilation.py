@@ -68,7 +68,7 @@ def compile_ahead(
         raise ValueError("start is missing: particles that have bonds, or no box, have no random places; give --start")
     else:
         positions = [random_positions(denoiser, topology, seed) for seed in range(replicas)]
-    system = create_system(denoiser, topology, replicas=replicas, **{**options, "backend": "compiled"})
+    system = create_system(denoiser, topology, replicas=replicas, platform="CPU", **{**options, "backend": "compiled"})
     directory = cache_directory()
     before = set(directory.glob("*.pt2"))
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))

@@ -128,7 +128,9 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         )
     system = None
     if format != "lammps":
-        system = create_system(denoiser, topology, backend=format, ewald_error_tolerance=ewald_error_tolerance)
+        # On whatever platform it will be used: nothing is evaluated here.
+        options = dict(backend=format, ewald_error_tolerance=ewald_error_tolerance, platform="Reference")
+        system = create_system(denoiser, topology, **options)
     if positions is None:
         positions = random_positions(denoiser, topology)
     positions = array(positions, unit.nanometer, "positions")

@@ -1,5 +1,6 @@
 """Models as potentials of openmm-ml: whole and mixed Systems, against the energies that they must add up from."""
 
+import contextlib
 import functools
 import re
 import subprocess
@@ -286,3 +287,15 @@ def test_a_molecule_that_is_cut_is_refused():
     impl = PotentialFactory().createImpl("diffusion", denoiser(["bonds"]))
     with pytest.raises(ValueError, match="atoms cuts the bond between atoms"):
         impl.addForces(topology, system, range(5), 0, types="name")
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_barostat_is_refused_unless_it_is_insisted_on(allowed):
+    frames = licl_frames()
+    system = MLPotential("licl").createSystem(frames.topology(), backend="python", allowBarostat=allowed)
+    system.addForce(openmm.MonteCarloBarostat(1.0, 300, 5))
+    refused = contextlib.nullcontext() if allowed else pytest.raises(openmm.OpenMMException, match="157 bar")
+    with refused:
+        context = openmm.Context(system, openmm.LangevinMiddleIntegrator(300, 1, 0.002))
+        context.setPositions(frames.positions[0])
+        context.getIntegrator().step(10)

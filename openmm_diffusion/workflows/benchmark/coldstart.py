@@ -74,8 +74,9 @@ def measured_start(request, forces=6):
     begin = time.perf_counter()
     denoiser = Denoiser.load(request["model"])
     topology = training_topology(denoiser)
-    system = path_system(request["path"], denoiser, topology, request["copies"], request["nequip_file"])
-    context = path_context(system, denoiser, request["timestep"], request["platform"], request["threads"])
+    platform = request["platform"]
+    system = path_system(request["path"], denoiser, topology, request["copies"], request["nequip_file"], platform)
+    context = path_context(system, denoiser, request["timestep"], platform, request["threads"])
     times = []
     for k in range(3 * forces):
         start = time.perf_counter()

@@ -169,7 +169,7 @@ def _start(denoiser, topology, names, config, platform, frames, report):
             rows.append(row)
             try:
                 row.update(cold_start(request))
-                system = path_system(name, denoiser, topology, copies, config.nequip)
+                system = path_system(name, denoiser, topology, copies, config.nequip, platform)
                 context = path_context(system, denoiser, config.timestep, platform, config.threads)
             except (ValueError, ImportError, openmm.OpenMMException) as error:
                 row["note"] = str(error).strip().splitlines()[0]

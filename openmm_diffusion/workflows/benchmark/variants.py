@@ -22,7 +22,7 @@ NEQUIP = "nequip"
 GROUP = 1
 
 
-def path_system(name, denoiser, topology, copies=1, nequip_file=None):
+def path_system(name, denoiser, topology, copies=1, nequip_file=None, platform=None):
     """The System of a path: prior as native forces, in group 0; the learnt force, if it has one, in group 1.
 
     Several copies, and the paths that say so, have the prior inside the learnt force; native pair potentials have
@@ -39,6 +39,8 @@ def path_system(name, denoiser, topology, copies=1, nequip_file=None):
         Independent copies in one System.
     nequip_file : path, optional
         For the path "nequip": it takes the place of the learnt terms, beside the same prior.
+    platform : str, optional
+        OpenMM's, beside which torch computes; None: its fastest.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def path_system(name, denoiser, topology, copies=1, nequip_file=None):
     if options is None:
         denoiser = denoiser.prior
         options = PATHS["eager"]  # of no learnt terms: no force comes of it
-    system = create_system(denoiser, topology, replicas=copies, **options)
+    system = create_system(denoiser, topology, replicas=copies, platform=platform, **options)
     if name == NEQUIP:
         system.addForce(nequip_force(nequip_file, topology))
     for force in system.getForces():
