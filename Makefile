@@ -22,7 +22,7 @@ quickstart: install
 	$(VENV)/bin/python examples/licl/quickstart.py $(RUN)
 
 # The tests run where OpenMM has no OpenCL: with a driver, its platform would take all that name none.
-test long check doctest: export OCL_ICD_VENDORS := $(CURDIR)/.no-opencl
+test long check doctest docs: export OCL_ICD_VENDORS := $(CURDIR)/.no-opencl
 
 # All but the longest: some twenty-two minutes on two cores.
 test: install
