@@ -52,10 +52,18 @@ def simulate(
     duration: Annotated[Optional[float], typer.Option(help="ps")] = None,
     timestep: Annotated[Optional[float], typer.Option(help="ps")] = None,
     interval: Annotated[Optional[float], typer.Option(help="ps between saved frames")] = None,
+    format: Annotated[Optional[str], typer.Option(help="of the trajectory: dcd, xtc or h5")] = None,
     temperature: Annotated[Optional[float], typer.Option(help="K")] = None,
     edge: Annotated[Optional[float], typer.Option(help="nm")] = None,
     molarity: Annotated[Optional[float], typer.Option(help="mol/L")] = None,
-    start: Annotated[Optional[Path], typer.Option(help="First positions: frames, or a PDB or GRO file.")] = None,
+    top: Annotated[Optional[Path], typer.Option(help="Particles and box of your own: PDB, GRO, mmCIF.")] = None,
+    start: Annotated[
+        Optional[Path],
+        typer.Option("--start", "--positions", help="First positions: frames, PDB, GRO; beside --top a trajectory."),
+    ] = None,
+    state: Annotated[Optional[Path], typer.Option(help="First positions, velocities and box: a State (XML).")] = None,
+    anneal: Annotated[Optional[float], typer.Option(help="ps, to minimise and cool the start in")] = None,
+    anneal_temperature: Annotated[Optional[float], typer.Option(help="K, to cool from [twice that of the run]")] = None,
     pressure: Annotated[Optional[float], typer.Option(help="bar, of a barostat")] = None,
     allow_barostat: Annotated[
         Optional[bool], typer.Option(help="Over a model that was fitted without a pressure too.")
@@ -75,8 +83,9 @@ def simulate(
     from .simulation.langevin import simulate as run
 
     given = dict(
-        duration=duration, timestep=timestep, interval=interval, temperature=temperature, edge=edge, molarity=molarity,
-        start=start, pressure=pressure, allow_barostat=allow_barostat, platform=platform, device=device,
+        duration=duration, timestep=timestep, interval=interval, format=format, temperature=temperature, edge=edge,
+        molarity=molarity, top=top, start=start, state=state, anneal=anneal, anneal_temperature=anneal_temperature,
+        pressure=pressure, allow_barostat=allow_barostat, platform=platform, device=device,
         precision=precision, threads=threads, backend=backend, replicas=replicas, seed=seed,
     )  # fmt: skip
     settings = read_yaml(config) if config else {}

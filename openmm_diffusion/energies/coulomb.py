@@ -101,7 +101,7 @@ class CoulombTerm(Term):
         tolerance: float,
         connectivity: Connectivity | None = None,
     ) -> openmm.Force:
-        charges = [self.charges[header.species[s]] for s in species]
+        charges = [self.weight**0.5 * self.charges[header.species[s]] for s in species]
         return coulomb_force(charges, self.relative_permittivity, box, tolerance, connectivity)
 
 

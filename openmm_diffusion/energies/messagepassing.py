@@ -8,8 +8,10 @@ Batzner et al., Nat. Commun. 13, 2453 (2022), arXiv:2101.03164;
 Geiger & Smidt, arXiv:2207.09453 (e3nn).
 """
 
+import copy
+import functools
 import math
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import torch
 from e3nn import nn as enn
@@ -201,3 +203,41 @@ class MessagePassing(nn.Module):
             features = layer(features, given, senders, receivers, harmonics, radial)
         # The part that a mirror turns round, if there is one, is added to the other.
         return self.readout(features).unflatten(1, [-1, self.outputs]).sum(1)
+
+
+class Architecture(NamedTuple):
+    """Fields of a NetworkConfig that the code of a network depends on."""
+
+    head: str
+    cutoff: float
+    lmax: int
+    features: int
+    layers: int
+    radial: int
+    radial_width: int
+    chiral: bool
+
+
+@functools.lru_cache(maxsize=16)
+def _pattern(architecture, n_species, conditions, dtype):
+    """A network that is copied and never evaluated; `dtype`, torch's default, tells its weights apart."""
+    with torch.random.fork_rng(devices=[]):
+        return MessagePassing(architecture, n_species, 1.0, conditions)
+
+
+def message_passing(config, n_species, neighbours, conditions=0):
+    """A MessagePassing with weights of its own, standard normal as e3nn draws them; arguments as there.
+
+    It is the copy of one pattern for each architecture.  To build a network, e3nn writes and scripts code, which takes
+    twelve times as long as a copy, and torch keeps for ever whatever was scripted, and more once it has run (5 MB for a
+    small network): a process that loads models one after the other would grow with each.  What is copied was saved and
+    loaded, and goes when the network goes.
+    """
+    architecture = Architecture(*[getattr(config, name) for name in Architecture._fields])
+    network = copy.deepcopy(_pattern(architecture, n_species, conditions, torch.get_default_dtype()))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_()
+    for layer in network.layers:
+        layer.normalisation = 1 / math.sqrt(neighbours)
+    return network

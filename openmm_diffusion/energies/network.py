@@ -10,7 +10,7 @@ from ..noise import log_place, scale
 from ..space.batch import Batch, within
 from ..units import thermal_energy
 from .base import LearntTerm, Length, Level, ModelHeader, Positive, Settings, register
-from .messagepassing import MessagePassing
+from .messagepassing import message_passing
 
 #: Functions of the noise level that a network over a range of them reads.
 CHEBYSHEV = 4
@@ -131,7 +131,7 @@ class DenoisingNetwork(nn.Module):
         self.conservative = term.network.head == "energy"
         self.conditions = 0 if term.sigmas is None else CHEBYSHEV
         self.smallest, self.largest = (0.0, 0.0) if term.sigmas is None else term.sigmas
-        self.network = MessagePassing(term.network, n_species, term.neighbours, self.conditions)
+        self.network = message_passing(term.network, n_species, term.neighbours, self.conditions)
         self.register_buffer("sigma", torch.tensor([term.sigma], dtype=torch.float64), persistent=False)
         # An output of one then is a force of kT per 0.1 nm, or an energy of kT: numbers of order one.
         self.length = 0.1  # nm

@@ -84,7 +84,7 @@ class WallTerm(Term):
         tolerance: float,
         connectivity: Connectivity | None = None,
     ) -> openmm.Force:
-        return wall_force(self.radii, self.stiffness, species, box, connectivity)
+        return wall_force(self.radii, self.weight * self.stiffness, species, box, connectivity)
 
     def pairwise(self, module: Any, tag: str = "") -> Pairwise:
         radii = np.array(self.radii)[np.triu_indices(len(self.radii))].tolist()

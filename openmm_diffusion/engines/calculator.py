@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..forces.pythonforce import SKIN, Evaluator
+from ..forces.pythonforce import Evaluator, with_skin
 from ..model.denoiser import Denoiser
 from ..particles import as_types
 from ..units import ANGSTROM, ELECTRONVOLT
@@ -132,10 +132,7 @@ class DiffusionCalculator(Calculator):
         for term in denoiser.header.terms:
             term.check(types, box is not None)
         self.denoiser, self.made_for = denoiser, made_for
-        evaluated = denoiser
-        if self.compiled and box is not None:  # a list with a skin needs a cutoff well below half the box
-            half = 0.5 * float(np.diagonal(box).min())
-            evaluated = denoiser.with_ewald(cutoff=max(denoiser.cutoff, min(1.0, half - SKIN)))
+        evaluated = with_skin(denoiser) if self.compiled and box is not None else denoiser
         self.evaluator = Evaluator(
             evaluated.to_bytes(), species.tolist(), box is not None, self.precision, self.compiled, bonds=bonds or (),
             device="cuda" if torch.cuda.is_available() else "cpu",

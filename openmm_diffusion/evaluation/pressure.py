@@ -4,14 +4,14 @@ from ..analysis.resampling import frame_mean
 from ..model.pressure import known_pressure, pressure_obstacle, pressures
 
 #: Frames, evenly over all runs, that a pressure is measured on.
-FRAMES = 300
+MEASURED = 300
 
 
 def pressure_rows(denoiser, reference, runs=None):
     """Rows of the model's pressure (bar), with its standard error over runs; none of a model that has no pressure.
 
-    Of the reference frames, noised as the model's ensemble is, and of MD under the model.  The two agree for a model
-    whose ensemble is that of the frames.
+    It is measured over the reference frames, noised as the model's ensemble is, and over MD under the model.  The two
+    agree for a model whose ensemble is that of the frames.  Biased frames have none.
 
     Parameters
     ----------
@@ -25,7 +25,9 @@ def pressure_rows(denoiser, reference, runs=None):
     for curve, frames, sigma in (("", reference, denoiser.sigma), ("model", runs, 0.0)):
         if frames is None or pressure_obstacle(denoiser, frames.box) is not None:
             continue
-        some = frames[:: max(1, -(-len(frames) // FRAMES))]
+        if frames.bias_forces is not None and frames.bias_forces.any():
+            continue  # the average over them is not that of the model's ensemble
+        some = frames[:: max(1, -(-len(frames) // MEASURED))]
         here = some.positions, some.boxes, some.types, some.bonds, some.temperature
         values = pressures(denoiser, *here, sigma)
         rows.append(("pressure", what, curve, "bar", *frame_mean(values, some.replica)))

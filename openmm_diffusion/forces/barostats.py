@@ -6,8 +6,13 @@ was fitted with a pressure; a model with a vector head, which has no energy, and
 all.  A force that refuses barostats says so in its name, for `check_system`, and again where a Context is made:
 
 - a PythonForce, whose XML keeps no name, sees the parameters of the Context, and so those of a barostat;
-- other forces hold the parameter of a barostat themselves, with a value that no barostat has: OpenMM makes no Context
-  of two forces that disagree in the value of a parameter.
+- other forces hold the parameters of barostats themselves, with a value that no barostat has: OpenMM makes no Context
+  of two forces that disagree in the value of a parameter.  A TorchForce, whose parameters are arguments of its module,
+  holds that of isotropic barostats alone, and none where CUDA graphs fix the arguments;
+- a System of OpenMM's own forces alone gets a force of no particle that does.
+
+What stands inside a CustomCVForce is evaluated in a Context of its own, without barostat: a PythonForce there is
+refused by `check_system` alone.
 """
 
 import re
@@ -82,6 +87,14 @@ def barostat_of(system: openmm.System) -> Any:
 def has_barostat(parameters: Mapping[str, float]) -> bool:
     """Whether the parameters of a Context tell of a barostat, and not of a force that refuses them."""
     return any(name in parameters and parameters[name] != NONE for name in PARAMETERS)
+
+
+def refusing_force(name: str) -> openmm.CustomExternalForce:
+    """A force of no particle whose name and parameter refuse barostats: for Systems that hold no other with either."""
+    force = openmm.CustomExternalForce("0")
+    force.setName(name)
+    refuse_in_contexts(force)
+    return force
 
 
 def refuse_in_contexts(force: Any, parameters: Iterable[str] = PARAMETERS) -> None:

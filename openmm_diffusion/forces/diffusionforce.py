@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,18 @@ from ..model.pressure import known_pressure
 from ..space.boxes import check_cutoff
 from ..units import MOST, count
 from .barostats import COPIES, PARAMETERS, WITHOUT_ENERGY, barostat_of, refusal, refuse_in_contexts, volume_note
-from .choice import choose
+from .choice import Choice, choose
 from .native import native_force
-from .platforms import DEADLY, HOST, default_platform, platform_named, torch_device, torchforce_failure
-from .pythonforce import SKIN, Evaluator
+from .platforms import (
+    DEADLY,
+    HOST,
+    checked_device,
+    default_platform,
+    platform_named,
+    torch_device,
+    torchforce_failure,
+)
+from .pythonforce import Evaluator, with_skin
 from .subset import Subset
 from .torchscript import scripted_module, torchscript_failure
 
@@ -150,9 +158,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         )
     if scaling_parameter is not None:
         check_parameter(scaling_parameter)
-    if device is not None and backend == "auto":
-        backend = "python"
-    if device is not None and backend not in ("python", "compiled"):
+    if device is not None and backend not in ("auto", "python", "compiled"):
         raise ValueError(
             f'device is {device!r}, but backend is "{backend}", which computes where OpenMM does: leave device out, or '
             'use "python" or "compiled"'
@@ -198,6 +204,9 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         backend = "torchscript"  # no other has them
     if backend == "auto":
         choice = choose(len(denoiser.header.learnt), platform, replicas=int(replicas))
+        apart = device is not None and (choice.backend == "torchscript" or checked_device(device).type != "cpu")
+        if apart:
+            choice = Choice("python", f"torch computes on the device {device!r}, apart from OpenMM")
         slow = choice.backend == "python" and replicas == 1
         log.log(logging.WARNING if slow else logging.INFO, "backend %s: %s", choice.backend, choice.reason)
         backend, later = choice.backend, choice.backend == "compiled"
@@ -221,7 +230,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         force = native_force(denoiser, species, periodic, connected, subset, scaling_parameter, system)
     else:
         if backend == "compiled" and periodic:
-            denoiser = _with_skin(denoiser)
+            denoiser = with_skin(denoiser)
         evaluator = Evaluator(
             denoiser.to_bytes(), species.tolist(), periodic, precision, backend == "compiled", int(replicas),
             subset.bonds, later, refused if periodic else None, subset.indices, subset.n_system * int(replicas),
@@ -232,7 +241,8 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
         force.setUsesPeriodicBoundaryConditions(periodic)
     if scaling_parameter is not None and backend in ("python", "compiled"):
         force = _scaled(force, scaling_parameter, denoiser.conservative)
-    blind = backend in ("torchscript", "native") or scaling_parameter is not None  # to the parameters of a Context
+    # To the parameters of a Context; a TorchForce takes each as an argument of its module, which CUDA graphs fix.
+    blind = backend in ("torchscript", "native") or scaling_parameter is not None
     if blind and not cuda_graphs and periodic and refused:
         refuse_in_contexts(force, PARAMETERS[:1] if backend == "torchscript" else PARAMETERS)
     force.setName(name)
@@ -272,7 +282,7 @@ def check_system(system: openmm.System, name: str | None = None, atoms: Sequence
     ------
     ValueError
     """
-    forces = system.getForces()
+    forces = list(_with_variables(system.getForces()))
     names = [force.getName() for force in forces] if name is None else [name]
     charged = any(isinstance(force, openmm.NonbondedForce) and _charged(force, atoms) for force in forces)
     if charged and any(n.startswith(NAME + WITH_COULOMB) for n in names):
@@ -286,6 +296,14 @@ def check_system(system: openmm.System, name: str | None = None, atoms: Sequence
         refused = refusal(each, barostat.getName()) if each.startswith(NAME) else None
         if refused:
             raise ValueError(refused)
+
+
+def _with_variables(forces: Iterable[openmm.Force]) -> Iterator[openmm.Force]:
+    """Forces, and those that stand in a CustomCVForce as its variables."""
+    for force in forces:
+        yield force
+        if isinstance(force, openmm.CustomCVForce):
+            yield from _with_variables(map(force.getCollectiveVariable, range(force.getNumCollectiveVariables())))
 
 
 def _charged(force: openmm.NonbondedForce, atoms: Sequence[int] | None) -> bool:
@@ -305,12 +323,6 @@ def _torch_force(module: Any, outputs_forces: bool, cuda_graphs: bool) -> Any:
     force = openmmtorch.TorchForce(module, {"useCUDAGraphs": "true" if cuda_graphs else "false"})
     force.setOutputsForces(outputs_forces)
     return force
-
-
-def _with_skin(denoiser: Denoiser) -> Denoiser:
-    """The denoiser with an Ewald sum whose cutoff is well below half the box, as a list with a skin needs."""
-    half = 0.5 * float(np.diagonal(np.array(denoiser.header.box)).min())
-    return denoiser.with_ewald(cutoff=max(denoiser.cutoff, min(1.0, half - SKIN)))
 
 
 #: What the energy of a PythonForce is called where a parameter scales it.

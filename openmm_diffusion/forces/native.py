@@ -1,5 +1,6 @@
 """The pair potentials of a denoiser as one native OpenMM force: no torch at run time."""
 
+import re
 from typing import Any
 
 import openmm
@@ -74,6 +75,11 @@ def native_force(
     parts = []
     for number, (term, module) in enumerate(terms):
         part: Any = term.pairwise(module, str(number or ""))
+        if scaling_parameter is not None and re.search(rf"\b{scaling_parameter}\b", part.energy):
+            raise ValueError(
+                f"scaling_parameter is {scaling_parameter!r}, a name within the native form of the {term.noun}: give "
+                "another, such as 'lambda_diffusion'"
+            )
         factors = [repr(term.weight)] if term.weight != 1 else []
         if scaling_parameter is not None:
             factors.append(scaling_parameter)

@@ -10,13 +10,14 @@ from ..model.pressure import ERROR, OSMOTIC, VALUE, known_pressure, pressure_obs
 log = logging.getLogger(__name__)
 
 #: Frames, evenly over all runs, that the pressure is measured on: 50 of 48 ions tell it to some 6 bar.
-FRAMES = 50
+MEASURED = 50
 
 
 def with_pressure(denoiser, frames):
     """A denoiser whose header tells its pressure over some frames, the prior included, see `model.pressure`.
 
-    The frames are noised as the model's ensemble is.  A model that has no pressure, or knows it, stays as it is.
+    The frames are noised as the model's ensemble is.  A model that has no pressure, or knows it, stays as it is, and so
+    does one of biased frames, whose average is not that of the model's ensemble.
 
     Parameters
     ----------
@@ -29,9 +30,10 @@ def with_pressure(denoiser, frames):
     Denoiser
     """
     known = known_pressure(denoiser.header)
-    if np.isfinite(known.value) or pressure_obstacle(denoiser, frames.box) is not None:
+    biased = frames.bias_forces is not None and frames.bias_forces.any()
+    if np.isfinite(known.value) or biased or pressure_obstacle(denoiser, frames.box) is not None:
         return denoiser
-    some = frames[:: max(1, -(-len(frames) // FRAMES))]
+    some = frames[:: max(1, -(-len(frames) // MEASURED))]
     values = pressures(
         denoiser, some.positions, some.boxes, some.types, some.bonds, some.temperature, denoiser.sigma
     )  # fmt: skip

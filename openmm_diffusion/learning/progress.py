@@ -17,12 +17,11 @@ class Progress:
     what : str
         What lines begin with.
     total : float
-    unit : str
-        What is counted.
+        Frames.
     """
 
-    def __init__(self, what, total, unit="frames"):
-        self.what, self.total, self.unit = what, total, unit
+    def __init__(self, what, total):
+        self.what, self.total = what, total
         self.done, self.begun = 0, time.monotonic()
         self.told = self.begun
 
@@ -34,10 +33,9 @@ class Progress:
             self.told = now
             left = (now - self.begun) * (self.total - self.done) / self.done
             log.info(
-                "%s: %.0f %% of %.0f %s, %s left",
+                "%s: %.0f %% of %.0f frames, %s left",
                 self.what,
                 100 * self.done / self.total,
                 self.total,
-                self.unit,
                 f"{left:.0f} s" if left < 100 else f"{left / 60:.0f} min",
             )

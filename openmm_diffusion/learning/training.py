@@ -152,8 +152,6 @@ def _train(systems, config, output, resume, progress, sample=None):
         which = f"system {number}: " if len(systems) > 1 else ""
         counts = [0 if part is None else len(part) for part in parts]
         log.info("%s%d frames to train on, %d to validate, %d kept apart", which, *counts)
-    check_labels(training, validation, config)
-    check_devices(validation, config)
     header = _header(systems, training, validation, test, config)
     if sample is not None:
         training = [resampled(part, sample + 7919 * number) for number, part in enumerate(training)]

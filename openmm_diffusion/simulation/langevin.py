@@ -22,12 +22,12 @@ from ..model.pressure import known_pressure
 from ..model.sum import TRACING
 from ..settings import read_yaml, validated
 from ..systems.system import create_system, fastest
-from ..systems.topologies import LARGEST, random_positions, replicated, topology_like
-from ..units import MOST, array
+from ..systems.topologies import LARGEST, random_positions, replicated
+from ..units import MOST
 from .guard import Guard, SpreadWatch
-from .starts import read_start, relax
+from .starts import anneal, relax, start_of
 from .states import read_state, write_state
-from .trajectories import cut_back, trajectory_paths, trajectory_reporters, write_topology
+from .trajectories import check_format, cut_back, trajectory_paths, trajectory_reporters, write_topology
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,21 @@ class SimulationConfig(BaseModel):
     composition : dict of str to int, or None
         Number of each type; None: as in the training data.
     molarity, edge : float, mol/L or nm, or None
-        Fix the cubic box; both None: the box of the training data.
+        Fix the cubic box, or its volume; both None: the box of the training data.
+    top : path or None
+        File of particles of one's own, with box and bonds as it states them: PDB, GRO, mmCIF, or what mdtraj reads.
+        Their types are told as the model's are; None: particles and box are those of the training data.
     start : path or None
-        File of the first positions, see `starts.read_start`; None: random places, or those given to `simulate`.
-    format : "dcd" or "xtc"
+        File of the first positions, see `starts.read_start`; None: those of `top`, random places, or those given to
+        `simulate`.  Beside `top` it may be a trajectory, and its box, where it has one, is that of the run.
+    state : path or None
+        XML file of a State, for positions, box and, where it has them, velocities; time begins anew.
+    anneal : float, ps, or None
+        Improve the start: minimise its energy, then cool it from `anneal_temperature`; None: only forces that would
+        tear it apart are relaxed.
+    anneal_temperature : float, K, or None
+        None: twice that of the run.
+    format : "dcd", "xtc" or "h5"
     backend : str
         Of `DiffusionForce`; "auto": the fastest for a run of this length, see `systems.fastest`.
     platform : str or None
@@ -85,8 +96,12 @@ class SimulationConfig(BaseModel):
     composition: dict[str, PositiveInt] | None = None
     molarity: PositiveFloat | None = Field(None, le=1e3)
     edge: PositiveFloat | None = Field(None, le=LARGEST)
+    top: Path | None = None
     start: Path | None = None
-    format: Literal["dcd", "xtc"] = "dcd"
+    state: Path | None = None
+    anneal: PositiveFloat | None = Field(None, le=1e12)
+    anneal_temperature: PositiveFloat | None = Field(None, le=1e6)
+    format: Literal["dcd", "xtc", "h5"] = "dcd"
     backend: Literal["auto", "torchscript", "python", "compiled", "native"] = "auto"
     pressure: float | None = None
     allow_barostat: bool = False
@@ -106,11 +121,12 @@ def simulate(
     resume: bool = False,
     positions: ArrayLike | None = None,
     progress: bool = True,
+    topology: app.Topology | None = None,
 ) -> Path | list[Path]:
     """Run Langevin dynamics under a model.
 
     The output directory receives topology.pdb (topology.cif, where a type is too long for a PDB
-    file), trajectory.dcd (or .xtc; of several replicas
+    file), trajectory.dcd (.xtc, .h5; of several replicas
     trajectory-00.dcd and so on), state.csv (time, energies, temperature, speed; of all replicas
     together; volume and density at constant pressure), checkpoint.xml and config.yaml; of an ensemble,
     spread.csv too.  A start that would be torn apart is moved downhill first, and the log says so.
@@ -127,6 +143,8 @@ def simulate(
         as in topology.pdb; those with bonds are in the order of the training data.
     progress : bool
         Report progress, speed (ns/day) and remaining time on standard output.
+    topology : openmm.app.Topology, optional
+        Particles, bonds and box of one's own, of types that the model knows; None: see `SimulationConfig`.
 
     Returns
     -------
@@ -145,25 +163,16 @@ def simulate(
     if not isinstance(config, SimulationConfig):
         values = read_yaml(config) if isinstance(config, (str, Path)) else {} if config is None else config
         config = validated(SimulationConfig, values, "config")
+    check_format(config.format)
     output = rundirectory.named(output)
-    topology = topology_like(denoiser, config.composition, edge=config.edge, molarity=config.molarity)
-    warn_of_conditions(denoiser, topology, config)
     every = round(config.interval / config.timestep)
     if every < 1 or abs(every * config.timestep - config.interval) > 1e-6 * config.interval:
         raise ValueError(f"interval is {config.interval:g} ps: give a multiple of timestep, {config.timestep:g} ps")
     if config.duration < config.interval:
         raise ValueError(f"duration is {config.duration:g} ps, shorter than interval, {config.interval:g} ps: no frame")
-    if positions is not None and config.start is not None:
-        raise ValueError(f"positions are given and start is {config.start}: leave one of them out")
-    expected = (topology.getNumAtoms(), 3) if config.replicas == 1 else (config.replicas, topology.getNumAtoms(), 3)
-    if positions is not None:
-        positions = array(positions, unit.nanometer, "positions")
-        if positions.shape != expected:
-            raise ValueError(f"positions have shape {positions.shape}: give {expected}, one row per particle, in nm")
-        if any(len(np.unique(one, axis=0)) < len(one) for one in positions.reshape(config.replicas, -1, 3)):
-            raise ValueError("positions put two particles at one place: give places apart from each other, in nm")
-    if config.start is not None:
-        positions = read_start(config.start, denoiser, topology, config.replicas)
+    start = start_of(denoiser, config, topology, positions)
+    topology, positions = start.topology, start.positions
+    warn_of_conditions(denoiser, topology, config)
     if positions is None and not resume and (denoiser.header.bonds or denoiser.header.box is None):
         what = "the model's particles have bonds" if denoiser.header.bonds else "the model was trained without a box"
         raise ValueError(
@@ -190,7 +199,7 @@ def simulate(
     trajectories = trajectory_paths(output, config.format, config.replicas)
     with _begun(output, config, denoiser, options, resume):
         if state is None:
-            _place(simulation, output, denoiser, topology, config, positions)
+            _place(simulation, output, denoiser, start, config)
         else:
             _go_on(simulation, state, done, config.seed + done)
             cut_back(trajectories, done // every)
@@ -210,16 +219,22 @@ def _go_on(simulation, state, done, seed):
     simulation.integrator.setRandomNumberSeed(seed)
 
 
-def _place(simulation, output, denoiser, topology, config, positions):
+def _place(simulation, output, denoiser, start, config):
     """Begin at positions, or at random places, and write what the particles are."""
+    topology, positions, velocities = start
     if positions is None:
         seeds = range(config.seed, config.seed + config.replicas)
         positions = [random_positions(denoiser, topology, seed) for seed in seeds]
-    start = np.asarray(positions, dtype=float).reshape(config.replicas, -1, 3)
-    simulation.context.setPositions(start.reshape(-1, 3))
+    positions = np.asarray(positions, dtype=float).reshape(config.replicas, -1, 3)
+    simulation.context.setPositions(positions.reshape(-1, 3))
     relax(simulation.context)
-    simulation.context.setVelocitiesToTemperature(simulation.integrator.getTemperature(), config.seed)
-    write_topology(output, topology, start[0])
+    if config.anneal is not None:
+        anneal(simulation, config.anneal, config.anneal_temperature, denoiser.conservative, config.seed)
+    if velocities is None or config.anneal is not None:
+        simulation.context.setVelocitiesToTemperature(simulation.integrator.getTemperature(), config.seed)
+    else:
+        simulation.context.setVelocities(velocities)
+    write_topology(output, topology, positions[0])
 
 
 def _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress):
@@ -280,6 +295,8 @@ def warn_of_conditions(denoiser, topology, config):
             config.temperature, header.temperature, header.temperature, config.temperature,
         )  # fmt: skip
     box = topology.getPeriodicBoxVectors()
+    if config.edge is not None and header.box is not None and not np.allclose(header.box, header.box[0][0] * np.eye(3)):
+        log.warning("edge makes a cube of the box, which is none in the training data: leave it out to keep its shape")
     learnt_at = [system["number_density"] for system in header.data.get("systems", [])] or [header.number_density]
     learnt_at = [density for density in learnt_at if density]
     if box is not None and learnt_at:

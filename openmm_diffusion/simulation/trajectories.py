@@ -1,11 +1,67 @@
 """The files of a run: one trajectory per replica, cut back to the checkpoint when the run goes on."""
 
+import importlib.util
 import io
 
+from mdtraj.formats import HDF5TrajectoryFile
+from mdtraj.utils.unitcell import box_vectors_to_lengths_and_angles
 from openmm import app, unit
 
 from .. import rundirectory
 from ..data.completeness import keep_frames, layout
+
+
+class HDF5Reporter:
+    """OpenMM reporter of mdtraj's HDF5 files: topology, positions (nm), times (ps) and cells.
+
+    The file is open while a frame is written and at no other time, so that it is whole whenever the process is killed
+    but then.
+
+    Parameters
+    ----------
+    path : path
+    every : int
+        Steps between frames.
+    topology : openmm.app.Topology
+        Of the particles that are written.
+    append : bool
+    enforcePeriodicBox : bool
+    atomSubset : sequence of int, optional
+        None: all.
+    """
+
+    def __init__(self, path, every, topology, append, enforcePeriodicBox, atomSubset=None):  # noqa: N803 - as OpenMM's
+        self.path, self.every, self.topology, self.append = path, every, topology, append
+        self.periodic, self.subset = enforcePeriodicBox, slice(None) if atomSubset is None else list(atomSubset)
+
+    def describeNextReport(self, simulation):  # noqa: N802 - OpenMM's reporter interface
+        steps = self.every - simulation.currentStep % self.every
+        return {"steps": steps, "periodic": self.periodic, "include": ["positions"]}
+
+    def report(self, simulation, state):
+        fields = {"time": state.getTime()._value}
+        if self.periodic:
+            vectors = state.getPeriodicBoxVectors(asNumpy=True)._value
+            cell = box_vectors_to_lengths_and_angles(*vectors)
+            fields |= {"cell_lengths": cell[:3], "cell_angles": cell[3:]}
+        with HDF5TrajectoryFile(self.path, "a" if self.append else "w") as file:
+            if not self.append:
+                file.topology = self.topology
+            file.write(state.getPositions(asNumpy=True)._value[self.subset], **fields)
+        self.append = True
+
+
+def check_format(extension):
+    """Refuse a format of trajectories whose library is missing.
+
+    Raises
+    ------
+    ImportError
+    """
+    if extension == "h5" and importlib.util.find_spec("tables") is None:
+        raise ImportError(
+            "format is h5, which needs pytables: pip install 'openmm_diffusion[hdf5]', or give format dcd or xtc"
+        )
 
 
 def trajectory_paths(output, extension, replicas):
@@ -81,18 +137,45 @@ def topology_path(folder):
 def trajectory_reporters(paths, every, topology, append):
     """A reporter of OpenMM for each replica of a topology; its particles follow those of the replica before."""
     n_particles, periodic = topology.getNumAtoms(), topology.getPeriodicBoxVectors() is not None
-    writer = app.DCDReporter if paths[0].suffix == ".dcd" else app.XTCReporter
     subsets = [range(i * n_particles, (i + 1) * n_particles) for i in range(len(paths))] if len(paths) > 1 else [None]
-    return [
-        writer(str(path), every, append=append, enforcePeriodicBox=periodic, atomSubset=subset)
-        for path, subset in zip(paths, subsets)
-    ]
+    options = [dict(append=append, enforcePeriodicBox=periodic, atomSubset=subset) for subset in subsets]
+    if paths[0].suffix == ".h5":
+        return [HDF5Reporter(path, every, topology, **each) for path, each in zip(paths, options)]
+    writer = app.DCDReporter if paths[0].suffix == ".dcd" else app.XTCReporter
+    return [writer(str(path), every, **each) for path, each in zip(paths, options)]
+
+
+def _whole(path):
+    """Number of whole frames in a trajectory; 0 of a file that cannot be read."""
+    if path.suffix != ".h5":
+        found = layout(path)
+        return 0 if found is None else len(found.ends)
+    try:
+        with HDF5TrajectoryFile(path, "r") as file:
+            return min((len(array) for array in _arrays(file)), default=0)
+    except (OSError, ValueError, RuntimeError):  # of which the last is pytables' for what is no such file
+        return 0
+
+
+def _keep(path, n_frames):
+    """Cut what follows the first frames of a trajectory off."""
+    if path.suffix != ".h5":
+        return keep_frames(path, n_frames)
+    with HDF5TrajectoryFile(path, "a") as file:
+        for array in _arrays(file):
+            array.truncate(n_frames)
+
+
+def _arrays(file):
+    """The arrays of an open HDF5 file that grow by a row with every frame."""
+    return list(file._handle.iter_nodes("/", "EArray"))
 
 
 def cut_back(paths, n_frames):
     """Drop the frames and rows that were written after the checkpoint: they will be written again.
 
-    Bytes are cut off, so that what stays is what was written, header and all, however large the file is.
+    Bytes are cut off (of HDF5 files, rows), so that what stays is what was written, header and all, however large the
+    file is.
 
     Raises
     ------
@@ -101,8 +184,7 @@ def cut_back(paths, n_frames):
     """
     tables = [table for table in (paths[0].parent / name for name in ("state.csv", "spread.csv")) if table.exists()]
     for path in paths if n_frames else []:
-        found = layout(path) if path.exists() else None
-        whole = 0 if found is None else len(found.ends)
+        whole = _whole(path) if path.exists() else 0
         if whole < n_frames:
             raise ValueError(
                 f"{path} holds {whole} whole frames, but the checkpoint beside it is at frame {n_frames}: copy a whole "
@@ -117,7 +199,7 @@ def cut_back(paths, n_frames):
         )
     for path in paths:
         if n_frames:
-            keep_frames(path, n_frames)
+            _keep(path, n_frames)
     for table, lines in rows.items():
         if len(lines) > n_frames + 1:
             rundirectory.write_whole(table, "".join(lines[: n_frames + 1]))

@@ -9,8 +9,9 @@ import openmm
 from openmm import app, unit
 
 from ..energies.native import share_cutoff
+from ..forces.barostats import refusing_force, volume_note
 from ..forces.choice import choose
-from ..forces.diffusionforce import DiffusionForce
+from ..forces.diffusionforce import NAME, DiffusionForce
 from ..forces.native import native_obstacle
 from ..forces.subset import bonds_of
 from ..model.combination import merged
@@ -121,6 +122,10 @@ def create_system(
             system.addForce(term.native(denoiser.header, module, species, *given))
     if force is not None:
         system.addForce(force)
+    elif box is not None and denoiser.header.box is not None:  # no force here knows that barostats are refused
+        volume = volume_note(known_pressure(denoiser.header), bool(options.get("allow_barostat")))
+        if volume:
+            system.addForce(refusing_force(NAME + volume))
     share_cutoff(system.getForces())
     return system
 

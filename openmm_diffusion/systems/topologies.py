@@ -107,7 +107,8 @@ def _grouped(header):
 def topology_like(denoiser, composition=None, *, edge=None, molarity=None):
     """Topology in which what is not given is as in a model's training data.
 
-    A box of other particles, or of another size, is cubic.  Particles with bonds are those of the training data.
+    A box of other particles has the shape of that of the training data, one with an `edge` is a cube.  Particles with
+    bonds are those of the training data.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ def topology_like(denoiser, composition=None, *, edge=None, molarity=None):
     composition : dict of str to int, optional
         Number of each type; None: that of the training data.
     edge, molarity : float, nm or mol/L, optional
-        One of them fixes the box; with neither, the density of particles is that of the training data.
+        One of them fixes the box or its volume; with neither, the density of particles is that of the training data.
 
     Returns
     -------
@@ -140,13 +141,19 @@ def topology_like(denoiser, composition=None, *, edge=None, molarity=None):
         if not np.allclose(box, box[0, 0] * np.eye(3)):
             return training_topology(denoiser)
     composition = composition or {s: names.count(s) for s in dict.fromkeys(names)}
+    cube = edge is not None
     if edge is None and molarity is None:
         if header.box is None:
             raise ValueError("edge is missing: the model was trained without a box, so give the edge of one in nm")
         volume = float(np.linalg.det(np.array(header.box)))
         edge = (volume * sum(composition.values()) / len(header.particles)) ** (1 / 3)
     beads = {} if header.elemental else header.atomic_numbers
-    return electrolyte(composition, edge=edge, molarity=molarity, beads=beads)
+    topology = electrolyte(composition, edge=edge, molarity=molarity, beads=beads)
+    if not cube and header.box is not None and not np.allclose(header.box, header.box[0][0] * np.eye(3)):
+        volume = topology.getUnitCellDimensions()[0].value_in_unit(unit.nanometer) ** 3
+        scale = (volume / float(np.linalg.det(np.array(header.box)))) ** (1 / 3)
+        topology.setPeriodicBoxVectors(scale * np.array(header.box) * unit.nanometer)
+    return topology
 
 
 def random_positions(model, topology, seed=0, attempts=20000):

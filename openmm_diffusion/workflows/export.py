@@ -48,12 +48,12 @@ simulation.step(100)
 
 _FILES = {
     "native": """\
-system.xml    openmm.System of {terms}; the pair potential is tabulated, and needs no torch
-{topology}  the particles in the order of the System, in the box
+system.xml    openmm.System of {terms}, as OpenMM's own forces: it needs no torch
+{topology}  the particles in the order of the System{place}
 {curves}""",
     "torchscript": """\
 system.xml    openmm.System of {terms}; the learnt part is a TorchForce (openmm-torch)
-{topology}  the particles in the order of the System, in the box
+{topology}  the particles in the order of the System{place}
 learnt.pt     the TorchScript module of that TorchForce, without the prior: from positions and box (nm) to
               energy (kJ/mol) and forces (kJ/mol/nm); TorchForce("learnt.pt") needs setOutputsForces(True)
 """,
@@ -194,10 +194,11 @@ def _script(denoiser, topology, format, path, written):
     """run.py: what the files are, and a run of them."""
     header, names = denoiser.header, denoiser.types_of(topology)
     kinds = list(dict.fromkeys(term.kind for term in header.terms))
+    periodic = topology.getPeriodicBoxVectors() is not None
     warning = ""
     if not denoiser.conservative:
         warning = "There is no energy: no barostat, minimiser, energy report or NVE.\n"
-    elif not known_pressure(header).fitted:
+    elif periodic and not known_pressure(header).fitted:
         warning = "Fitted at constant volume, without a pressure: OpenMM makes no Context of it beside a barostat.\n"
     return _SCRIPT.format(
         composition=" and ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)),
@@ -205,7 +206,10 @@ def _script(denoiser, topology, format, path, written):
         noise=f", noise of {denoiser.sigma:g} nm" if denoiser.sigma else "",
         digest=denoiser.digest(),
         files=_FILES[format].format(
-            terms=" + ".join(kinds), topology=path, curves="".join(_CURVES[name] + "\n" for name in written)
+            terms=" + ".join(kinds),
+            topology=path,
+            place=", in the box" if periodic else "",
+            curves="".join(_CURVES[name] + "\n" for name in written),
         ),
         reader="PDBFile" if path.endswith(".pdb") else "PDBxFile",
         topology=path,

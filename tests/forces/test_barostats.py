@@ -1,5 +1,6 @@
 """Barostats over a model: refused with the model's pressure, wherever they are added; boxes that shrink too far."""
 
+import branched
 import numpy as np
 import openmm
 import pytest
@@ -10,6 +11,7 @@ from openmm_diffusion.forces.barostats import refusal
 from openmm_diffusion.forces.diffusionforce import check_system
 from openmm_diffusion.forces.torchscript import torchscript_failure
 from openmm_diffusion.model.pressure import PRICE
+from openmm_diffusion.particles import topology_of
 from openmm_diffusion.systems import create_system
 
 BACKENDS = ("python", "native", "torchscript")
@@ -69,6 +71,40 @@ def test_the_name_of_the_force_says_so_and_xml_keeps_the_refusal(backend):
     system.addForce(BAROSTATS["isotropic"]())
     with pytest.raises(openmm.OpenMMException, match="2449 bar" if backend == "python" else "MonteCarloPressure"):
         stepped(system, 1)
+
+
+@pytest.mark.parametrize("insisted", [False, True])
+def test_molecules_as_forces_of_openmm_alone_are_refused_one_too(insisted):
+    """Bonds alone, native in a box: no force of the System is a DiffusionForce."""
+    edge = 3.0
+    molecule = branched.denoiser(["bonds"], box=(edge * np.eye(3)).tolist())
+    top = topology_of(branched.TYPES, [0] * 9, branched.BONDS)
+    top.setPeriodicBoxVectors(edge * np.eye(3))
+    system = create_system(molecule, top, allow_barostat=insisted)
+    assert (check_system(system) is None) and system.getNumForces() == (1 if insisted else 2)
+    system.addForce(BAROSTATS["isotropic"]())
+    context = None
+    if insisted:
+        check_system(system)
+        context = openmm.Context(system, openmm.VerletIntegrator(0.001))
+    else:
+        with pytest.raises(ValueError, match="pressure of the model is not known"):
+            check_system(system)
+        with pytest.raises(openmm.OpenMMException, match="MonteCarloPressure"):
+            context = openmm.Context(system, openmm.VerletIntegrator(0.001))
+    assert (context is not None) == insisted
+
+
+def test_what_stands_in_a_collective_variable_is_looked_at():
+    """Its own Context has no barostat to see."""
+    system = openmm.System()
+    inside = openmm.CustomCVForce("model")
+    inside.addCollectiveVariable("model", DiffusionForce(model(pressure=156.9), topology, backend="python"))
+    system.addForce(inside)
+    check_system(system)
+    system.addForce(BAROSTATS["isotropic"]())
+    with pytest.raises(ValueError, match="the osmotic pressure of the model at the volume of its data is 157 bar"):
+        check_system(system)
 
 
 @pytest.mark.parametrize("kind", BAROSTATS)

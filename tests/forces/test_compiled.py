@@ -263,6 +263,41 @@ def test_a_graph_that_computes_something_else_is_not_used(factors, monkeypatch, 
     assert not force.compiled and "its compiled form is wrong by" in caplog.text
 
 
+def test_a_force_that_is_not_finite_makes_no_graph_trusted():
+    """Two particles at one place at first: nothing to compare with, until they have parted."""
+    denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()
+    force, box = evaluator(denoiser), torch.tensor(frames.box)
+    x = torch.tensor(frames.positions[0])
+    force.evaluate(x, box)
+    force.graph.trusted = False
+    wanted = force._eager(x[None], box)
+    nothing = tuple(values * float("nan") for values in wanted)
+    assert force._compared(wanted, nothing) is nothing and force.compiled and not force.graph.trusted
+    assert force._compared(wanted, wanted) is wanted and force.graph.trusted
+
+
+def test_a_process_that_ends_without_a_graph_is_not_waited_for(tmp_path, monkeypatch, caplog):
+    """Nor does a large model hold up the run while the process starts: the request is a file, no pipe of 64 KB."""
+    monkeypatch.setenv(CACHE, str(tmp_path))
+    monkeypatch.setattr(pythonforce, "WORTH", 0.0)
+    frames, denoiser = licl_frames(), licl_denoiser(kinds=("pair",))
+    species = denoiser.species_index(frames.species).tolist()
+    force = pythonforce.Evaluator(denoiser.to_bytes(), species, True, "single", True, later=True)
+    real, go = subprocess.Popen, tmp_path / "go"
+    waiting = f"import pathlib, time\nwhile not pathlib.Path({str(go)!r}).exists(): time.sleep(0.05)"
+    x, box = torch.tensor(frames.positions[0]), torch.tensor(frames.box)
+    expected = force.evaluate(x, box)[1]  # without a graph
+    monkeypatch.setattr(graph.subprocess, "Popen", lambda _, **given: real([sys.executable, "-c", waiting], **given))
+    force.graph.compilation.data = bytes(10**7)
+    torch.testing.assert_close(force.evaluate(x, box)[1], expected)
+    process = force.graph.compilation.process
+    assert process.poll() is None and force.compiled, "the run goes on before the process has read anything"
+    go.touch()
+    assert process.wait(60) == 0
+    torch.testing.assert_close(force.evaluate(x, box)[1], expected)
+    assert not force.compiled and "has left nothing whole at" in caplog.text
+
+
 def test_threads_may_share_a_force():
     """Two Contexts of one System, stepped in two threads: each evaluation has the pairs of its own positions."""
     denoiser, frames = licl_denoiser(kinds=("pair",)), licl_frames()

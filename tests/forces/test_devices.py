@@ -1,5 +1,6 @@
 """Where torch computes: beside OpenMM, on the platform and the device of the Context, and nowhere else in silence."""
 
+import logging
 import subprocess
 import sys
 
@@ -91,6 +92,13 @@ def test_tensors_are_there_and_forces_are_the_same(platform):
     expected = licl_denoiser(kinds=("pair",)).forces(licl_frames().positions[0])
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
     assert (torch.cuda.memory_allocated() > before) == (device != "cpu")
+
+
+def test_a_device_is_no_reason_to_compile_nothing(caplog):
+    """Of the backends that take a device, "auto" takes the faster, and says so."""
+    with caplog.at_level(logging.INFO):
+        force = DiffusionForce(licl_denoiser(kinds=("pair",)), licl_frames().topology(), device="cpu", platform="CPU")
+    assert isinstance(force, openmm.PythonForce) and "backend compiled" in caplog.text
 
 
 @pytest.mark.parametrize("device, message", [

@@ -341,6 +341,10 @@ def test_a_system_of_another_number_of_particles_raises(backend, n_particles, ch
         ({"atoms": [0, 30], "types": ["Li"]}, "types has 1 entries for 2 atoms"),
         ({"scaling_parameter": "2x"}, "scaling_parameter is '2x': give a name of letters"),
         ({"scaling_parameter": "r"}, "scaling_parameter is 'r': give a name of letters"),
+        (
+            {"backend": "native", "include_prior": False, "scaling_parameter": "slope_curves"},
+            "scaling_parameter is 'slope_curves', a name within the native form of the pair potential",
+        ),
         ({"backend": "native", "device": "cpu"}, "device is 'cpu', but backend is \"native\""),
     ],
 )

@@ -124,6 +124,21 @@ def test_masses_box_and_forces():
     assert [type(force).__name__ for force in inside.getForces()] == ["PythonForce"]
 
 
+@pytest.mark.parametrize(
+    "backend, kinds", [("python", PRIOR), ("python", (*PRIOR, "pair")), ("native", (*PRIOR, "pair"))]
+)
+def test_a_prior_that_counts_half_counts_half_as_forces_of_openmm_too(backend, kinds):
+    plain = licl_denoiser(kinds=kinds, precision="double")
+    terms = [term if term.learnt else term.model_copy(update={"weight": 0.5}) for term in plain.header.terms]
+    model, x = plain.rebuilt(terms, plain.modules()), licl_frames().positions[0]
+    options = dict(native_prior=True, backend=backend, ewald_error_tolerance=1e-5)
+    system = create_system(model, licl_frames().topology(), **options)
+    forces, energy = evaluated(system, x)
+    assert_close(forces, model.forces(x), 1e-4)
+    assert energy == pytest.approx(float(model.energy(x)), rel=1e-4)
+    assert abs(energy - float(plain.energy(x))) > 10, "the weight is felt"
+
+
 def test_prior_alone_needs_no_diffusion_force():
     system = create_system(licl_denoiser(kinds=PRIOR), licl_frames().topology(), backend="python")
     assert [force.getName() for force in system.getForces()] == ["CoulombPrior", "WallPrior"]

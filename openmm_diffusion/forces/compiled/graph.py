@@ -90,7 +90,6 @@ class CompiledForces:
     periodic : bool
     connectivity : Connectivity or None
         Who is bonded to whom in one copy.
-
     compilation : Compilation or None
         Compile there, when it is started; None: here and now.
 
@@ -129,7 +128,8 @@ class CompiledForces:
                     self._compile(self.path, whole, list(weights), n_frames, threads)
         self._run: Any = None
         self.trusted = False  # until it has been compared with the force that is not compiled
-        self.ready()
+        if not self.ready() and compilation is None:
+            raise RuntimeError(f"what was compiled is not whole at {self.path}")
 
     def ready(self) -> bool:
         """Whether it can be called: the graph is on disk, whoever put it there.
@@ -141,8 +141,9 @@ class CompiledForces:
         """
         if self._run is None and kept(self.path):
             self._run = torch._inductor.aoti_load_package(str(self.path), run_single_threaded=True)
-        elif self._run is None and self.compilation is not None:
-            self.compilation.check()
+        elif self._run is None and self.compilation is not None and self.compilation.finished():
+            if not kept(self.path):  # it may have been put there since the first look
+                raise RuntimeError(f"the process that compiled it has left nothing whole at {self.path}")
         return self._run is not None
 
     def __call__(
@@ -215,20 +216,24 @@ class Compilation:
         """Begin."""
         log.info("compiling the force beside the run, which goes on without until then")
         self.said = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", "from openmm_diffusion.forces.pythonforce import serve; serve()"],
-            stdin=subprocess.PIPE, stdout=self.said, stderr=self.said, env=child_environment(),
-        )  # fmt: skip
-        assert self.process.stdin is not None
-        with self.process.stdin as sent:
+        # A file and not a pipe, which is full after 64 KB: the run would wait until the other process reads.
+        with tempfile.TemporaryFile() as sent:
             sent.write(json.dumps(self.request).encode() + b"\n" + self.data)
+            sent.seek(0)
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", "from openmm_diffusion.forces.pythonforce import serve; serve()"],
+                stdin=sent, stdout=self.said, stderr=self.said, env=child_environment(),
+            )  # fmt: skip
 
-    def check(self) -> None:
-        """Refuse to wait for a process that has failed: a RuntimeError with the last line that it left."""
-        if self.process is not None and self.process.poll():
+    def finished(self) -> bool:
+        """Whether the process has ended well; one that has failed is a RuntimeError with the last line that it left."""
+        if self.process is None or self.process.poll() is None:
+            return False
+        if self.process.returncode:
             self.said.seek(0)
             lines = self.said.read().decode(errors="replace").strip().splitlines()
             raise RuntimeError((lines or [f"exit status {self.process.returncode}"])[-1][:200])
+        return True
 
 
 class Listed(torch.nn.Module):

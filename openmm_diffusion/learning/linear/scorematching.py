@@ -66,9 +66,11 @@ class Moments:
     def joined(self, other):
         """Those of two replicas as of one."""
         total = self.weight + other.weight
+        if total <= 0:  # neither has a frame that counts
+            return self
         A, b = mean_moments([self, other])
         strain = None if self.strain is None else mean_strain([self, other])
-        return Moments(A, b, total, strain) if total > 0 else self
+        return Moments(A, b, total, strain)
 
 
 def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=32, connectivity=None, told=None):

@@ -1,10 +1,15 @@
 """The pressure as a row of the fit: against the virial of known forces, and what it is refused for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from mixture import BOX, CUTOFF, KT, SPACING, SPECIES, START, radial_force, sample, true_forces
+from models import licl_denoiser, licl_frames
 
 from openmm_diffusion import Frames, train
+from openmm_diffusion.evaluation.pressure import pressure_rows
+from openmm_diffusion.learning.measured import with_pressure
 from openmm_diffusion.model.pressure import known_pressure
 from openmm_diffusion.units import BAR
 
@@ -112,3 +117,12 @@ def test_frames_without_a_box_have_no_pressure(frames):
         fitted(alone, {"value": 1.0})
     with pytest.raises(ValueError, match="pressure is given for 2 systems"):
         fitted([frames[:60], frames[60:120]], {"value": 1.0})
+
+
+def test_biased_frames_tell_no_pressure_of_the_model():
+    """Their average is that of an ensemble under another energy."""
+    model, plain = licl_denoiser(kinds=("pair",)), licl_frames()
+    biased = replace(plain, bias_forces=np.ones_like(plain.positions))
+    assert np.isfinite(known_pressure(with_pressure(model, plain).header).value)
+    assert with_pressure(model, biased) is model
+    assert pressure_rows(model, plain) and pressure_rows(model, biased) == []

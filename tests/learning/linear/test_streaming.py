@@ -15,7 +15,7 @@ from openmm_diffusion.learning import progress
 from openmm_diffusion.learning.linear import fit as fitting
 from openmm_diffusion.learning.linear.fit import frames_at_once, replicas_at_most
 from openmm_diffusion.learning.linear.forcematching import labelled_moments
-from openmm_diffusion.learning.linear.scorematching import determined, mean_moments, moments, solved
+from openmm_diffusion.learning.linear.scorematching import Moments, determined, mean_moments, moments, solved
 from openmm_diffusion.space.batch import make_batch
 
 KT = 2.494  # kJ/mol at 300 K
@@ -136,3 +136,11 @@ def test_of_few_columns_in_use_the_moments_are_the_same():
     assert used.double().mean() < 0.9
     torch.testing.assert_close(found.A, G.T @ G / 12, rtol=1e-12, atol=1e-9)
     assert torch.equal(found.A, found.A.T)
+
+
+def test_replicas_without_a_frame_that_counts_are_joined_too():
+    """Labels may be missing in two replicas that memory makes one of."""
+    none, some = (Moments(torch.full((2, 2), w), torch.full((2,), w), w) for w in (0.0, 3.0))
+    assert none.joined(none).weight == 0
+    both = none.joined(some)
+    assert both.weight == 3 and torch.equal(both.A, some.A) and torch.equal(both.b, some.b)
