@@ -1,10 +1,10 @@
-# make install | quickstart | test | long | check | lint | doctest | docs | opencl | matrix.  Needs Python 3.11-3.13, make and a C compiler; installs the rest into .venv.
+# make install | quickstart | test | long | reliability | check | lint | doctest | docs | opencl | matrix.  Needs Python 3.11-3.13, make and a C compiler; installs the rest into .venv.
 PYTHON ?= python3
 VENV := .venv
 RUN := runs/quickstart
 MATRIX := matrix-openmmtorch matrix-acellera matrix-openmmml matrix-openmmml17
 
-.PHONY: install quickstart test long check lint doctest docs opencl matrix $(MATRIX)
+.PHONY: install quickstart test long reliability check lint doctest docs opencl matrix $(MATRIX)
 
 install: $(VENV)/installed
 
@@ -22,15 +22,19 @@ quickstart: install
 	$(VENV)/bin/python examples/licl/quickstart.py $(RUN)
 
 # The tests run where OpenMM has no OpenCL: with a driver, its platform would take all that name none.
-test long check doctest docs: export OCL_ICD_VENDORS := $(CURDIR)/.no-opencl
+test long reliability check doctest docs: export OCL_ICD_VENDORS := $(CURDIR)/.no-opencl
 
 # All but the longest: some twenty-two minutes on two cores.
 test: install
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadscope -m "not long"
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadscope -m "not long and not reliability"
 
 # The longest, four minutes more.
 long: install
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist load -m long
+
+# What can go wrong: wrong inputs, flipped bits, a hundred kills, full disks.  About an hour on two cores.
+reliability: install
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist load tests/reliability
 
 # What takes no long run, no compiler and no process of its own: about two minutes.
 check: install

@@ -8,9 +8,36 @@ from typing import Annotated, Optional
 
 import openmm
 import typer
+import typer.core
+
+from . import rundirectory
+
+#: Commands that go on with what there is.
+RESUMABLE = ("train", "simulate", "refine", "generate")
+
+interruption = rundirectory.Interruption()
+
+
+class Commands(typer.core.TyperGroup):
+    """Commands whose ends are told in words of ours."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except (Exception, KeyboardInterrupt) as error:
+            # What an interruption breaks on its way is nobody's mistake.
+            if interruption.number is not None or isinstance(error, KeyboardInterrupt):
+                resumable = ctx.invoked_subcommand in RESUMABLE
+                then = "the same command with --resume goes on" if resumable else "nothing goes on, give it again"
+                typer.echo(f"interrupted: {then}", err=True)
+                raise SystemExit(interruption.status) from None
+            if isinstance(error, EOFError):  # typer would say "Aborted."
+                raise RuntimeError("a file ended before it was read: look for an empty one") from error
+            raise
+
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Molecular dynamics potentials for OpenMM, learnt by denoising equilibrium configurations.",
 )  # fmt: skip
 
@@ -247,8 +274,7 @@ def rdf(
     # The temperature of the ensemble plays no part in a g(r).
     frames = Frames.from_trajectory(list(trajectory), top=top, select=select, temperature=300, types=types, box=box)
     table = compute_rdf(frames, (r_min, r_max), bin_width).table()
-    output.mkdir(parents=True, exist_ok=True)
-    table.round(5).to_csv(output / "rdf.csv", index=False)
+    rundirectory.write_table(rundirectory.made(output) / "rdf.csv", table.round(5))
     simple_rdf_figure(table, output / "rdf.png")
     typer.echo(f"{output / 'rdf.csv'}, {output / 'rdf.png'}")
 
@@ -353,12 +379,10 @@ def main():
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    interruption.install()
     try:
-        app()
-    except SystemExit as stop:
-        if stop.code == 130:  # Ctrl-C, as typer reports it
-            typer.echo("interrupted: train, simulate, refine and generate go on with --resume", err=True)
-        raise
+        with rundirectory.explained("output"):
+            app()
     except MemoryError as error:
         typer.echo("error: this needs more memory than there is: give fewer particles, frames or replicas", err=True)
         raise SystemExit(1) from error

@@ -1,6 +1,10 @@
 """Every picture, drawn from tables only, without pyplot: nothing here touches the backend or figures of a caller."""
 
+import contextlib
+import io
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -31,7 +35,21 @@ def rdf_figure(table, path, sigma=None, title=None):
     _draw_rdf(axes[0], table, pairs, sigma)
     if title:
         figure.suptitle(title)
-    figure.savefig(path, dpi=150)
+    _save(figure, path, 150)
+
+
+def _save(figure, path, dpi):
+    """Write a picture that appears whole or not at all."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(drawn.getvalue())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _pairs(table):
@@ -97,7 +115,7 @@ def evaluation_figure(evaluation, path, sigma=None):
             ax.remove()
     for ax, draw in zip(parts[-1].subplots(1, len(below), squeeze=False)[0], below):
         draw(ax, evaluation)
-    figure.savefig(path, dpi=150)
+    _save(figure, path, 150)
     return True
 
 
@@ -182,7 +200,7 @@ def molecule_figures(comparison, directory):
         for ax in axes[len(kinds) :]:
             ax.remove()
     figure.legend(*parts[0].axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    figure.savefig(directory / "molecules.png", dpi=110)
+    _save(figure, directory / "molecules.png", 110)
     for each in sorted(comparison.maps, key=lambda each: each.divergence)[-MAPS:]:
         name = re.sub(r"[^A-Za-z0-9_+-]", "_", each.kind)
         _map_figure(each, comparison.kT, directory / f"map-{name}.png")
@@ -226,7 +244,7 @@ def _map_figure(each, kT, path):
         f"{_dashed(each.kind)}: Jensen-Shannon divergence {each.divergence:.3f} bit, "
         f"of two halves of the data {each.floor:.3f} bit"
     )
-    figure.savefig(path, dpi=120)
+    _save(figure, path, 120)
 
 
 def simple_rdf_figure(table, path):
@@ -240,7 +258,7 @@ def simple_rdf_figure(table, path):
         ax.fill_between(table["r_nm"], g - 2 * error, g + 2 * error, color="tab:blue", alpha=0.2, lw=0)
         ax.axhline(1, color="0.8", lw=0.8, zorder=1)
         ax.set(xlabel="r / nm", ylabel="g(r)", title=_dashed(pair), ylim=(0, None))
-    figure.savefig(path, dpi=150)
+    _save(figure, path, 150)
 
 
 def loss_figure(log, path):
@@ -265,7 +283,7 @@ def loss_figure(log, path):
     ax.axhline(0, color="0.7", lw=0.8, label="no network")
     ax.set(xlabel="step", ylabel=r"$\langle |F|^2 - 2\,F\cdot T\rangle$ / (kT / 0.1 nm)$^2$")
     ax.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    _save(figure, path, 150)
 
 
 def benchmark_figure(table, path, title=None):
@@ -300,7 +318,7 @@ def benchmark_figure(table, path, title=None):
     ax.set_ylim(len(table) - 0.5, -0.5)
     ax.set(xlabel="steps / s, all copies together; in brackets: ratio to the prior alone", xlim=(0, 1.3 * largest))
     ax.set_title(title, fontsize=10)
-    figure.savefig(path, dpi=150)
+    _save(figure, path, 150)
 
 
 def bonded_figure(table, path):
@@ -319,7 +337,7 @@ def bonded_figure(table, path):
         ax.set(title=energy, xlabel=names[own["axis"].iloc[0]], ylabel="energy / (kJ/mol)", ylim=(0, 40))
         if own["types"].nunique() <= 12:
             ax.legend(fontsize="x-small")
-    figure.savefig(path, dpi=150)
+    _save(figure, path, 150)
 
 
 def distillation_figure(curves, path):
@@ -346,4 +364,4 @@ def distillation_figure(curves, path):
         ax.set(xlabel="r / nm", title=_dashed(pair), ylim=(np.clip(1.2 * curves["u_kJ/mol"].min(), -25, -2), 25))
     axes[0, 0].set_ylabel("learnt u(r) / (kJ/mol)")
     axes[0, 0].legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
+    _save(figure, path, 150)

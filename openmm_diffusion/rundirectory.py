@@ -1,10 +1,14 @@
-"""The directory of a run: how it is begun and resumed, and how its files are written whole."""
+"""The directory of a run: how it is begun, interrupted and resumed, and how its files are written whole."""
 
 import contextlib
+import errno
 import logging
 import os
 import reprlib
+import signal
 import socket
+import sys
+import threading
 from pathlib import Path
 
 import yaml
@@ -30,8 +34,24 @@ DIFFERS = (
 LOCK = ".lock"
 
 
+#: Why a file cannot be written, by the number of the system's error.
+OBSTACLES = {
+    errno.ENOSPC: "there is no space left for it: free some space or inodes",
+    errno.EDQUOT: "the quota of its disk is used up: free some of it",
+    errno.EFBIG: "it would grow larger than a file may be here: raise that limit (ulimit -f)",
+    errno.EROFS: "its file system can only be read: make it writable, or name a directory elsewhere",
+    errno.EACCES: "nobody has leave to write it: give it, or name a directory elsewhere",
+    errno.EPERM: "nobody has leave to write it: give it, or name a directory elsewhere",
+    errno.EIO: "its disk fails: look after the disk, or name a directory elsewhere",
+}
+
+
 class RunDirectoryError(FileExistsError, ValueError):
     """A directory that holds another run than the one asked for, or that another process is at work in."""
+
+
+class Interrupted(RuntimeError):
+    """A run in a thread that was asked to end, and did so after its last whole step."""
 
 
 def named(directory):
@@ -47,22 +67,142 @@ def made(directory):
     file = next((path for path in (directory, *directory.parents) if path.exists() and not path.is_dir()), None)
     if file is not None:
         raise FileExistsError(f"output is {directory}, but {file} is a file: name a directory")
-    directory.mkdir(parents=True, exist_ok=True)
+    with explained(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     return directory
+
+
+@contextlib.contextmanager
+def explained(path, then="give the command again"):
+    """Let a disk that takes no more end in one sentence: which path, why, and what to do then."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in OBSTACLES:  # a sentence of ours has no number
+            raise
+        raise OSError(f"{error.filename or path} cannot be written, {OBSTACLES[error.errno]}, and {then}") from error
+
+
+@contextlib.contextmanager
+def whole(path):
+    """A file (binary) under a temporary name, which appears under its own name at the end, whole or not at all.
+
+    What was under that name stays until then, and whoever is killed meanwhile leaves it.  It is on the disk when this
+    ends: what is written later may depend on it.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        settle(path.parent)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None
+        raise
+    finally:
+        with contextlib.suppress(OSError):  # its reason is told already
+            temporary.unlink(missing_ok=True)
 
 
 def write_whole(path, content):
     """Write a file (str or bytes) that appears whole or not at all, whenever the process is killed."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
+    with whole(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_table(path, table, **form):
+    """Write a DataFrame as CSV, whole or not at all; `form` as `to_csv` takes it."""
+    write_whole(path, table.to_csv(index=False, **form))
+
+
+def settle(*paths):
+    """Have files, or the names in a directory, on the disk and not in its cache alone; what does not exist is left."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # Windows opens no directory
+            number = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(number)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # cannot be asked of it
+                    raise
+            finally:
+                os.close(number)
+
+
+@contextlib.contextmanager
+def held():
+    """Let Ctrl-C and SIGTERM wait until the end of what must not be torn, a step or a file.
+
+    Yields a function that tells whether one waits.  In threads, which signals do not reach, none does.
+    """
+    came = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Who ignores a signal goes on to.
+    before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+    for number in before:
+        signal.signal(number, lambda number, frame: came.append(number))
     try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        yield lambda: bool(came)
     finally:
-        temporary.unlink(missing_ok=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+class Interruption:
+    """Ctrl-C and SIGTERM end a command, with the exit status that shells expect: 130 and 143.
+
+    Either is a KeyboardInterrupt where it comes, but for where OpenMM has called Python: what is raised there it turns
+    into an error of its own without a word ("<NULL>"), which would pass for one.  It comes a moment later then.
+
+    Attributes
+    ----------
+    number : int or None
+        Of the first signal that came.
+    """
+
+    #: Seconds until a signal comes again.
+    AGAIN = 0.02
+
+    def __init__(self):
+        self.number = None
+
+    @property
+    def status(self):
+        """Exit status of the process."""
+        return 128 + (self.number or signal.SIGINT)
+
+    def install(self):
+        """Take the signals over; one that is ignored, as in the background, stays ignored."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self)
+
+    def __call__(self, number, frame):
+        self.number = self.number or number
+        if hasattr(signal, "setitimer") and _called_by_openmm(frame):
+            signal.signal(signal.SIGALRM, lambda _, frame: self(number, frame))
+            signal.setitimer(signal.ITIMER_REAL, self.AGAIN)
+        else:
+            raise KeyboardInterrupt
+
+
+def _called_by_openmm(frame):
+    """Whether a frame of Python is one that OpenMM called, or beneath one."""
+    wrapper = getattr(sys.modules.get("openmm.openmm"), "__file__", None)
+    while wrapper and frame and frame.f_back:
+        frame = frame.f_back
+        if frame.f_code.co_filename == wrapper:
+            return True
+    return False
 
 
 def check(
@@ -109,17 +249,48 @@ def begun(directory, given):
     """Make the directory of a run, write what was asked for into it, and keep others out of it meanwhile.
 
     The lock is the kernel's, on an open file: it ends with the process, however that ends, and a resume after a crash
-    is free.  On file systems that know no locks there is none.
+    is free.  On file systems that know no locks there is none.  A run that fails before it has written anything leaves
+    nothing: the directory is as it was.
 
     Raises
     ------
     RunDirectoryError
         If another process, or another call in this one, is at work there.
+    OSError
+        Of one sentence, where the disk takes no more.
     """
-    directory = made(directory)
-    with _locked(directory / LOCK):
-        write_whole(directory / SETTINGS, yaml.safe_dump(given, sort_keys=False))
-        yield directory
+    directory = named(directory)
+    new = [path for path in (directory, *directory.parents) if not path.exists()]
+    with explained(directory, "go on with --resume: what was saved before is whole"):
+        try:
+            with _locked(made(directory) / LOCK):
+                settings = directory / SETTINGS
+                before = settings.read_bytes() if settings.exists() else None
+                for left in directory.rglob(".*.tmp"):  # by a process that was killed
+                    left.unlink(missing_ok=True)
+                try:
+                    write_whole(settings, yaml.safe_dump(given, sort_keys=False))
+                    yield directory
+                except BaseException:
+                    _restore(settings, before)
+                    raise
+        except BaseException:
+            _remove_empty(new)
+            raise
+
+
+def _restore(settings, before):
+    """Leave no settings of a run of which there is nothing else, or those that were there."""
+    with contextlib.suppress(OSError):
+        if {path.name for path in settings.parent.iterdir()} <= {SETTINGS, LOCK}:
+            settings.unlink(missing_ok=True) if before is None else write_whole(settings, before)
+
+
+def _remove_empty(new):
+    """Remove directories that were made, from the innermost, up to the first that holds something."""
+    with contextlib.suppress(OSError):
+        for path in new:
+            path.rmdir()
 
 
 @contextlib.contextmanager
@@ -140,18 +311,38 @@ def _locked(path):
                 log.warning("%s cannot be locked (%s): let no other process write here", path.parent, error.strerror)
             if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 continue  # the one before has just ended, and taken its file away
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
             try:
+                file.truncate(0)
+                with contextlib.suppress(OSError):  # a full disk: who holds it stays untold
+                    os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
                 yield
             finally:
-                with contextlib.suppress(PermissionError):  # Windows keeps a file that is open
+                with contextlib.suppress(OSError):  # Windows keeps a file that is open
                     path.unlink(missing_ok=True)
             return
 
 
 def asked_for(directory):
-    """What the run in a directory was asked for, a dict; empty where it does not say."""
+    """What the run in a directory was asked for, a dict; empty where it does not say.
+
+    Raises
+    ------
+    ValueError
+        For a file that is damaged.
+    """
     settings = Path(directory) / SETTINGS
-    return yaml.safe_load(settings.read_text()) or {} if settings.exists() else {}
+    if not settings.exists():
+        return {}
+    try:
+        found = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise damaged(settings) from error
+    if not isinstance(found, dict):
+        raise damaged(settings)
+    return found
+
+
+def damaged(path, remedy=None):
+    """A ValueError about a file of a run that cannot be read."""
+    remedy = remedy or f"begin again in another directory than {Path(path).parent}"
+    return ValueError(f"{path} is damaged or empty: copy a whole one back, or {remedy}")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 import numpy as np
 
 from ..particles import as_types
+from ..rundirectory import whole
 from ..space.beads import Beads
 from ..units import count, kelvin
 from .formats import as_path, listed
@@ -326,17 +327,12 @@ def _checked_output(path: Path) -> Path:
 def _write(path: Path, positions: Any, shape: tuple[int, int, int], fields: dict[str, Any]) -> None:
     """The native npz file, its positions copied from a file of float32; it appears whole or not at all."""
     names = {"species": "atomic_numbers"}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for name, value in fields.items():
-                if value is not None:
-                    with archive.open(f"{names.get(name, name)}.npy", "w") as member:
-                        np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
-            with archive.open("positions.npy", "w", force_zip64=True) as member:
-                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(member, header)
-                shutil.copyfileobj(positions, member, 1 << 24)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, value in fields.items():
+            if value is not None:
+                with archive.open(f"{names.get(name, name)}.npy", "w") as member:
+                    np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
+        with archive.open("positions.npy", "w", force_zip64=True) as member:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(member, header)
+            shutil.copyfileobj(positions, member, 1 << 24)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from openmm import app, unit
 
 from ..particles import ordered, topology_of
+from ..rundirectory import whole
 from ..units import count, kelvin, number, shown
 from .checks import (
     checked_bonds,
@@ -257,13 +258,8 @@ class Frames:
         if np.array_equal(self.masses, checked_masses(None, self.species), equal_nan=True):
             del arrays["masses"]
         arrays["format"] = np.array(FORMAT)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                np.savez_compressed(file, **arrays)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole(path) as file:
+            np.savez_compressed(file, **arrays)
 
     def topology(self) -> app.Topology:
         """OpenMM Topology with the bonds there are, as `particles.topology_of` names it; box of the first frame."""

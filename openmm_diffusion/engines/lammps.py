@@ -21,7 +21,7 @@ from ..energies.native import chosen_cutoff
 from ..forces.subset import bonds_of
 from ..model.combination import merged
 from ..model.denoiser import Denoiser
-from ..rundirectory import made
+from ..rundirectory import made, write_whole
 from ..space.boxes import check_cutoff
 from ..space.connectivity import Connectivity
 from ..space.molecules import BondGraph
@@ -180,7 +180,7 @@ def write_lammps(
     files["in.lammps"] = _script(system, tolerance)
     output = made(output)
     for name, text in files.items():
-        (output / name).write_text(text)
+        write_whole(output / name, text)
     return sorted(files)
 
 

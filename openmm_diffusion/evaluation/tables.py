@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 
 from ..analysis.comparison import ERRORS
-from ..rundirectory import made
+from ..rundirectory import made, write_table
 
 COLUMNS = ["quantity", "of", "curve", "unit", "value", "error"]
 #: Name of the row with the factor that training chose for a linear part, by kind of its term.
@@ -50,15 +50,15 @@ def write(evaluation, directory):
     Of molecules molecules.csv, and distributions.csv with the curves of their picture.
     """
     directory = made(directory)
-    evaluation.table.round(5).to_csv(directory / "evaluation.csv", index=False)
+    write_table(directory / "evaluation.csv", evaluation.table.round(5))
     if len(evaluation.errors):
-        evaluation.errors[ERRORS].round(4).to_csv(directory / "errors.csv", index=False)
-        evaluation.rdf.round(5).to_csv(directory / "rdf.csv", index=False)
+        write_table(directory / "errors.csv", evaluation.errors[ERRORS].round(4))
+        write_table(directory / "rdf.csv", evaluation.rdf.round(5))
         first = evaluation.peaks[evaluation.peaks["number"] == 1].drop(columns="number")
-        first.round(4).to_csv(directory / "peaks.csv", index=False)
+        write_table(directory / "peaks.csv", first.round(4))
     if evaluation.molecules is not None:
-        evaluation.molecules.table.round(6).to_csv(directory / "molecules.csv", index=False)
-        evaluation.molecules.curves.round(6).to_csv(directory / "distributions.csv", index=False)
+        write_table(directory / "molecules.csv", evaluation.molecules.table.round(6))
+        write_table(directory / "distributions.csv", evaluation.molecules.curves.round(6))
     rows = []
     if evaluation.calibration:
         rows.append(("calibration slope", "1", *evaluation.calibration))
@@ -68,4 +68,4 @@ def write(evaluation, directory):
             (f"force rms error, {name}" if name != "labels" else "force rms, labels", "kJ/mol/nm", value, np.nan)
         )
     columns = ["quantity", "unit", "value", "error"]
-    pandas.DataFrame(rows, columns=columns).round(4).to_csv(directory / "summary.csv", index=False)
+    write_table(directory / "summary.csv", pandas.DataFrame(rows, columns=columns).round(4))

@@ -5,6 +5,8 @@ import logging
 import numpy as np
 import torch
 
+from ..analysis.rdf import compute_rdf, rmsd, smear
+from ..analysis.resampling import split_half_error
 from ..energies.bonded.survey import surveyed
 from ..particles import ordered
 from ..space.batch import make_batch
@@ -12,6 +14,9 @@ from ..space.boxes import minimum_image
 from ..space.connectivity import connectivity, free_pairs
 
 log = logging.getLogger(__name__)
+
+#: RMSD of a g(r) above which the smoothing by the noise is warned of.
+SMOOTHING_WARNING = 0.05
 
 #: Fewer labelled frames than this tell nothing of their noise, and so not how far to trust them.
 MIN_LABELLED = 10
@@ -182,3 +187,22 @@ def _check_held(frames, config):
             f"in all frames, and so do {len(held) - 1} other pairs: what a constraint holds has no force that could be "
             "learnt; make one bead of what is rigid (data.map), or give frames without constraints, with their bonds"
         )
+
+
+def warn_of_smoothing(frames, sigma, name="noise.sigma"):
+    """Log a warning where the noise will change the g(r) of these frames by more than `SMOOTHING_WARNING`."""
+    if frames.box is None:
+        return
+    half = 0.5 * float(np.diagonal(frames.boxes, axis1=1, axis2=2).min())
+    rdf = compute_rdf(frames[:: max(1, len(frames) // 500)], r_range=(0.1, min(1.0, half)), bin_width=0.005)
+    # Of few frames, g(r) is rough, and smoothing takes the roughness: no reason for a warning.
+    rough = split_half_error(rdf)
+    for pair, g in rdf.g.items():
+        smoothed = smear(rdf.r, g, sigma)
+        error = rmsd(g, smoothed)
+        if error > SMOOTHING_WARNING and error > rough[pair]:
+            log.warning(
+                "%s = %g nm smooths g(r) of %s by %.3f (RMSD; highest peak %.2f -> %.2f): 0.005 nm is usual "
+                "for ions in water; is the value meant in Angstrom?",
+                name, sigma, pair, error, g.max(), smoothed.max(),
+            )  # fmt: skip

@@ -16,8 +16,6 @@ import numpy as np
 import torch
 
 from .. import rundirectory
-from ..analysis.rdf import compute_rdf, rmsd, smear
-from ..analysis.resampling import split_half_error
 from ..data import sets
 from ..data.checks import checked_masses
 from ..data.frames import Frames
@@ -33,7 +31,15 @@ from ..settings import validated
 from ..space.boxes import check_cutoff
 from ..space.neighbours import neighbour_pairs
 from ..units import thermal_energy
-from .checks import check_apart, check_bias, check_devices, check_internal, check_labels, check_pressure
+from .checks import (
+    check_apart,
+    check_bias,
+    check_devices,
+    check_internal,
+    check_labels,
+    check_pressure,
+    warn_of_smoothing,
+)
 from .config import Config, config_model, kind_of, read_config
 from .defaults import for_systems
 from .linear.fit import fit_linear, weights_report
@@ -43,8 +49,8 @@ from .trainingset import TrainingSystem, frames_of, set_up_for, tensors
 
 log = logging.getLogger(__name__)
 
-#: RMSD of a g(r) above which the smoothing by the noise is warned of.
-SMOOTHING_WARNING = 0.05
+#: Keys of `data` that name files.
+PLACES = ("frames", "trajectory", "top")
 
 ANOTHER = (
     "{key} is {new}, but output {directory} was begun with another configuration ({old}): resume with that one, or "
@@ -102,14 +108,24 @@ def train(
     def understood(old):
         # Settings are compared, not the text of a file: an older version wrote other keys in another order.
         settings = validated(config_model(), old, str(output / rundirectory.SETTINGS))
-        return for_systems(settings, systems).model_dump(mode="json")
+        settings = for_systems(settings, systems).model_dump(mode="json")
+        # Where the files lie plays no part: their frames are compared.
+        return settings | {"data": settings["data"] | {key: given["data"][key] for key in PLACES}}
 
     rundirectory.check(output, given, resume, begun is not None, understood=understood, differs=ANOTHER)
-    if begun and Denoiser.load(begun).header.data["digest"] != sets.digest(systems):
+    if begun and _kept(begun).header.data["digest"] != sets.digest(systems):
         raise ValueError(f"output {output} was begun with other frames: resume with those, or name another directory")
     check_training(systems, config)
     with rundirectory.begun(output, given):
         return _train_all(systems, config, output, resume, progress)
+
+
+def _kept(path):
+    """A model that the run has saved."""
+    try:
+        return Denoiser.load(path)
+    except ValueError as error:
+        raise rundirectory.damaged(path, "delete it and resume: it is fitted again") from error
 
 
 def _train_all(systems, config, output, resume, progress):
@@ -158,9 +174,9 @@ def _train(systems, config, output, resume, progress, sample=None):
     finished, fitted = output / "model.safetensors", output / "pair.safetensors"
     if resume and finished.exists():
         log.info("%s is finished", finished)
-        return Denoiser.load(finished)
+        return _kept(finished)
     if resume and fitted.exists():
-        denoiser = Denoiser.load(fitted)
+        denoiser = _kept(fitted)
     else:
         denoiser = fit_linear(Denoiser(header), training, config, output / "curves.csv")
         denoiser.save(fitted)
@@ -223,25 +239,6 @@ def _check_system(frames, config):
     key = f"{kind_of(given[0])}.sigma" if given else "noise.sigma"
     check_internal(frames, config, key)
     warn_of_smoothing(frames, config.sigma, key)
-
-
-def warn_of_smoothing(frames, sigma, name="noise.sigma"):
-    """Log a warning where the noise will change the g(r) of these frames by more than `SMOOTHING_WARNING`."""
-    if frames.box is None:
-        return
-    half = 0.5 * float(np.diagonal(frames.boxes, axis1=1, axis2=2).min())
-    rdf = compute_rdf(frames[:: max(1, len(frames) // 500)], r_range=(0.1, min(1.0, half)), bin_width=0.005)
-    # Of few frames, g(r) is rough, and smoothing takes the roughness: no reason for a warning.
-    rough = split_half_error(rdf)
-    for pair, g in rdf.g.items():
-        smoothed = smear(rdf.r, g, sigma)
-        error = rmsd(g, smoothed)
-        if error > SMOOTHING_WARNING and error > rough[pair]:
-            log.warning(
-                "%s = %g nm smooths g(r) of %s by %.3f (RMSD; highest peak %.2f -> %.2f): 0.005 nm is usual "
-                "for ions in water; is the value meant in Angstrom?",
-                name, sigma, pair, error, g.max(), smoothed.max(),
-            )  # fmt: skip
 
 
 def _header(systems, training, validation, test, config):

@@ -8,7 +8,6 @@ import os
 import platform
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,7 +21,7 @@ from ..particles import as_types, atom_types, check_topology
 from ..space.connectivity import Connectivity, connectivity
 from ..units import array, nanometers, number, thermal_energy
 from .configuration import read_configuration
-from .file import assign, find_model, packed, unpacked
+from .file import assign, find_model, packed, unpacked, write
 from .header import Header
 from .sum import WeightedSum, energy_and_forces
 from .virial import virial
@@ -338,11 +337,7 @@ class Denoiser:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights and header as one safetensors file; nothing in it executes on loading."""
-        path = Path(path)
-        data = self.to_bytes()
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(data)
-        partial.replace(path)
+        write(path, self.to_bytes())
 
     def to_bytes(self) -> bytes:
         """The model file as bytes."""

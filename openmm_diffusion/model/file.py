@@ -1,5 +1,6 @@
 """A model file: where it is, and its bytes: weights, a header, and a checksum of both; nothing in it executes."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -32,6 +33,27 @@ def find_model(path: str | os.PathLike[str]) -> Path:
         return shipped
     names = ", ".join(sorted(p.stem for p in MODELS.glob("*.safetensors"))) or "none"
     raise FileNotFoundError(f"there is no model file {path}: give a .safetensors file, or a shipped model ({names})")
+
+
+def write(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file that appears whole or not at all, and is on the disk then, whenever the process is killed.
+
+    As `rundirectory.whole`, which nobody needs who reads and writes models alone.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def packed(tensors: Mapping[str, torch.Tensor], header: str) -> bytes:

@@ -19,6 +19,8 @@ state: on resuming, a chunk beyond the state is dropped and sampled again.
 
 import logging
 import time
+import zipfile
+import zlib
 from io import BytesIO, StringIO
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from ..forces.platforms import platform_named, platform_names
 from ..systems.composition import GenerateConfig
 from ..systems.solution import build_system, place_molecules
 from .kept import Kept
+from .langevin import LOOK
 from .states import read_state, write_state
 from .umbrella import OTHER_GROUPS, Umbrella
 
@@ -191,14 +194,17 @@ def _run(config, run, folder, system, kept, umbrella, progress):
             _save_state(context, folder)
         first_step, started = step, time.perf_counter()
         while saved < config.frames:
-            if step < discard:
-                context.getIntegrator().step(min(config.chunk * every, discard - step))
-            else:
-                count = min(config.chunk, config.frames - saved)
-                chunk = _sample(context, config, count, every, run, kept)
-                rundirectory.write_whole(folder / f"frames-{saved:07d}.npz", chunk)
-                saved += count
-            _save_state(context, folder)
+            # An interruption waits for a moment at which all that is done can be saved.
+            with rundirectory.held() as asked:
+                if step < discard:
+                    _advance(context, min(config.chunk * every, discard - step), asked)
+                else:
+                    count = min(config.chunk, config.frames - saved)
+                    count, chunk = _sample(context, config, count, every, run, kept, asked)
+                    if count:
+                        rundirectory.write_whole(folder / f"frames-{saved:07d}.npz", chunk)
+                    saved += count
+                _save_state(context, folder)
             step = context.getStepCount()
             speed = (step - first_step) * config.timestep / (time.perf_counter() - started) * 86.4  # ps/s in ns/day
             logger.info(
@@ -207,6 +213,17 @@ def _run(config, run, folder, system, kept, umbrella, progress):
             if progress is not None:
                 progress(run, saved, speed)
     return _load_chunks(folder, config.frames)
+
+
+def _advance(context, steps, asked):
+    """Some steps, or fewer, where an interruption waits; whether all were made."""
+    some = 1
+    while steps and not asked():
+        some, begun = min(some, steps), time.monotonic()
+        context.getIntegrator().step(some)
+        steps -= some
+        some = max(1, min(2 * some, round(some * LOOK / max(time.monotonic() - begun, 1e-6))))
+    return not steps
 
 
 def _drop_uncounted(folder, saved):
@@ -231,9 +248,23 @@ def _start(config, run, system, state, step, parameters):
         context.setState(state)
         return context
     context.setPositions(place_molecules(config, np.random.default_rng([config.seed, run])))
-    openmm.LocalEnergyMinimizer.minimize(context, maxIterations=MINIMISER_STEPS)
+    patience = _Patience()
+    while not patience.satisfied:
+        with rundirectory.held() as patience.asked:
+            patience.satisfied = True
+            openmm.LocalEnergyMinimizer.minimize(context, maxIterations=MINIMISER_STEPS, reporter=patience)
     context.setVelocitiesToTemperature(config.temperature, int(velocities))
     return context
+
+
+class _Patience(openmm.MinimizationReporter):
+    """Breaks a minimisation off where an interruption waits."""
+
+    asked, satisfied = None, False
+
+    def report(self, *_):
+        self.satisfied = not self.asked()
+        return not self.satisfied
 
 
 def _platform(name):
@@ -253,11 +284,17 @@ def _save_state(context, folder):
     write_state(folder / "state.xml", context.getState(positions=True, velocities=True))
 
 
-def _sample(context, config, count, every, run, kept):
-    """The next `count` frames as the bytes of an npz file: positions, and forces where there are labels."""
+def _sample(context, config, count, every, run, kept, asked):
+    """The next `count` frames, or fewer where an interruption waits: their number, and the bytes of an npz file.
+
+    They hold positions, and forces where there are labels.
+    """
     positions, forces = np.empty((2, count, len(kept.species), 3))
     for index in range(count):
-        context.getIntegrator().step(every)
+        # An interrupted run goes on between two frames.
+        if not _advance(context, every - (context.getStepCount() - config.steps(config.discard)) % every, asked):
+            positions, forces = positions[:index], forces[:index]
+            break
         state = context.getState(positions=True, forces=True, groups=OTHER_GROUPS)
         positions[index] = kept.positions(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
         # Potential forces only, without a bias and those that hold constraints.  Hydrogen masses do not enter.
@@ -278,7 +315,7 @@ def _sample(context, config, count, every, run, kept):
         arrays["forces"] = forces.astype(np.float32)
     file = BytesIO()
     np.savez(file, **arrays)
-    return file.getvalue()
+    return len(positions), file.getvalue()
 
 
 def _load_chunks(folder, count):
@@ -287,10 +324,13 @@ def _load_chunks(folder, count):
     for path in sorted(folder.glob("frames-*.npz")):
         if int(path.stem.partition("-")[2]) != loaded:
             break
-        with np.load(path) as chunk:
-            positions.append(chunk["positions"])
-            if "forces" in chunk:
-                forces.append(chunk["forces"])
+        try:
+            with np.load(path) as chunk:
+                positions.append(chunk["positions"])
+                if "forces" in chunk:
+                    forces.append(chunk["forces"])
+        except (ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+            raise rundirectory.damaged(path, f"delete the folder {folder} and resume") from error
         loaded += len(positions[-1])
     if loaded != count:
         raise ValueError(f"{folder} lacks the chunk of frame {loaded} of {count}: delete this folder and resume")

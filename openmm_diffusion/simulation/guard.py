@@ -1,6 +1,7 @@
 """The guards of a run: one stops it before its frames are worthless, one says where an ensemble disagrees."""
 
 import csv
+import io
 import logging
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from openmm import app, unit
 
 from ..forces.subset import bonds_of
 from ..model.combination import deviation, members
+from ..rundirectory import write_whole
 from ..space.batch import make_batch, nonbonded, pair_species
 
 log = logging.getLogger(__name__)
@@ -96,8 +98,9 @@ class Guard:
         """Keep the last good frame of a replica and raise."""
         kept = "no frame before it was good"
         if self.last_good is not None:
-            with open(self.path, "w") as file:
-                app.PDBFile.writeFile(self.topology, self.last_good[replica] * unit.nanometer, file)
+            text = io.StringIO()
+            app.PDBFile.writeFile(self.topology, self.last_good[replica] * unit.nanometer, text)
+            write_whole(self.path, text.getvalue())
             kept = f"the last good frame is in {self.path}"
         remedy = "use a shorter time step, other start positions or more training data"
         raise SimulationStopped(f"{what}; {kept}: {remedy}", time, distance)
@@ -171,3 +174,37 @@ def closest_allowed(denoiser):
     distances = np.array([[d or 0.0 for d in row] for row in denoiser.header.shortest_distances])
     margin = max(GUARD_MARGIN, GUARD_SIGMAS * denoiser.sigma)
     return np.maximum(distances - margin, 0.0)
+
+
+def spread_limit(denoiser, config):
+    """From which spread of an ensemble to warn (kJ/mol/nm), infinite where nobody says; None for other models."""
+    if not members(denoiser):
+        if config.spread_limit is not None:
+            raise ValueError("spread_limit is given, but the model is no ensemble: leave it out")
+        return None
+    return config.spread_limit or denoiser.header.held_out.get("spread_largest", np.inf)
+
+
+def warn_of_conditions(denoiser, topology, config):
+    """Log a warning where temperature or density are not those the model was trained at."""
+    header = denoiser.header
+    if config.temperature is not None and abs(config.temperature - header.temperature) > 0.5:
+        log.warning(
+            "temperature is %g K, but the model was trained on data at %g K: its forces are those of that "
+            "temperature; use %g K, or data at %g K",
+            config.temperature, header.temperature, header.temperature, config.temperature,
+        )  # fmt: skip
+    box = topology.getPeriodicBoxVectors()
+    if config.edge is not None and header.box is not None and not np.allclose(header.box, header.box[0][0] * np.eye(3)):
+        log.warning("edge makes a cube of the box, which is none in the training data: leave it out to keep its shape")
+    learnt_at = [system["number_density"] for system in header.data.get("systems", [])] or [header.number_density]
+    learnt_at = [density for density in learnt_at if density]
+    if box is not None and learnt_at:
+        volume = float(np.linalg.det(np.array(box.value_in_unit(unit.nanometer), dtype=float)))
+        density = topology.getNumAtoms() / volume
+        if not 0.8 * min(learnt_at) < density < 1.2 * max(learnt_at):
+            log.warning(
+                "density is %.3g particles/nm^3, more than 20 %% off the data's %s: coarse-grained forces hold "
+                "at the density they were learnt at; change the box or the number of ions",
+                density, " to ".join(f"{value:.3g}" for value in sorted({min(learnt_at), max(learnt_at)})),
+            )  # fmt: skip

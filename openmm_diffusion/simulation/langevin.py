@@ -1,22 +1,23 @@
 """Langevin runs of a model: reporters, checkpoints, guards, resume."""
 
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import openmm
 from numpy.typing import ArrayLike
-from openmm import app, unit
+from openmm import app
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from .. import rundirectory
 from ..forces.diffusionforce import check_system
 from ..forces.platforms import default_platform, platform_named, platform_properties, torch_device
-from ..model.combination import members
 from ..model.denoiser import Denoiser
 from ..model.pressure import known_pressure
 from ..model.sum import TRACING
@@ -24,15 +25,17 @@ from ..settings import read_yaml, validated
 from ..systems.system import create_system, fastest
 from ..systems.topologies import LARGEST, random_positions, replicated
 from ..units import MOST
-from .guard import Guard, SpreadWatch
+from .guard import Guard, SpreadWatch, spread_limit, warn_of_conditions
 from .starts import anneal, relax, start_of
-from .states import read_state, write_state
+from .states import noise_seed, read_state, write_state
 from .trajectories import check_format, cut_back, trajectory_paths, trajectory_reporters, write_topology
 
 log = logging.getLogger(__name__)
 
 #: Particles up to which one thread of the CPU platform is the fastest: more would wait for each other.
 ONE_THREAD = 500
+#: Seconds of steps between looks at whether the run is to end.
+LOOK = 0.2
 
 
 class SimulationConfig(BaseModel):
@@ -122,8 +125,11 @@ def simulate(
     positions: ArrayLike | None = None,
     progress: bool = True,
     topology: app.Topology | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Path | list[Path]:
     """Run Langevin dynamics under a model.
+
+    Ctrl-C and SIGTERM end it after the step that it is at, with a checkpoint of that step.
 
     The output directory receives topology.pdb (topology.cif, where a type is too long for a PDB
     file), trajectory.dcd (.xtc, .h5; of several replicas
@@ -145,6 +151,8 @@ def simulate(
         Report progress, speed (ns/day) and remaining time on standard output.
     topology : openmm.app.Topology, optional
         Particles, bonds and box of one's own, of types that the model knows; None: see `SimulationConfig`.
+    stop : callable, optional
+        Asked every now and then whether the run is to end, for runs in threads, which no signal reaches.
 
     Returns
     -------
@@ -156,6 +164,8 @@ def simulate(
     SimulationStopped
         If a pair came closer than the data's shortest distance less 0.04 nm (6 sigma, where that is
         more), or positions became NaN.
+    Interrupted
+        Where `stop` said so; the checkpoint is that of the last step.
     ValueError
         Of a pressure too, where the model was fitted without one, see `forces.barostats`.
     """
@@ -170,7 +180,12 @@ def simulate(
         raise ValueError(f"interval is {config.interval:g} ps: give a multiple of timestep, {config.timestep:g} ps")
     if config.duration < config.interval:
         raise ValueError(f"duration is {config.duration:g} ps, shorter than interval, {config.interval:g} ps: no frame")
-    start = start_of(denoiser, config, topology, positions)
+    checkpoint = output / "checkpoint.xml"
+    state = read_state(checkpoint) if resume and checkpoint.exists() else None
+    # What goes on does not begin, and the file of its start may be elsewhere now.
+    start = start_of(
+        denoiser, config if state is None else config.model_copy(update={"start": None}), topology, positions
+    )
     topology, positions = start.topology, start.positions
     warn_of_conditions(denoiser, topology, config)
     if positions is None and not resume and (denoiser.header.bonds or denoiser.header.box is None):
@@ -185,38 +200,34 @@ def simulate(
     with TRACING:
         others = _where(platform, config, options["backend"]) | {"allow_barostat": config.allow_barostat}
         system = create_system(denoiser, topology, replicas=config.replicas, **others, **options)
-    checkpoint = output / "checkpoint.xml"
-    state = read_state(checkpoint) if resume and checkpoint.exists() else None
     done = 0 if state is None else round(state.getTime()._value / config.timestep)
     if config.pressure is not None:
         add_barostat(system, denoiser, topology, config, done)
     check_system(system)
     if config.pressure is not None:
         tell_pressure(denoiser, config)
-    limit = _spread_limit(denoiser, config)
+    limit = spread_limit(denoiser, config)
     everyone = replicated(topology, config.replicas)
-    simulation = _simulation(denoiser, everyone, system, config, platform, properties)
+    simulation = _simulation(denoiser, everyone, system, config, platform, properties, done)
     trajectories = trajectory_paths(output, config.format, config.replicas)
     with _begun(output, config, denoiser, options, resume):
         if state is None:
             _place(simulation, output, denoiser, start, config)
         else:
-            _go_on(simulation, state, done, config.seed + done)
-            cut_back(trajectories, done // every)
+            _go_on(simulation, state, done)
+            cut_back(trajectories, done // every, {"state.csv": every, "spread.csv": config.interval})
             log.info("resumed at %.1f ps", done * config.timestep)
-        _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress)
+        _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress, stop)
     return trajectories[0] if config.replicas == 1 else trajectories
 
 
-def _go_on(simulation, state, done, seed):
+def _go_on(simulation, state, done):
     """Put a simulation where a State of it was, `done` steps from its beginning."""
     context = simulation.context
     context.setState(state)
     # A Context whose positions come from a State alone ends the process in its first PythonForce (OpenMM 8.5).
     context.setPositions(context.getState(positions=True).getPositions(asNumpy=True))
     simulation.currentStep = done
-    # The streams of random numbers are not part of a State: go on with new ones.
-    simulation.integrator.setRandomNumberSeed(seed)
 
 
 def _place(simulation, output, denoiser, start, config):
@@ -237,10 +248,10 @@ def _place(simulation, output, denoiser, start, config):
     write_topology(output, topology, positions[0])
 
 
-def _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress):
-    """Run to the end, with a checkpoint every ten frames."""
+def _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress, stop):
+    """Run to the end, with a checkpoint every ten frames, and where somebody ends it before."""
     total, every = round(config.duration / config.timestep), round(config.interval / config.timestep)
-    append = simulation.currentStep > 0
+    append = simulation.currentStep >= every  # before the first frame, files hold nothing to go on with
     guard = Guard(output / "last_good.pdb", min(every, 50), denoiser, topology)
     guard.report(simulation, simulation.context.getState(positions=True))
     simulation.reporters.append(guard)
@@ -248,11 +259,16 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
     columns = dict(step=True, time=True, kineticEnergy=True, temperature=True, speed=True)
     columns["potentialEnergy"] = denoiser.conservative
     columns["volume"] = columns["density"] = config.pressure is not None
-    simulation.reporters.append(app.StateDataReporter(str(output / "state.csv"), every, append=append, **columns))
+    tables = [output / "state.csv"]
+    # A table that was deleted begins anew, at its head.
+    going_on = append and tables[0].exists()
+    simulation.reporters.append(app.StateDataReporter(str(tables[0]), every, append=going_on, **columns))
     watch = None
     if limit is not None:
-        watch = SpreadWatch(output / "spread.csv", every, denoiser, topology, limit, append)
+        tables.append(output / "spread.csv")
+        watch = SpreadWatch(tables[1], every, denoiser, topology, limit, append and tables[1].exists())
         simulation.reporters.append(watch)
+    written = list(simulation.reporters)
     if progress:
         simulation.reporters.append(
             app.StateDataReporter(
@@ -260,54 +276,41 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
                 speed=True, remainingTime=True,
             )
         )  # fmt: skip
+    steps = 1
     try:
         while simulation.currentStep < total:
-            try:
-                simulation.step(min(10 * every - simulation.currentStep % (10 * every), total - simulation.currentStep))
-            except openmm.OpenMMException as error:
-                if "NaN" not in str(error):
-                    raise
-                time = simulation.currentStep * config.timestep
-                guard.stop(f"positions became NaN after {time:g} ps", time)
-            parts = dict(positions=True, velocities=True, parameters=True, integratorParameters=True)
-            write_state(output / "checkpoint.xml", simulation.context.getState(**parts))
+            left = 10 * every - simulation.currentStep % (10 * every)
+            with rundirectory.held() as asked:
+                begun = time.monotonic()
+                _step(simulation, min(steps, left, total - simulation.currentStep), guard, config)
+                spent = time.monotonic() - begun
+                ending = asked() or (stop is not None and stop())
+                if ending or steps >= left or simulation.currentStep >= total:
+                    # What the checkpoint counts on is on the disk before it.
+                    rundirectory.settle(*trajectories, *tables)
+                    parts = dict(positions=True, velocities=True, parameters=True, integratorParameters=True)
+                    write_state(output / "checkpoint.xml", simulation.context.getState(**parts))
+            if ending and stop is not None and stop():
+                raise rundirectory.Interrupted(f"{output} was ended at {simulation.currentStep * config.timestep:g} ps")
+            steps = max(1, min(2 * steps, round(steps * LOOK / max(spent, 1e-6))))
     finally:
+        for reporter in written:
+            # A disk that takes no more refuses what is left in a buffer too, and the error of that is none of its own.
+            with contextlib.suppress(OSError, AttributeError):
+                reporter._out.close()
         if watch:
             watch.finish()
 
 
-def _spread_limit(denoiser, config):
-    """From which spread of an ensemble to warn (kJ/mol/nm), infinite where nobody says; None for other models."""
-    if not members(denoiser):
-        if config.spread_limit is not None:
-            raise ValueError("spread_limit is given, but the model is no ensemble: leave it out")
-        return None
-    return config.spread_limit or denoiser.header.held_out.get("spread_largest", np.inf)
-
-
-def warn_of_conditions(denoiser, topology, config):
-    """Log a warning where temperature or density are not those the model was trained at."""
-    header = denoiser.header
-    if config.temperature is not None and abs(config.temperature - header.temperature) > 0.5:
-        log.warning(
-            "temperature is %g K, but the model was trained on data at %g K: its forces are those of that "
-            "temperature; use %g K, or data at %g K",
-            config.temperature, header.temperature, header.temperature, config.temperature,
-        )  # fmt: skip
-    box = topology.getPeriodicBoxVectors()
-    if config.edge is not None and header.box is not None and not np.allclose(header.box, header.box[0][0] * np.eye(3)):
-        log.warning("edge makes a cube of the box, which is none in the training data: leave it out to keep its shape")
-    learnt_at = [system["number_density"] for system in header.data.get("systems", [])] or [header.number_density]
-    learnt_at = [density for density in learnt_at if density]
-    if box is not None and learnt_at:
-        volume = float(np.linalg.det(np.array(box.value_in_unit(unit.nanometer), dtype=float)))
-        density = topology.getNumAtoms() / volume
-        if not 0.8 * min(learnt_at) < density < 1.2 * max(learnt_at):
-            log.warning(
-                "density is %.3g particles/nm^3, more than 20 %% off the data's %s: coarse-grained forces hold "
-                "at the density they were learnt at; change the box or the number of ions",
-                density, " to ".join(f"{value:.3g}" for value in sorted({min(learnt_at), max(learnt_at)})),
-            )  # fmt: skip
+def _step(simulation, steps, guard, config):
+    """Some steps; a run whose positions become NaN stops as the guard says."""
+    try:
+        simulation.step(steps)
+    except openmm.OpenMMException as error:
+        if "NaN" not in str(error):
+            raise
+        time = simulation.currentStep * config.timestep
+        guard.stop(f"positions became NaN after {time:g} ps", time)
 
 
 def add_barostat(system, denoiser, topology, config, done=0):
@@ -321,8 +324,7 @@ def add_barostat(system, denoiser, topology, config, done=0):
     if topology.getPeriodicBoxVectors() is None:
         raise ValueError(f"pressure is {config.pressure:g} bar, but there is no box: leave it out, or give edge (nm)")
     barostat = openmm.MonteCarloBarostat(config.pressure, _temperature(denoiser, config))
-    # A State holds no random numbers: what goes on takes new ones.
-    barostat.setRandomNumberSeed(config.seed + done)
+    barostat.setRandomNumberSeed(noise_seed(config.seed, done))
     system.addForce(barostat)
 
 
@@ -358,7 +360,7 @@ def _begun(output, config, denoiser, options, resume):
     given = {**config.model_dump(mode="json"), "model": denoiser.digest(), "force": options}
     rundirectory.check(
         output, given, resume, (output / "checkpoint.xml").exists(),
-        may_differ=lambda key, new, old: key in ("duration", "platform", "device", "precision", "threads"),
+        may_differ=lambda key, new, old: key in ("duration", "platform", "device", "precision", "threads", "start"),
         understood=lambda old: {**SimulationConfig().model_dump(mode="json"), "force": options, **old},
     )  # fmt: skip
     return rundirectory.begun(output, given)
@@ -374,9 +376,9 @@ def _where(platform, config, backend):
     return options
 
 
-def _simulation(denoiser, topology, system, config, platform, properties):
+def _simulation(denoiser, topology, system, config, platform, properties, done):
     integrator = openmm.LangevinMiddleIntegrator(_temperature(denoiser, config), config.friction, config.timestep)
-    integrator.setRandomNumberSeed(config.seed)
+    integrator.setRandomNumberSeed(noise_seed(config.seed, done))  # read once, when the Context is made
     threads = config.threads
     if threads is None and system.getNumParticles() <= ONE_THREAD and "OPENMM_CPU_THREADS" not in os.environ:
         threads = 1

@@ -1,7 +1,8 @@
 """Independent runs of one model, side by side: the frames of its own ensemble."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from pydantic import (
     model_validator,
 )
 
+from .. import rundirectory
 from ..data.sets import read_runs
 from ..forces.platforms import default_platform
-from .langevin import simulate
+from .langevin import LOOK, simulate
 from .trajectories import topology_path
 
 
@@ -91,14 +93,28 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
         settings = config.model_dump(include={"duration", "interval", "timestep"})
         settings |= dict(seed=config.seed + number, platform=platform, threads=threads, format=extension)
         start = np.asarray(starts[number % len(starts)], dtype=float)
-        path = simulate(denoiser, output / f"run-{number}", settings, resume=True, positions=start, progress=False)
+        path = simulate(
+            denoiser, output / f"run-{number}", settings, resume=True, positions=start, progress=False,
+            stop=ending.is_set,
+        )  # fmt: skip
         if report:
             report(f"{output.name}: run {number + 1} of {config.runs}, {config.duration:g} ps, done")
         return path
 
-    # OpenMM leaves Python free while it steps: threads are enough.
-    with ThreadPoolExecutor(os.cpu_count() if platform == "CPU" else 1) as pool:
-        paths = list(pool.map(one, range(config.runs)))
+    ending = threading.Event()
+    # OpenMM leaves Python free while it steps: threads are enough.  Signals reach this one alone.
+    with rundirectory.held() as asked, ThreadPoolExecutor(os.cpu_count() if platform == "CPU" else 1) as pool:
+        runs = [pool.submit(one, number) for number in range(config.runs)]
+        while wait(runs, LOOK, FIRST_EXCEPTION).not_done and not any(run.done() and run.exception() for run in runs):
+            if asked():
+                break
+        if any(not run.done() for run in runs):
+            ending.set()
+            pool.shutdown(cancel_futures=True)
+    failed = [run.exception() for run in runs if not run.cancelled() and run.exception() is not None]
+    if failed:
+        raise next((error for error in failed if not isinstance(error, rundirectory.Interrupted)), failed[0])
+    paths = [run.result() for run in runs]
     topology = topology_path(output / "run-0")
     known = header.species, header.elemental
     bonded = bool(header.bonds)

@@ -4,6 +4,7 @@ import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import openmm
 
 from .. import rundirectory
@@ -24,18 +25,18 @@ def read_state(path: str | os.PathLike[str], given: bool = False) -> openmm.Stat
     if given and not path.is_file():
         raise FileNotFoundError(f"state is {path}, but there is no such file: give a State, as saveState writes it")
     try:
-        with open(path, "rb") as file:
-            _, root = next(ElementTree.iterparse(file, events=("start",)))
-    except (ElementTree.ParseError, StopIteration) as error:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
         raise _damaged(path, given) from error
     if root.tag != "State" or root.get("type") != "State":
         kind = root.get("type") or root.tag
         remedy = "give a State, as saveState writes it" if given else "it is not of this run, do not use it"
         raise ValueError(f"{path} holds a {kind}, no State: {remedy}")
     try:
-        state = openmm.XmlSerializer.deserialize(path.read_text())
+        # What was looked at and no other text: OpenMM takes a System in a processing instruction for the first element.
+        state = openmm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode"))
         state.getPositions()
-    except (openmm.OpenMMException, UnicodeDecodeError, TypeError, ValueError) as error:
+    except (openmm.OpenMMException, AttributeError, TypeError, ValueError) as error:
         raise _damaged(path, given) from error
     return state
 
@@ -43,6 +44,16 @@ def read_state(path: str | os.PathLike[str], given: bool = False) -> openmm.Stat
 def write_state(path: str | os.PathLike[str], state: openmm.State) -> None:
     """Write a State, whole or not at all: as XML, it can be resumed on another platform or machine."""
     rundirectory.write_whole(path, openmm.XmlSerializer.serialize(state))
+
+
+def noise_seed(seed: int, done: int) -> int:
+    """Seed of OpenMM's random numbers from a step on: of new ones where a run goes on, for a State holds none.
+
+    Never 0, which OpenMM takes for chance.
+    """
+    if seed and not done:
+        return seed
+    return int(np.random.SeedSequence([seed, done]).generate_state(1)[0] % (2**31 - 2)) + 1
 
 
 def _damaged(path: Path, given: bool) -> ValueError:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+from itertools import takewhile
 
 from mdtraj.formats import HDF5TrajectoryFile
 from mdtraj.utils.unitcell import box_vectors_to_lengths_and_angles
@@ -96,7 +97,8 @@ def write_topology(folder, topology, positions, keep_ids=False):
     text = io.StringIO()
     writer.writeFile(topology, positions * unit.nanometer, text, keepIds=keep_ids)
     text = text.getvalue()
-    path.write_text(_with_conect(text, topology) if fits else _with_struct_conn(text, topology, keep_ids))
+    text = _with_conect(text, topology) if fits else _with_struct_conn(text, topology, keep_ids)
+    rundirectory.write_whole(path, text)
     return path
 
 
@@ -171,18 +173,27 @@ def _arrays(file):
     return list(file._handle.iter_nodes("/", "EArray"))
 
 
-def cut_back(paths, n_frames):
+def cut_back(paths, n_frames, per_frame):
     """Drop the frames and rows that were written after the checkpoint: they will be written again.
 
     Bytes are cut off (of HDF5 files, rows), so that what stays is what was written, header and all, however large the
     file is.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Trajectories; the tables are beside the first.
+    n_frames : int
+        That lie before the checkpoint.
+    per_frame : dict of str to float
+        By how much the first column of each table, named by its file, grows from frame to frame.
 
     Raises
     ------
     ValueError
         Where a file lacks frames that lie before the checkpoint; nothing is changed then.
     """
-    tables = [table for table in (paths[0].parent / name for name in ("state.csv", "spread.csv")) if table.exists()]
+    tables = {paths[0].parent / name: step for name, step in per_frame.items()}
     for path in paths if n_frames else []:
         whole = _whole(path) if path.exists() else 0
         if whole < n_frames:
@@ -190,16 +201,26 @@ def cut_back(paths, n_frames):
                 f"{path} holds {whole} whole frames, but the checkpoint beside it is at frame {n_frames}: copy a whole "
                 "file back, or begin anew in another directory (--start takes a frame of this run)"
             )
-    rows = {table: table.read_text().splitlines(keepends=True) for table in tables}
-    short = next((table for table, lines in rows.items() if len(lines) <= n_frames), None)
-    if short is not None and n_frames:
+    kept = {table: _rows(table, n_frames, step) for table, step in tables.items() if n_frames and table.exists()}
+    for path in paths if n_frames else []:
+        _keep(path, n_frames)
+    for table, rows in kept.items():
+        rundirectory.write_whole(table, "".join(rows))
+
+
+def _rows(table, n_frames, step):
+    """Head and rows of a table up to a frame; they begin after the first frame where it was deleted once."""
+    with open(table, encoding="utf-8", errors="replace", newline="") as file:
+        head, *rows = file.readlines() or [""]
+    rows = list(takewhile(lambda row: row.endswith("\n") and row.count(",") == head.count(","), rows))
+    number = rows[0].partition(",")[0] if rows else ""
+    try:
+        first = round(float(number) / step)
+    except ValueError:
+        first = 1
+    if len(rows) < n_frames + 1 - first:
         raise ValueError(
-            f"{short} holds {max(0, len(rows[short]) - 1)} rows, but the checkpoint beside it is at frame {n_frames}: "
+            f"{table} holds {len(rows)} rows, but the checkpoint beside it is at frame {n_frames}: "
             "copy a whole file back, or delete it"
         )
-    for path in paths:
-        if n_frames:
-            _keep(path, n_frames)
-    for table, lines in rows.items():
-        if len(lines) > n_frames + 1:
-            rundirectory.write_whole(table, "".join(lines[: n_frames + 1]))
+    return [head, *rows[: max(0, n_frames + 1 - first)]]

@@ -32,7 +32,7 @@ from ..learning.measured import with_pressure
 from ..model.combination import merged
 from ..model.curves import pair_curves
 from ..model.denoiser import Denoiser
-from ..rundirectory import made
+from ..rundirectory import made, write_table
 from ..settings import validated
 from ..space.batch import make_batch
 from ..space.boxes import check_cutoff, wrap
@@ -155,9 +155,9 @@ def write(distillation, directory):
     """Write model.safetensors, distillation.csv (the loss) and pair.csv (the curves of sums over pairs)."""
     directory = made(directory)
     distillation.denoiser.save(directory / "model.safetensors")
-    distillation.table.round(5).to_csv(directory / "distillation.csv", index=False)
+    write_table(directory / "distillation.csv", distillation.table.round(5))
     if len(distillation.curves):
-        distillation.curves.to_csv(directory / "pair.csv", index=False, float_format="%.8g")
+        write_table(directory / "pair.csv", distillation.curves, float_format="%.8g")
 
 
 def _check(denoiser):

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import openmm
+import torch
 from openmm import app, unit
 
 from ..engines.lammps import check_lammps, write_lammps
@@ -14,7 +15,7 @@ from ..model.curves import bonded_curves, pair_curves
 from ..model.denoiser import Denoiser
 from ..model.pressure import known_pressure
 from ..particles import check_topology
-from ..rundirectory import made, named
+from ..rundirectory import made, named, whole, write_table, write_whole
 from ..simulation.trajectories import write_topology
 from ..systems.system import create_system
 from ..systems.topologies import random_positions, training_topology
@@ -140,7 +141,7 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         write_lammps(denoiser, topology, positions, output, ewald_error_tolerance)
         return None
     output = made(output)
-    (output / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+    write_whole(output / "system.xml", openmm.XmlSerializer.serialize(system))
     path, written = write_topology(output, topology, positions, keep_ids=True), []
     if format == "native":
         written = _write_curves(denoiser, output)
@@ -148,8 +149,9 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         import openmmtorch
 
         force = next(force for force in system.getForces() if openmmtorch.TorchForce.isinstance(force))
-        openmmtorch.TorchForce.cast(force).getModule().save(str(output / "learnt.pt"))
-    (output / "run.py").write_text(_script(denoiser, topology, format, path.name, written))
+        with whole(output / "learnt.pt") as file:
+            torch.jit.save(openmmtorch.TorchForce.cast(force).getModule(), file)
+    write_whole(output / "run.py", _script(denoiser, topology, format, path.name, written))
     return system
 
 
@@ -157,10 +159,10 @@ def _write_curves(denoiser, output):
     """pair.csv, bonded.csv and bonded.png, where there is something to draw; their names."""
     written, bonded = [], bonded_curves(denoiser)
     if any(term.learnt and term.joins for term in denoiser.header.terms):
-        pair_curves(denoiser).to_csv(output / "pair.csv", index=False, float_format="%.8g")
+        write_table(output / "pair.csv", pair_curves(denoiser), float_format="%.8g")
         written.append("pair.csv")
     if len(bonded):
-        bonded.to_csv(output / "bonded.csv", index=False, float_format="%.8g")
+        write_table(output / "bonded.csv", bonded, float_format="%.8g")
         bonded_figure(bonded, output / "bonded.png")
         written += ["bonded.csv", "bonded.png"]
     return written

@@ -114,7 +114,7 @@ def refine(model, frames, output, config=None, resume=False, report=None):
     used = training_frames(original, frames)
     _check_frames(original.header, used)
     given = {**config.model_dump(mode="json"), "model": original.digest(), "frames": frames.digest()}
-    started = (output / rundirectory.SETTINGS).exists()
+    started = (output / "model.safetensors").exists() or any(output.glob("iteration-*/run-*/checkpoint.xml"))
     rundirectory.check(output, given, resume, started, what="refinement", differs=ANOTHER)
     with rundirectory.begun(output, given):
         return _refined(original, denoiser, places, used, output, config, report)
@@ -162,7 +162,7 @@ def _refined(original, denoiser, places, used, output, config, report):
             )  # fmt: skip
         denoiser = denoiser.rebuilt(denoiser.header.terms, denoiser.modules())
         _linear(denoiser, places).assign(c)
-        pandas.DataFrame(rows).to_csv(output / "refine.csv", index=False)
+        rundirectory.write_table(output / "refine.csv", pandas.DataFrame(rows))
         if report:
             report(
                 f"iteration {iteration}: relative entropy on held-out replicas "
@@ -265,7 +265,7 @@ def _molecules(md, frames, directory):
             "molecules broke in %d of %d frames of MD (%s): no step mends that; give a shorter sampling.timestep, or "
             "train with energies of the bonds", len(found.broken_frames), found.n_frames, ", ".join(found.broken),
         )  # fmt: skip
-    found.table.to_csv(directory / "molecules.csv", index=False)
+    rundirectory.write_table(directory / "molecules.csv", found.table)
     ending = ", divergence"
     rows = found.table[found.table["quantity"].str.endswith(ending)]
     names = rows["quantity"].str.removesuffix(ending)

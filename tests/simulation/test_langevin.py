@@ -11,13 +11,15 @@ import numpy as np
 import openmm
 import pandas
 import pytest
-from models import licl_denoiser, licl_frames
+import yaml
+from models import QUICK, licl_denoiser, licl_frames
 
-from openmm_diffusion import Denoiser, Frames, simulate
+from openmm_diffusion import Denoiser, Frames, create_system, simulate
 from openmm_diffusion.analysis.comparison import noised
 from openmm_diffusion.model.combination import ensemble, spread
 from openmm_diffusion.simulation.guard import SimulationStopped, closest_allowed
 from openmm_diffusion.simulation.langevin import SimulationConfig
+from openmm_diffusion.simulation.states import noise_seed, read_state
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +72,30 @@ def test_a_killed_run_resumes_and_loses_only_what_follows_its_checkpoint(tmp_pat
     assert np.isfinite(jumps).all() and len(np.unique(after.xyz[:, 0, 0])) == after.n_frames
     times = pandas.read_csv(output / "state.csv")["Time (ps)"]
     assert np.allclose(np.diff(times), 0.04, atol=1e-6) and len(times) == saved + 10
+
+
+def test_a_resumed_run_does_not_repeat_the_noise_of_its_beginning(tmp_path):
+    """By hand from its checkpoint: another stream than that of the first step, and always the same."""
+    denoiser, run = licl_denoiser(kinds=QUICK), dict(interval=0.04, timestep=0.004, platform="Reference", seed=5)
+    simulate(denoiser, tmp_path, {**run, "duration": 0.4}, progress=False)
+    state = read_state(tmp_path / "checkpoint.xml")
+    force = yaml.safe_load((tmp_path / "config.yaml").read_text())["force"]
+    path = simulate(denoiser, tmp_path, {**run, "duration": 0.44}, resume=True, progress=False)
+    frame = mdtraj.load(str(path), top=str(tmp_path / "topology.pdb")).xyz[-1]
+
+    def by_hand(seed):
+        topology = licl_frames().topology()
+        integrator = openmm.LangevinMiddleIntegrator(300, 2, 0.004)
+        integrator.setRandomNumberSeed(seed)
+        platform = openmm.Platform.getPlatformByName("Reference")
+        context = openmm.Context(create_system(denoiser, topology, **force), integrator, platform)
+        context.setState(state)
+        integrator.step(10)
+        x = context.getState(positions=True, enforcePeriodicBox=True).getPositions(asNumpy=True)._value
+        shift = (x - frame) / np.diagonal(licl_frames().box)
+        return np.abs(shift - np.round(shift)).max()
+
+    assert by_hand(noise_seed(5, 100)) < 1e-6 < 1e-3 < by_hand(5)
 
 
 def test_resume_refuses_other_settings(tmp_path):

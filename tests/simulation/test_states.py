@@ -3,7 +3,7 @@
 import openmm
 import pytest
 
-from openmm_diffusion.simulation.states import read_state, write_state
+from openmm_diffusion.simulation.states import noise_seed, read_state, write_state
 
 
 class Trap:
@@ -48,6 +48,26 @@ def test_a_system_in_place_of_a_state_is_not_even_read(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=r"state\.xml holds a (System|PythonForce), no State: it is not of"):
             read_state(tmp_path / "state.xml")
     assert not (tmp_path / "trapped").exists()
+
+
+def test_only_what_was_looked_at_is_read(context, tmp_path, monkeypatch):
+    """OpenMM takes the first element that it finds, in an instruction of the head too, which no State is in."""
+    monkeypatch.chdir(tmp_path)
+    system = openmm.System()
+    system.addForce(openmm.PythonForce(Trap()))
+    body = openmm.XmlSerializer.serialize(system).partition("?>")[2]
+    state = openmm.XmlSerializer.serialize(context.getState(positions=True)).partition("?>")[2]
+    for head in (f"<?a >{body}?>", f"<!--{body.replace('--', '')}-->"):
+        (tmp_path / "state.xml").write_text(f'<?xml version="1.0" ?>\n{head}\n{state}')
+        assert len(read_state(tmp_path / "state.xml").getPositions()) == 3
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_what_goes_on_has_random_numbers_of_its_own():
+    assert noise_seed(5, 0) == 5
+    seeds = [noise_seed(seed, done) for seed in (0, 5, 2**31 - 1) for done in (0, 100, 2**31)]
+    assert len(set(seeds)) == len(seeds) and all(0 < seed < 2**31 for seed in seeds)
+    assert seeds == [noise_seed(seed, done) for seed in (0, 5, 2**31 - 1) for done in (0, 100, 2**31)]
 
 
 @pytest.mark.parametrize("kept", [0, 1, 30, 200, -30])

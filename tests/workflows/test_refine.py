@@ -161,6 +161,60 @@ def test_a_small_sample_is_seen_to_be_fitted_to_its_noise(known):
     assert found[1] < 0 < found[0]
 
 
+class Strangers:
+    """The two species of `Known` in energies of three, one of them nowhere: half of the curves have no data."""
+
+    def __init__(self, known):
+        self.known, self.energy = known, LinearSum([SplinePair(3, CUTOFF, START, 0.07), known.manybody])
+        n_basis, size = known.pair.n_basis, self.energy.sizes[0]
+        # Pairs (0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2): the first, second and fourth curve.
+        numbers = torch.arange(size).view(-1, n_basis)
+        self.place = torch.cat([numbers[[0, 1, 3]].flatten(), size + torch.arange(known.manybody.coefficients.numel())])
+        self.n = sum(self.energy.sizes)
+
+    def spread(self, values, fill=0.0):
+        """Rows (..., n_known) as rows of all coefficients."""
+        wide = torch.full((*values.shape[:-1], self.n), fill, dtype=values.dtype)
+        wide[..., self.place] = values
+        return wide
+
+    def moments(self, m):
+        return type(m)(self.spread(self.spread(m.A).T).T, self.spread(m.b), m.weight)
+
+
+def test_curves_that_nothing_tells_of_change_no_step_of_the_others(known):
+    """They stay as they are, bit for bit, and all others move as they do where those curves do not exist."""
+    replicas, sums = known.frames(300, 5)
+    few, data, c = Strangers(known), mean_sums(replicas, sums), 0.5 * known.truth
+    model = known.model(c)
+    wide = Sample(few.spread(c, 7.0), few.spread(model.sums), model.probabilities)
+    others = [few.moments(m) for m in replicas]
+    for weight in (0.0, 1e4):
+        alone = solve(known.both, replicas, data, model, PENALTY, weight, KT)
+        step = solve(few.energy, others, few.spread(data), wide, PENALTY, weight, KT)
+        torch.testing.assert_close(step[few.place], alone, rtol=1e-9, atol=1e-9 * float(alone.abs().max()))
+        assert float((alone - c).abs().max()) > 0.1
+        left = torch.ones(few.n, dtype=torch.bool).index_fill(0, few.place, False)
+        assert left.sum() > 20 and (step[left] == 7.0).all()
+
+
+def test_without_populations_a_step_is_the_full_regularised_solve(known):
+    """All free coefficients in one dense solve, those of curves without data too."""
+    replicas, sums = known.frames(300, 6)
+    few = Strangers(known)
+    others = [few.moments(m) for m in replicas]
+    A, b = mean_moments(others)
+    free, matrix = few.energy.free(), A + few.energy.penalty(PENALTY)
+    parts = matrix.diagonal().split(few.energy.sizes)
+    whole, ridge = np.zeros(few.n), torch.cat([part.max().expand(len(part)) for part in parts])
+    matrix = (matrix + 1e-9 * torch.diag(ridge))[free][:, free]
+    whole[free] = np.linalg.solve(matrix.numpy(), b[free].numpy())
+    model = Sample(torch.zeros(few.n, dtype=torch.float64), few.spread(known.sums), known.probabilities(known.truth))
+    step = solve(few.energy, others, few.spread(mean_sums(replicas, sums)), model, PENALTY, 0.0, KT)
+    np.testing.assert_allclose(step.numpy(), whole, rtol=1e-6, atol=1e-7 * np.abs(whole).max())
+    assert np.abs(whole).max() > 1
+
+
 # ---- the whole refinement
 
 CONFIG = {

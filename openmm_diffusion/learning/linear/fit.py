@@ -9,7 +9,7 @@ from ...data.sets import blocks
 from ...energies.linear import LEVELS, LinearSum, Sample
 from ...model.sum import energy_and_forces
 from ...noise import draw_noise
-from ...rundirectory import write_whole
+from ...rundirectory import write_table
 from ...space.batch import make_batch
 from ...units import thermal_energy
 from ..progress import Progress
@@ -107,7 +107,7 @@ def fit_linear(denoiser, training, config, table=None):
         parts = results[0]["deviations"].split([one.coefficients.numel() for one in energies])
         found = curves(other, torch.cat([parts[number] for number in kept]), [len(parts[number]) for number in kept])
         if found is not None:
-            write_whole(table, found.to_csv(index=False, float_format="%.6g"))
+            write_table(table, found, float_format="%.6g")
     return other.with_held_out(held_out)
 
 

@@ -24,6 +24,7 @@ References
 Shell, J. Chem. Phys. 129, 144108 (2008); Lyubartsev & Laaksonen, Phys. Rev. E 52, 3730 (1995).
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ import torch
 from torch import Tensor
 
 from ...space.batch import make_batch
-from .scorematching import mean_moments, penalised, score_objective
+from .scorematching import Moments, determined, folds_of, mean_moments, ridged, score_objective, squared
 
 #: Part of the sample that must stay effective: where reweighting would lean on fewer frames, a step ends.
 EFFECTIVE = 0.3
@@ -54,6 +55,11 @@ class Sample:
     c: Tensor
     sums: Tensor
     probabilities: Tensor
+
+    @functools.cached_property
+    def varied(self):
+        """Which sums are not alike in all frames, shape (n_coefficients,), dtype bool."""
+        return self.sums.amax(0) > self.sums.amin(0)
 
     def reweighted(self, c, kT):
         """ln <exp(-B . d / kT)>_0, and the frames' probabilities at c."""
@@ -112,7 +118,7 @@ def solve(energy, replicas, data, model, penalty, weight, kT):
     """Minimum of score matching, penalty and `weight` kT^2 S_rel together, shape of `energy.coefficients`, kJ/mol.
 
     Or as far on the way to it as the sample can tell: see `EFFECTIVE`.  Without the held-out
-    scale of `scorematching.fit`.
+    scale of `scorematching.fit`.  Curves that neither frames nor sample tell of stay as they are.
 
     Parameters
     ----------
@@ -126,32 +132,48 @@ def solve(energy, replicas, data, model, penalty, weight, kT):
     kT : float, kJ/mol
     """
     A, b = mean_moments(replicas)
+    return _moved(energy, A, b, data, model, penalty, weight, kT).view_as(energy.coefficients)
+
+
+def _moved(energy, A, b, data, model, penalty, weight, kT):
+    """`solve` from the averages of all replicas, shape (n_coefficients,)."""
+    free = determined(energy, A.diagonal() + (model.varied if weight > 0 else 0))
+    sizes, varied = [int(part.sum()) for part in free.split(energy.sizes)], torch.nonzero(model.varied[free]).squeeze(1)
+    # With the ridge of the fit: without forces on populations its solution is found, and at once.
     smooth = A + energy.penalty(penalty)
+    rest = torch.where(free, 0.0, model.c)
+    b, smooth, c = (b - smooth @ rest)[free], ridged(smooth[free][:, free], sizes), model.c[free]
+    means = model.probabilities @ model.sums
+    known, near = (data - means)[free], Sample(c, (model.sums - means)[:, free], model.probabilities)
 
     def objective(c):
-        return float(0.5 * c @ smooth @ c - b @ c) + weight * kT**2 * change(c, data, model, kT)
+        return float(0.5 * c @ smooth @ c - b @ c) + weight * kT**2 * change(c, known, near, kT)
 
-    c = model.c.clone()
     for _ in range(50):
-        _, p = model.reweighted(c, kT)
-        B = p @ model.sums
-        C = (model.sums * p[:, None]).T @ model.sums - B[:, None] * B[None]
-        gradient = smooth @ c - b + weight * kT * (data - B)
-        hessian, free = penalised(energy, A + weight * C, penalty)
-        step = torch.zeros_like(c)
-        step[free] = -torch.linalg.solve(hessian, gradient[free])
+        hessian, gradient = smooth, smooth @ c - b
+        if weight > 0:
+            _, p = near.reweighted(c, kT)
+            B = p @ near.sums
+            gradient = gradient + weight * kT * (known - B)
+            hessian = smooth.clone()
+            hessian[varied[:, None], varied] += weight * squared(torch.sqrt(p)[:, None] * (near.sums - B)[:, varied])
+        step = -torch.cholesky_solve(gradient.unsqueeze(1), torch.linalg.cholesky(hessian)).squeeze(1)
+        if weight == 0:
+            c = c + step
+            break
         now, slope, length = objective(c), float(gradient @ step), 1.0
         # Armijo's condition; and no further than the sample reaches.
-        while objective(c + length * step) > now + 1e-4 * length * slope or (
-            weight > 0 and model.effective(c + length * step, kT) < EFFECTIVE
+        while length > 1e-3 and (
+            objective(c + length * step) > now + 1e-4 * length * slope
+            or near.effective(c + length * step, kT) < EFFECTIVE
         ):
             length /= 2
-            if length < 1e-3:
-                return c.view_as(energy.coefficients)
+        if length < 1e-3:
+            break
         c = c + length * step
         if -slope < 1e-6 * abs(now):
             break
-    return c.view_as(energy.coefficients)
+    return rest.masked_scatter(free, c)
 
 
 def held_out(energy, replicas, sums, model, penalty, weight, kT, n_folds=5):
@@ -168,13 +190,12 @@ def held_out(energy, replicas, sums, model, penalty, weight, kT, n_folds=5):
     """
     n_folds = min(n_folds, len(replicas))
     scores, entropies = [], []
-    for fold in range(n_folds):
-        out = [i for i in range(len(replicas)) if i % n_folds == fold]
-        kept = [i for i in range(len(replicas)) if i % n_folds != fold]
-        data = mean_sums(replicas, sums, kept)
-        c = solve(energy, [replicas[i] for i in kept], data, model, penalty, weight, kT)
-        scores.append(score_objective(c, [replicas[i] for i in out]))
-        entropies.append(change(c, mean_sums(replicas, sums, out), model, kT))
+    for number, fold in enumerate(folds_of(replicas, n_folds)):
+        kept = [i for i in range(len(replicas)) if i % n_folds != number]
+        c = _moved(energy, *fold.seen, mean_sums(replicas, sums, kept), model, penalty, weight, kT)
+        scores.append(score_objective(c, [Moments(fold.A_out, fold.b_out, 1.0)]))
+        left_out = range(number, len(replicas), n_folds)
+        entropies.append(change(c, mean_sums(replicas, sums, left_out), model, kT))
     return float(np.mean(scores)), float(np.mean(entropies))
 
 
@@ -184,10 +205,11 @@ def crossed(energy, replicas, data, model, penalty, weight, kT):
     In the sample that a step is made from, it fits the sample's noise too, the more so the more coefficients
     there are.  Arguments as `solve`.
     """
+    A, b = mean_moments(replicas)
     parts = zip(model.sums.tensor_split(2), model.probabilities.tensor_split(2))
     first, second = (Sample(model.c, sums, p / p.sum()) for sums, p in parts)
     steps = [
-        change(solve(energy, replicas, data, known, penalty, weight, kT), data, other, kT)
+        change(_moved(energy, A, b, data, known, penalty, weight, kT), data, other, kT)
         for known, other in ((first, second), (second, first))
     ]
     return float(np.mean(steps))

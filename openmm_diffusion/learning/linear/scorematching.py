@@ -99,7 +99,7 @@ def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=
         # Many functions are of pairs of types that no frame holds: what is zero costs as much as what is not.
         used = torch.nonzero(G.abs().amax(0)).squeeze(1)
         if len(used) < 0.9 * size:
-            A[used.unsqueeze(1), used] += _squared(G.index_select(1, used))
+            A[used.unsqueeze(1), used] += squared(G.index_select(1, used))
         else:
             A += G.T @ G
         if told is not None:
@@ -107,7 +107,7 @@ def moments(energy, positions, prior_forces, box, species, kT, frames_per_chunk=
     return Moments(A / len(positions), b / len(positions), float(len(positions)))
 
 
-def _squared(G):
+def squared(G):
     """G^T G, of which half is computed: the other half is its mirror image."""
     upper = torch.from_numpy(dsyrk(1.0, G.numpy().T))
     return upper + upper.triu(1).T
@@ -139,20 +139,22 @@ def solved(energy, A, b, penalty):
     return c
 
 
-def determined(energy, A):
+def determined(energy, told):
     """Which coefficients are fitted: the free ones of curves that the data tell something of; others stay zero.
+
+    `told` (n_coefficients,) is above zero where they do: for an average A, its diagonal.
 
     Of a molecule, most pairs of types may be no more than three bonds apart: curves of theirs have no data.
     """
     curve = energy.curves()
-    told = torch.zeros(int(curve.max()) + 1, dtype=torch.bool)
-    told[curve[A.diagonal() > 0]] = True
-    return energy.free() & told[curve]
+    known = torch.zeros(int(curve.max()) + 1, dtype=torch.bool)
+    known[curve[told > 0]] = True
+    return energy.free() & known[curve]
 
 
 def penalised(energy, A, penalty):
     """A + penalty R of the coefficients that are fitted, and which these are (`determined`)."""
-    free = determined(energy, A)
+    free = determined(energy, A.diagonal())
     matrix = (A + energy.penalty(penalty))[free][:, free]
     return ridged(matrix, energy.sizes, free), free
 
@@ -238,7 +240,7 @@ def _scales(energy, folds, chosen, number, penalties, fixed):
     solutions = [[] for _ in penalties]
     for fold in folds:
         A, b = fold.seen
-        free = determined(energy, A)
+        free = determined(energy, A.diagonal())
         mine = free[own]
         A_own, R_own = A[own][:, own][mine][:, mine], roughness[mine][:, mine]
         matrix = ridged((A + form)[free][:, free], energy.sizes, free)

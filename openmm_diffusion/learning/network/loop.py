@@ -4,6 +4,7 @@ In several processes each takes its share of every batch, of the same draws as o
 gradient, averaged over the processes by Lightning's DDP, is that of one process up to rounding.
 """
 
+import contextlib
 import logging
 import math
 import signal
@@ -11,10 +12,8 @@ import warnings
 
 import lightning.pytorch as pl
 import numpy as np
-import pandas
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, TQDMProgressBar
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -22,6 +21,8 @@ from torch.utils.data import DataLoader
 
 from ...model.sum import energy_and_forces
 from ...noise import denoising_force, draw_noise, draw_sigmas
+from ...rundirectory import held
+from .kept import Checkpoint, Interruptible, TableLog, WholeCheckpoints, read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class DenoisingTask(pl.LightningModule):
         # Frames and noise follow from the step's number: a resumed run goes on as the killed one would have, and
         # all processes draw the same batch, of which each takes its share.
         settings, noise = self.config.training, self.config.noise
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + int(batch))
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.global_step)
         number = 0
         if len(self.systems) > 1:
             number = int(torch.multinomial(self.sizes["training"], 1, generator=generator))
@@ -202,7 +203,8 @@ class DenoisingTask(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def train_dataloader(self):
-        # One epoch is the stretch between two checks; it yields the numbers of its steps.
+        # One epoch is the stretch between two checks.  Nobody asks for its numbers: they begin again where a training
+        # goes on within it.
         every = self.config.training.check_every
         first = self.current_epoch * every
         return DataLoader(range(first, first + every), batch_size=1, shuffle=False)
@@ -242,18 +244,6 @@ class ProgressBar(TQDMProgressBar):
         return bar
 
 
-def csv_log(directory, steps):
-    """Lightning's CSV log, going on after the rows of the first `steps` steps instead of deleting what it finds."""
-    logger, path = CSVLogger(directory, name="", version="log"), directory / "log" / "metrics.csv"
-    rows = pandas.read_csv(path) if path.exists() else pandas.DataFrame({"step": []})
-    writer = logger.experiment  # deletes the file
-    rows = rows[rows["step"] < steps]
-    if len(rows):
-        rows.to_csv(path, index=False)
-        writer.metrics_keys = list(rows.columns)
-    return logger
-
-
 def train_network(task, directory, resume, progress=True):
     """Run the loop; the weights of the best held-out loss are left in `task.network`.
 
@@ -273,38 +263,39 @@ def train_network(task, directory, resume, progress=True):
         `held_out_loss` of the best check, `steps` taken, `best`: path of the weights.
     """
     settings = task.config.training
-    # Checked and saved within the epoch, where a resumed run can take it up; the best and the last are two files.
-    best = ModelCheckpoint(
-        directory / "checkpoints", "best", "held_out_loss", save_on_train_epoch_end=False, enable_version_counter=False
-    )
-    latest = ModelCheckpoint(
-        directory / "checkpoints", "last", save_on_train_epoch_end=False, enable_version_counter=False
-    )
+    # The best and the last are two files.
+    best = Checkpoint(directory / "checkpoints", "best", "held_out_loss")
+    last = directory / "checkpoints" / "last.ckpt"
     callbacks = [
         EMAWeightAveraging(decay=settings.ema_decay),
         EarlyStopping("held_out_loss", patience=settings.patience, check_on_train_epoch_end=False),
         best,
-        latest,
+        Checkpoint(last.parent, last.stem),
     ]
     if progress:
         callbacks.append(ProgressBar(refresh_rate=10))
-    last = directory / "checkpoints" / "last.ckpt"
-    resume = resume and last.exists()
-    steps = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if resume else 0
+    resume, steps = resume and last.exists(), 0
+    if resume:
+        state = read_checkpoint(last)
+        steps = state["global_step"]
+        if any(callback.get("best_model_path") for callback in state["callbacks"].values()):
+            read_checkpoint(last.with_name("best.ckpt"))  # one that is damaged should show now, not after hours
     several = settings.devices > 1
-    with warnings.catch_warnings():
+    # Batches of several processes end at different times: they are ended by the one that started them.
+    with contextlib.nullcontext(lambda: False) if several else held() as asked, warnings.catch_warnings():
         # Data and logs are small and in memory: Lightning's advice on workers and intervals is not for us.
         warnings.filterwarnings("ignore", ".*(does not have many workers|log_every_n_steps|exists and is not empty).*")
+        warnings.filterwarnings("ignore", ".*(ended before the epoch ended|mid-epoch).*")  # steps tell their draws
         trainer = pl.Trainer(
             max_steps=settings.steps,
             accelerator="cuda" if torch.cuda.is_available() else "cpu",
             devices=settings.devices,
             # `processes` has started them: this is one.  Buffers are constants, the same in all.
             strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
-            plugins=[LightningEnvironment()] if several else None,
+            plugins=[WholeCheckpoints(), *([LightningEnvironment()] if several else [])],
             use_distributed_sampler=False,  # the task shares batches out itself
-            logger=csv_log(directory, steps) if rank_zero_only.rank == 0 else False,
-            callbacks=callbacks,
+            logger=TableLog(directory, steps) if rank_zero_only.rank == 0 else False,
+            callbacks=[*callbacks, Interruptible(asked, last)],
             gradient_clip_val=settings.gradient_clip,
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
@@ -330,4 +321,4 @@ def train_network(task, directory, resume, progress=True):
 
 def load_weights(task, path):
     """Give a task's network the (averaged) weights of a checkpoint."""
-    task.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    task.load_state_dict(read_checkpoint(path)["state_dict"])

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from ...figures import benchmark_figure
 from ...forces.platforms import default_platform, platform_named
 from ...model.denoiser import Denoiser
-from ...rundirectory import made, named
+from ...rundirectory import made, named, write_table, write_whole
 from ...settings import validated
 from ...systems.system import create_system
 from ...systems.topologies import random_positions, training_topology
@@ -113,10 +113,10 @@ def benchmark(model, output, config=None, report=None):
     for row in rows:
         row["note"] = failed.get((row["path"], row["copies"]), row["note"])
     table = summary(pandas.DataFrame(rows), rounds, config.timestep)
-    table.to_csv(output / "benchmark.csv", index=False, float_format="%.5g")
-    rounds.to_csv(output / "rounds.csv", index=False, float_format="%.5g")
+    write_table(output / "benchmark.csv", table, float_format="%.5g")
+    write_table(output / "rounds.csv", rounds, float_format="%.5g")
     conditions = _conditions(denoiser, topology, config, platform, runners, load)
-    (output / "benchmark.yaml").write_text(yaml.safe_dump(conditions, sort_keys=False))
+    write_whole(output / "benchmark.yaml", yaml.safe_dump(conditions, sort_keys=False))
     benchmark_figure(table, output / "benchmark.png", f"{conditions['device']}, {topology.getNumAtoms()} particles")
     return table
 

@@ -69,7 +69,7 @@ def test_curves_without_data_cost_nothing_and_stay_zero():
     """Of the pairs of types many are no more than three bonds apart in every molecule."""
     energy = bonded()
     found = known(energy)
-    fitted = determined(energy, found.A)
+    fitted = determined(energy, found.A.diagonal())
     pair = energy.energies[0]
     rows = fitted[: pair.coefficients.numel()].view(pair.coefficients.shape)
     seen = (found.A.diagonal()[: rows.numel()] > 0).view_as(rows).any(1)
