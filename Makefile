@@ -1,10 +1,10 @@
-# make install | quickstart | test | long | reliability | check | lint | doctest | opencl | matrix.  Needs Python 3.11-3.13, make and a C compiler; installs the rest into .venv.
+# make install | quickstart | test | long | reliability | check | lint | doctest | docs | opencl | matrix.  Needs Python 3.11-3.13, make and a C compiler; installs the rest into .venv.
 PYTHON ?= python3
 VENV := .venv
 RUN := runs/quickstart
 MATRIX := matrix-openmmtorch matrix-acellera matrix-openmmml matrix-openmmml17
 
-.PHONY: install quickstart test long reliability check lint doctest opencl matrix $(MATRIX)
+.PHONY: install quickstart test long reliability check lint doctest docs opencl matrix $(MATRIX)
 
 install: $(VENV)/installed
 
@@ -22,7 +22,7 @@ quickstart: install
 	$(VENV)/bin/python examples/licl/quickstart.py $(RUN)
 
 # The tests run where OpenMM has no OpenCL: with a driver, its platform would take all that name none.
-test long reliability check doctest: export OCL_ICD_VENDORS := $(CURDIR)/.no-opencl
+test long reliability check doctest docs: export OCL_ICD_VENDORS := $(CURDIR)/.no-opencl
 
 # All but the longest: some twenty-two minutes on two cores.
 test: install
@@ -43,6 +43,15 @@ check: install
 # The examples in docstrings; one module is imported by openmm-ml alone.
 doctest: install
 	$(VENV)/bin/python -m pytest --doctest-modules openmm_diffusion --ignore openmm_diffusion/__main__.py --ignore openmm_diffusion/forces/mlpotential.py
+
+# The site of documentation, in build/docs: warnings are errors, links are checked, and one notebook is run.
+docs: $(VENV)/docs-installed
+	$(VENV)/bin/python -m sphinx -q -W --keep-going -c docs . build/docs
+	@echo "open build/docs/index.html"
+
+$(VENV)/docs-installed: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,torchforce,docs]'
+	@touch $@
 
 lint: install
 	$(VENV)/bin/ruff check .

@@ -23,7 +23,7 @@ def extrapolated(denoisers: Sequence["Denoiser"]) -> "Denoiser":
     """Models at several noise levels as one whose leading smoothing cancels (Richardson).
 
     The force at noise level sigma is that of U_sigma = U + sigma^2 U_1 + sigma^4 U_2 + ...
-    with U_1 = (lap U - |grad U|^2/kT)/2, so with weights that solve
+    with U_1 = (lap U - (grad U)^2/kT)/2, so with weights that solve::
 
         sum_k w_k = 1,   sum_k w_k sigma_k^(2 j) = 0   for j = 1 ... n - 1
 

@@ -206,9 +206,8 @@ def simulate(
     done = 0 if state is None else round(state.getTime()._value / config.timestep)
     if config.pressure is not None:
         add_barostat(system, denoiser, topology, config, done)
-    check_system(system)
-    if config.pressure is not None:
         tell_pressure(denoiser, config)
+    check_system(system)
     limit = spread_limit(denoiser, config)
     everyone = replicated(topology, config.replicas)
     simulation = _simulation(denoiser, everyone, system, config, platform, properties, done)

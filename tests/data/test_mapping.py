@@ -126,9 +126,9 @@ def test_a_map_reads_yaml(tmp_path):
     assert Mapping.read(Mapping.read(path)) == Mapping.read(path)
 
 
-def test_the_map_of_the_readme_is_one():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", readme, re.S)]
+def test_the_map_of_the_page_is_one():
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "beads.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.S)]
     (mapping,) = [Mapping.read(block) for block in blocks if "beads" in block]
     head = ("DPPC", "P O11 O12 O13 O14")
     beads = mapping.apply(topology([ALA, GLY], [("HOH", "O H1 H2"), head, ("Li", "Li")]))
