@@ -312,7 +312,11 @@ def _locked(path):
                 ) from error
             except OSError as error:
                 log.warning("%s cannot be locked (%s): let no other process write here", path.parent, error.strerror)
-            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            try:
+                ours = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:
+                ours = False
+            if not ours:
                 continue  # the one before has just ended, and taken its file away
             try:
                 file.truncate(0)
