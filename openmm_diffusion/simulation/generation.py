@@ -91,13 +91,11 @@ def generate(config, directory, resume=False, progress=None):
         config = GenerateConfig.load(config)
     _platform(config.platform)  # refused before anything is written
     directory = Path(directory)
-    started = directory.is_dir() and any(directory.iterdir())
+    # A process that was killed before it wrote anything leaves its lock, which holds nobody, and a temporary file.
+    left = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    started = any(name != rundirectory.LOCK and not name.endswith(".tmp") for name in left)
     if started and resume and not (directory / rundirectory.SETTINGS).exists():
-        if any(path.suffix != ".tmp" for path in directory.iterdir()):
-            raise ValueError(
-                f"{directory} is not empty but holds no config.yaml to resume from: give another directory"
-            )
-        started = False
+        raise ValueError(f"{directory} is not empty but holds no config.yaml to resume from: give another directory")
     given = config.model_dump()
     rundirectory.check(
         directory, given, resume, started, may_differ=_may_differ,

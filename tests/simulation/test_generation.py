@@ -276,6 +276,15 @@ def test_unknown_platform(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_lock_that_was_left_keeps_nobody_out(tmp_path, resume):
+    """A process was killed between its lock and its first file."""
+    (tmp_path / ".lock").write_text("process 1 on a machine\n")
+    (tmp_path / ".config.yaml.1.tmp").write_text("tempera")
+    assert len(generate(GenerateConfig(**SMALL), tmp_path, resume=resume)) == SMALL["frames"]
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_resume_needs_something_to_resume(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ValueError, match="holds no config.yaml to resume from"):
