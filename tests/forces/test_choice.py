@@ -56,6 +56,7 @@ def test_a_system_is_native_where_openmm_has_the_energies(caplog):
 
 
 @pytest.mark.slow
+@pytest.mark.torchforce
 def test_torchforce_is_tried_in_a_process_of_its_own(self_test_again, monkeypatch):
     assert platforms.torchforce_failure("CPU") is None
     assert "There is no registered Platform called" in platforms.torchforce_failure("Abacus")
