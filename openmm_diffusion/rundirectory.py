@@ -67,8 +67,7 @@ def made(directory):
     file = next((path for path in (directory, *directory.parents) if path.exists() and not path.is_dir()), None)
     if file is not None:
         raise FileExistsError(f"output is {directory}, but {file} is a file: name a directory")
-    with explained(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     return directory
 
 
@@ -161,16 +160,13 @@ class Interruption:
     """Ctrl-C and SIGTERM end a command, with the exit status that shells expect: 130 and 143.
 
     Either is a KeyboardInterrupt where it comes, but for where OpenMM has called Python: what is raised there it turns
-    into an error of its own without a word ("<NULL>"), which would pass for one.  It comes a moment later then.
+    into an error of its own without a word ("<NULL>"), which would pass for one.  It comes as OpenMM returns then.
 
     Attributes
     ----------
     number : int or None
         Of the first signal that came.
     """
-
-    #: Seconds until a signal comes again.
-    AGAIN = 0.02
 
     def __init__(self):
         self.number = None
@@ -188,21 +184,28 @@ class Interruption:
 
     def __call__(self, number, frame):
         self.number = self.number or number
-        if hasattr(signal, "setitimer") and _called_by_openmm(frame):
-            signal.signal(signal.SIGALRM, lambda _, frame: self(number, frame))
-            signal.setitimer(signal.ITIMER_REAL, self.AGAIN)
-        else:
+        caller = _caller_of_openmm(frame)
+        if caller is None:
             raise KeyboardInterrupt
+        caller.f_trace = _raised
+        sys.settrace(lambda *_: None)  # without a tracer of all frames, none of one is asked
 
 
-def _called_by_openmm(frame):
-    """Whether a frame of Python is one that OpenMM called, or beneath one."""
-    wrapper = getattr(sys.modules.get("openmm.openmm"), "__file__", None)
+def _raised(frame, event, argument):
+    """Tracer of a frame: an interruption at its next line."""
+    frame.f_trace = None
+    sys.settrace(None)
+    raise KeyboardInterrupt
+
+
+def _caller_of_openmm(frame):
+    """The frame from which OpenMM was called that has called Python here; None where it has not."""
+    wrapper, caller = getattr(sys.modules.get("openmm.openmm"), "__file__", None), None
     while wrapper and frame and frame.f_back:
         frame = frame.f_back
         if frame.f_code.co_filename == wrapper:
-            return True
-    return False
+            caller = frame.f_back
+    return caller
 
 
 def check(
@@ -309,7 +312,11 @@ def _locked(path):
                 ) from error
             except OSError as error:
                 log.warning("%s cannot be locked (%s): let no other process write here", path.parent, error.strerror)
-            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            try:
+                ours = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:
+                ours = False
+            if not ours:
                 continue  # the one before has just ended, and taken its file away
             try:
                 file.truncate(0)

@@ -33,9 +33,15 @@ def self_test_again():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def memory_returned():
-    """What the tests of a module no longer use goes back to the system: many modules share one process."""
+def memory_returned(request):
+    """What the tests of a module no longer use goes back to the system: many modules share one process.
+
+    Also what its functions keep of their results: Contexts, compiled forces and models, for tests that are over.
+    """
     yield
+    for kept in vars(request.module).values():
+        if hasattr(kept, "cache_clear") and getattr(kept, "__module__", "") == request.module.__name__:
+            kept.cache_clear()
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # glibc's
         ctypes.CDLL("libc.so.6").malloc_trim(0)

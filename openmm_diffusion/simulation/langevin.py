@@ -188,8 +188,11 @@ def simulate(
     )
     topology, positions = start.topology, start.positions
     warn_of_conditions(denoiser, topology, config)
-    if positions is None and not resume and (denoiser.header.bonds or denoiser.header.box is None):
-        what = "the model's particles have bonds" if denoiser.header.bonds else "the model was trained without a box"
+    bonded = denoiser.header.bonds or next(topology.bonds(), None)
+    if positions is None and not resume and (bonded or denoiser.header.box is None):
+        what = "the model was trained without a box"
+        if bonded:
+            what = f"the {'model' if denoiser.header.bonds else 'topology'}'s particles have bonds"
         raise ValueError(
             f"positions is missing: {what}, so that random places are no start; give positions in nm (--start FILE)"
         )
@@ -203,9 +206,8 @@ def simulate(
     done = 0 if state is None else round(state.getTime()._value / config.timestep)
     if config.pressure is not None:
         add_barostat(system, denoiser, topology, config, done)
-    check_system(system)
-    if config.pressure is not None:
         tell_pressure(denoiser, config)
+    check_system(system)
     limit = spread_limit(denoiser, config)
     everyone = replicated(topology, config.replicas)
     simulation = _simulation(denoiser, everyone, system, config, platform, properties, done)

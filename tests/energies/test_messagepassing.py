@@ -10,6 +10,7 @@ import pytest
 import torch
 from e3nn import o3
 from e3nn.util.jit import script
+from loadedscript import loaded_script
 
 from openmm_diffusion.energies.messagepassing import BesselBasis, MessagePassing, message_passing
 from openmm_diffusion.energies.network import NetworkConfig
@@ -179,7 +180,7 @@ def test_a_network_that_cannot_be_chiral_is_refused(shape):
 @HEADS
 @pytest.mark.parametrize("chiral", [False, True])
 def test_scripted_network_equals_the_eager_one(head, chiral):
-    scripted = script(network(head, chiral=chiral))
+    scripted = loaded_script(script(network(head, chiral=chiral)))
     for dtype, tolerance in TOLERANCE.items():
         model, x = network(head, dtype=dtype, chiral=chiral), cluster(dtype)
         scripted = scripted.to(dtype)

@@ -4,6 +4,7 @@ import numpy as np
 import openmm
 import pytest
 import torch
+from loadedscript import loaded_script
 from models import licl_denoiser, licl_frames
 
 from openmm_diffusion.forces.diffusionforce import DiffusionForce
@@ -24,7 +25,7 @@ def operations(module, arguments):
 def module_and_arguments(head, all_pairs, outputs_forces=True):
     denoiser, frames = licl_denoiser(head), licl_frames()
     species = denoiser.species_index(frames.species)
-    module = scripted_module(denoiser, species, True, outputs_forces, "double", all_pairs)
+    module = loaded_script(scripted_module(denoiser, species, True, outputs_forces, "double", all_pairs))
     return module, (torch.tensor(frames.positions[0]).double(), torch.tensor(frames.box))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from loadedscript import loaded_script
 from scipy.stats import norm
 
 from openmm_diffusion.data.frames import Frames
@@ -220,7 +221,7 @@ def test_a_model_at_a_level_is_saved_and_loaded_and_moved_on(head, tmp_path, pos
 def test_the_scripted_model_has_the_forces_of_its_level(head, sigma, positions):
     denoiser = random_denoiser(head).at(sigma)
     species = denoiser.species_index(denoiser.header.particles)
-    module = scripted_module(denoiser, species, True, True, "single")
+    module = loaded_script(scripted_module(denoiser, species, True, True, "single"))
     box = torch.as_tensor(denoiser.header.box, dtype=torch.float64)
     expected = denoiser.forces(positions[0])
     for _ in range(3):  # the profiling executor rewrites the graph in the first calls

@@ -65,11 +65,9 @@ SCENARIOS = {
     ),
     "simulate, native": Scenario("simulate", run_of(300, backend="native"), "linear.safetensors"),
     "simulate, native, xtc": Scenario("simulate", run_of(300, backend="native", format="xtc"), "linear.safetensors"),
-    "simulate, native, 3 replicas": Scenario(
-        "simulate", run_of(100, backend="native", replicas=3), "linear.safetensors"
-    ),
-    "simulate, native, 2 replicas, xtc": Scenario(
-        "simulate", run_of(100, backend="native", replicas=2, format="xtc"), "linear.safetensors"
+    "simulate, 3 replicas": Scenario("simulate", run_of(40, backend="python", replicas=3), "linear.safetensors"),
+    "simulate, 2 replicas, xtc": Scenario(
+        "simulate", run_of(40, backend="python", replicas=2, format="xtc", seed=3), "linear.safetensors"
     ),
     "simulate, ensemble": Scenario("simulate", run_of(100), "ensemble.safetensors"),
     "simulate, python": Scenario("simulate", run_of(40, backend="python"), "network.safetensors"),
@@ -121,6 +119,13 @@ def started(arguments, log):
         return subprocess.Popen(command, stdout=file, stderr=file, env=environment())
 
 
+def computed(process):
+    """Seconds that a process has computed so far."""
+    with open(f"/proc/{process.pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def finished(arguments, log):
     process = started(arguments, log)
     assert process.wait(600) == 0, Path(log).read_text()[-2000:]
@@ -150,60 +155,54 @@ class Campaign:
         return self.scenario.arguments(self.inputs, self.slug, output)
 
     def whole(self):
-        """The directory of a run without a break; its length (s) from where its directory is there on."""
+        """The directory of a run without a break; what it computed (s) while it was at work there."""
         output = self.folder / f"{self.slug}-whole"
         if self.seconds is None:
-            process = started(self.arguments(output), self.folder / f"{self.slug}.log")
-            self._wait_for(output, process)
-            begun = time.monotonic()
-            assert process.wait(600) == 0, (self.folder / f"{self.slug}.log").read_text()[-2000:]
-            self.seconds = time.monotonic() - begun
+            log = self.folder / f"{self.slug}.log"
+            process = started(self.arguments(output), log)
+            begun = self._at_work(output, process)
+            while self._within(output, process):
+                self.seconds = computed(process) - begun
+                time.sleep(0.002)
+            assert process.wait(600) == 0, log.read_text()[-2000:]
         return output
 
-    def _wait_for(self, output, process):
-        while process.poll() is None and not (output / "config.yaml").exists():
-            time.sleep(0.005)
+    def _at_work(self, output, process):
+        """Wait until a process has the directory; what it had computed until then."""
+        while process.poll() is None and not (output / ".lock").exists():
+            time.sleep(0.002)
+        return computed(process) if process.poll() is None else 0.0
+
+    def _within(self, output, process):
+        return (output / ".lock").exists() and process.poll() is None
 
     def killed(self, kills, rng, record=lambda **row: None):
         """A run that was killed so many times at random moments, and then went on to its end; checked against `whole`.
 
-        A run that ended before its kill begins anew, in another directory.
+        Moments are those of its own work: the machine may have others to do.  A run that ended before its kill begins
+        anew, in another directory.
         """
         whole, log, attempt, done = self.whole(), self.folder / f"{self.slug}-killed.log", 0, 0
         while done < kills:
             output, before, resume = self.folder / f"{self.slug}-killed-{attempt}", [], []
             attempt += 1
-            shutil.rmtree(output, ignore_errors=True)
             while done < kills:
-                process = started([*self.arguments(output), *resume], log)
-                if not resume:
-                    self._wait_for(output, process)
-                    moment = rng.uniform(0, self.seconds)
-                else:  # the start of the process too: files are read then
-                    moment = rng.uniform(0, self.seconds) + rng.uniform(1, 4)
-                with_end = self._ended(process, moment)
-                if with_end:
-                    assert process.returncode == 0, log.read_text()[-2000:]
+                process, moment = started([*self.arguments(output), *resume], log), rng.uniform(0, self.seconds)
+                begun = self._at_work(output, process)
+                while self._within(output, process) and computed(process) - begun < moment:
+                    time.sleep(0.002)
+                if not self._within(output, process):
+                    assert process.wait(600) == 0, log.read_text()[-2000:]
                     break
+                process.send_signal(signal.SIGKILL)
+                process.wait()
                 done += 1
                 resume = ["--resume"]
                 before.append(saved(output))
-                record(
-                    scenario=self.name, kill=done, moment_s=round(moment, 2), saved=before[-1].counted,
-                    left=sorted(path.name for path in output.rglob("*.tmp")),
-                )  # fmt: skip
+                left = sum(path.suffix == ".tmp" for path in output.rglob("*"))
+                record(scenario=self.name, kill=done, computed_s=round(moment, 2), saved=before[-1].counted, left=left)
             finished([*self.arguments(output), "--resume"], log)
             self.check(output, whole, before)
-
-    def _ended(self, process, moment):
-        """Kill a process after some seconds; whether it had ended before."""
-        try:
-            process.wait(moment)
-            return True
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            return False
 
     def check(self, output, whole, before):
         """A directory that was gone on with is as one without a break; what was saved at each kill is in it."""

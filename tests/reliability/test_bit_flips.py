@@ -37,6 +37,7 @@ def flip(whole, number, seed):
     data = whole[0]
     bits = np.random.default_rng(seed).choice(8 * len(data), number, replace=False)
     refused = sum(refused_or_harmless(flipped(data, int(bit)), whole) for bit in bits)
+    print(f"{number} flipped bits of {8 * len(data)}: {refused} refused, {number - refused} harmless")
     assert refused > 0.95 * number  # the rest is in names of the metadata that nobody reads
 
 

@@ -295,6 +295,9 @@ def test_what_does_not_fit_is_refused(tmp_path):
     refused(tmp_path, "state .*state.xml holds 12 particles, but the run 48", state=tmp_path / "state.xml")
     (tmp_path / "cut.xml").write_text((tmp_path / "state.xml").read_text()[:200])
     refused(tmp_path, "cut.xml is damaged, or has no positions", state=tmp_path / "cut.xml")
+    bonded = own.topology()
+    bonded.addBond(*list(bonded.atoms())[:2])
+    refused(tmp_path, "positions is missing: the topology's particles have bonds", topology=bonded)
     refused(tmp_path, "topology is an object of type int, not openmm.app.Topology", topology=3)
 
 

@@ -1,5 +1,6 @@
 """Neighbour pairs: by cells and by looking at all, against mdtraj, k-d trees and brute force over images."""
 
+import functools
 import itertools
 from typing import Optional
 
@@ -8,6 +9,7 @@ import numpy as np
 import openmm
 import pytest
 import torch
+from loadedscript import loaded_script
 from models import LICL
 from scipy.spatial import cKDTree
 
@@ -28,7 +30,10 @@ BOXES = {"cubic": CUBIC, "triclinic": TRICLINIC, "dodecahedron": DODECAHEDRON, "
 CUTOFFS = [0.5, 0.34, 0.25, 0.2, 0.1]
 DTYPES = [torch.float32, torch.float64]
 
-scripted_cell_pairs = torch.jit.script(cell_pairs)
+
+@functools.cache
+def scripted_cell_pairs():
+    return loaded_script(cell_pairs)
 
 
 @pytest.fixture(params=BOXES)
@@ -66,7 +71,7 @@ def test_cells_find_what_looking_at_all_finds(box, dtype, fraction):
     cutoff = fraction * (4.0 if box is None else np.diagonal(box).min())
     expected = dense_pairs(x, b, cutoff)
     assert_equal(cell_pairs(x, b, cutoff), expected)
-    assert_equal(scripted_cell_pairs(x, b, cutoff), expected)
+    assert_equal(scripted_cell_pairs()(x, b, cutoff), expected)
     assert len(expected[0]) > 5
 
 
@@ -77,7 +82,7 @@ def test_frames_with_boxes_of_their_own_have_cells_of_their_own(dtype):
     boxes = torch.stack([torch.as_tensor(b, dtype=dtype) for b in (CUBIC, 1.5 * TRICLINIC, SLAB, 5 * CUBIC, 3 * CUBIC)])
     for cutoff in (0.3, 0.65):
         assert_equal(cell_pairs(x, boxes, cutoff), dense_pairs(x, boxes, cutoff))
-        assert_equal(scripted_cell_pairs(x, boxes, cutoff), dense_pairs(x, boxes, cutoff))
+        assert_equal(scripted_cell_pairs()(x, boxes, cutoff), dense_pairs(x, boxes, cutoff))
     one = boxes[:1]
     assert_equal(cell_pairs(x, one, 0.65), dense_pairs(x, boxes[0], 0.65))
 
@@ -227,7 +232,7 @@ def test_distances_are_the_lengths_of_differentiable_vectors():
 @pytest.mark.parametrize("n_particles", [30, 250])
 def test_scripted_pairs_equal_eager_ones(box, dtype, n_particles):
     x, b = as_tensors(random_positions(3, n_particles), box, dtype)
-    scripted = torch.jit.script(neighbour_pairs)
+    scripted = loaded_script(neighbour_pairs)
     assert_equal(scripted(x, b, 0.6), neighbour_pairs(x, b, 0.6))
     if b is not None:
         assert_equal(scripted(x, b.expand(3, 3, 3), 0.6), neighbour_pairs(x, b, 0.6))
@@ -243,7 +248,7 @@ class Springs(torch.nn.Module):
 
 def test_frozen_modules_keep_the_gradient(box):
     # TorchForce freezes its module; from the second call on it runs what TorchScript has made of it.
-    frozen = torch.jit.freeze(torch.jit.script(Springs()).eval())
+    frozen = torch.jit.freeze(loaded_script(Springs()).eval())
     for seed in range(4):
         x, b = as_tensors(random_positions(2, 120, seed), box)
         gradients = []

@@ -6,6 +6,7 @@ fixed: pairs come as a list with room for some more than there are.  Weights are
 of the graph: a model that was trained anew is compiled already.
 """
 
+import gc
 import hashlib
 import inspect
 import json
@@ -194,6 +195,10 @@ class CompiledForces:
                 inductor_configs={"cpp.threads": threads},
             )
             keep(package, path)
+        # What the compiler leaves refers to itself, 200 MB for a small network, and steps of dynamics make too little
+        # garbage of their own for Python to look for it soon.
+        del graph
+        gc.collect()
         log.info("compiled in %.0f s; kept as %s", time.perf_counter() - started, path)
 
 

@@ -107,6 +107,6 @@ def read_checkpoint(path):
         For a file that is damaged or not there.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(io.BytesIO(Path(path).read_bytes()), map_location="cpu", weights_only=True)
     except (EOFError, RuntimeError, ValueError, KeyError, FileNotFoundError, pickle.UnpicklingError) as error:
         raise damaged(path, AGAIN.format(directory=Path(path).parent)) from error

@@ -17,6 +17,9 @@ from pathlib import Path
 
 import torch
 
+#: Seconds that a process has to end.
+PATIENCE = 1.0
+
 
 def run_processes(arguments, number):
     """Run `python ARGUMENTS` in several processes that Lightning's DDP joins; returns when all have ended.
@@ -63,7 +66,12 @@ def run_processes(arguments, number):
         for process in started:
             process.terminate()
             process.stdin.close()
-            process.wait()
+        for process in started:
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:  # it waits for another that has gone
+                process.kill()
+                process.wait()
 
 
 def end_with_parent():
