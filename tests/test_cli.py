@@ -5,9 +5,15 @@ import sys
 
 import pytest
 import yaml
-from commandline import run
+from commandline import prepared, run
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run_prepared():
+    with prepared() as function:
+        yield function
 
 
 def config(tmp_path, **changes):
@@ -67,19 +73,19 @@ def test_threads_of_a_command_do_not_wait_in_circles(monkeypatch, given):
         (["rdf", "nowhere.dcd", "--top", "nowhere.pdb", "-o", "{tmp}/out"], "nowhere"),
     ],
 )
-def test_missing_files_and_impossible_values(tmp_path, arguments, message):
-    result = run(*[a.replace("{tmp}", str(tmp_path)) for a in arguments])
+def test_missing_files_and_impossible_values(tmp_path, arguments, message, run_prepared):
+    result = run_prepared(*[a.replace("{tmp}", str(tmp_path)) for a in arguments])
     assert result.returncode == 1
     assert result.stderr.startswith("error: ") or "\nerror: " in result.stderr
     assert message in result.stderr and "Traceback" not in result.stderr
 
 
-def test_config_typo_names_the_key_and_what_was_meant(tmp_path):
-    result = run("train", config(tmp_path, noise__sigam=0.005), "-o", tmp_path / "out")
+def test_config_typo_names_the_key_and_what_was_meant(tmp_path, run_prepared):
+    result = run_prepared("train", config(tmp_path, noise__sigam=0.005), "-o", tmp_path / "out")
     assert result.returncode == 1 and "unknown key noise.sigam; did you mean sigma?" in result.stderr
 
 
-def test_rdf_of_a_trajectory(tmp_path):
+def test_rdf_of_a_trajectory(tmp_path, run_prepared):
     from openmm_diffusion import Frames
 
     frames = Frames.load("examples/licl/licl.npz")[:200]
@@ -89,5 +95,7 @@ def test_rdf_of_a_trajectory(tmp_path):
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out" / "rdf.csv").read_text().startswith("r_nm,Li-Li,Li-Li_error,Li-Cl")
     assert (tmp_path / "out" / "rdf.png").stat().st_size > 10000
-    beyond = run("rdf", tmp_path / "t.dcd", "--top", tmp_path / "t.pdb", "-o", tmp_path / "out", "--r-max", 1.5)
+    beyond = run_prepared(
+        "rdf", tmp_path / "t.dcd", "--top", tmp_path / "t.pdb", "-o", tmp_path / "out", "--r-max", 1.5
+    )
     assert beyond.returncode == 1 and "within half the box, 1.263 nm" in beyond.stderr

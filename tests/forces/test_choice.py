@@ -118,7 +118,7 @@ def test_a_compilation_that_fails_leaves_the_run_as_it_is(tmp_path, monkeypatch,
 
 def manybody():
     """A model that no OpenMM force holds, and that compiles soon."""
-    term = ManyBodyTerm(sigma=0.005, cutoff=0.6, start=0.18, radial=2, lmax=1)
+    term = ManyBodyTerm(sigma=0.005, cutoff=0.6, start=0.18, radial=1, lmax=0)
     denoiser = Denoiser(licl_denoiser(kinds=("pair",)).header.model_copy(update={"terms": [term]}))
     (module,) = denoiser.modules()
     module.assign(torch.randn(module.coefficients.shape, generator=torch.Generator().manual_seed(0)).double())

@@ -25,6 +25,12 @@ def shared(tmp_path_factory):
     return shared_files(tmp_path_factory.mktemp("shared"))
 
 
+@pytest.fixture(scope="module")
+def run_prepared():
+    with commandline.prepared() as function:
+        yield function
+
+
 @pytest.fixture(scope="module", autouse=True)
 def warm(shared, tmp_path_factory):
     """Imports are nobody's hang."""
@@ -76,10 +82,10 @@ def test_the_table_has_enough_of_everything():
         (["export", "licl", "-o", "{out}", "--top", "missing.pdb"], "missing.pdb"),
     ],
 )
-def test_the_command_says_it_too(arguments, says, shared, tmp_path):
+def test_the_command_says_it_too(arguments, says, shared, tmp_path, run_prepared):
     names = {"frames": "frames.npz", "run": "run.dcd", "top": "top.pdb"}
     paths = {name: shared / file for name, file in names.items()} | {"out": tmp_path / "out"}
-    done = commandline.run(*[argument.format(**paths) for argument in arguments])
+    done = run_prepared(*[argument.format(**paths) for argument in arguments])
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and says in errors[0], done.stderr
