@@ -61,7 +61,7 @@ def system_of(force, n_particles, box=None):
     return system
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)  # a TorchForce holds 75 MB
 def licl_system(head, backend, outputs_forces=True, precision="single", include_prior=True):
     frames = licl_frames()
     force = DiffusionForce(
