@@ -118,7 +118,9 @@ def create_system(
     for term, module in zip(denoiser.header.terms, denoiser.modules()):
         if apart(term):
             given = box, ewald_error_tolerance, connected
-            system.addForce(term.native(denoiser.header, module, species, *given))
+            made = term.native(denoiser.header, module, species, *given)
+            for one in made if isinstance(made, list) else [made]:
+                system.addForce(one)
     if force is not None:
         system.addForce(force)
     share_cutoff(system.getForces())
