@@ -89,8 +89,8 @@ def systems(model, frames, copies):
     connectivity = model.connectivity(model.species_index(list(frames.types) * copies**3), pairs)
     found = {"harmonic bonds": with_forces(whole, [harmonic])}
     found["built-in forces"] = with_forces(whole, built_in(connectivity, x, copies > 1))
-    for force in native:
-        found[f"+ {force.getName()}"] = with_forces(whole, [harmonic, force])
+    for name in dict.fromkeys(force.getName() for force in native):  # a term may have several
+        found[f"+ {name}"] = with_forces(whole, [harmonic, *(force for force in native if force.getName() == name)])
     found["all but maps"] = with_forces(whole, [f for f in native if f.getName() != "DihedralMaps"])
     found["all bonded"] = with_forces(whole, [f for f in native if not f.getName().startswith("DiffusionForce")])
     found["all"] = with_forces(whole, native)

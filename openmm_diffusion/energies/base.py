@@ -227,8 +227,8 @@ class Term(BaseModel):
         box: "np.ndarray | list[list[float]] | None",
         tolerance: float,
         connectivity: "Connectivity | None" = None,
-    ) -> "openmm.Force | None":
-        """The term as an OpenMM force of its own, or None where it has no such form.
+    ) -> "openmm.Force | list[openmm.Force] | None":
+        """The term as an OpenMM force of its own, or as several of one name, or None where it has no such form.
 
         Parameters
         ----------
@@ -245,7 +245,7 @@ class Term(BaseModel):
 
         Returns
         -------
-        openmm.Force or None
+        openmm.Force, list of openmm.Force, or None
         """
         return None
 

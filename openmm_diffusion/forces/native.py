@@ -83,7 +83,7 @@ def native_force(
         factors = [repr(term.weight)] if term.weight != 1 else []
         if scaling_parameter is not None:
             factors.append(scaling_parameter)
-        parts.append(part._replace(energy=" * ".join([*factors, f"({part.energy})"])) if factors else part)
+        parts.append(part.times(factors))
     if subset.indices is not None:
         chosen, inside = torch.tensor(subset.indices), species
         species = torch.zeros(subset.n_system, dtype=torch.int64)

@@ -119,7 +119,9 @@ def create_system(
     for term, module in zip(denoiser.header.terms, denoiser.modules()):
         if apart(term):
             given = box, ewald_error_tolerance, connected
-            system.addForce(term.native(denoiser.header, module, species, *given))
+            made = term.native(denoiser.header, module, species, *given)
+            for one in made if isinstance(made, list) else [made]:
+                system.addForce(one)
     if force is not None:
         system.addForce(force)
     elif box is not None and denoiser.header.box is not None:  # no force here knows that barostats are refused

@@ -13,6 +13,7 @@ from openmm import app, unit
 
 from openmm_diffusion import DiffusionForce
 from openmm_diffusion.energies import REGISTRY
+from openmm_diffusion.energies.bonded import maps as bonded_maps
 from openmm_diffusion.forces.torchscript import torchscript_failure
 from openmm_diffusion.particles import topology_of
 from openmm_diffusion.simulation.trajectories import write_topology
@@ -267,7 +268,7 @@ def test_native_series_are_those_of_the_model(order):
 def test_maps_of_many_molecules_are_interpolated(order, platform):
     """Not those of one, whose products are exact; in any image of a triclinic box."""
     maps = [term("maps", order=order, damped=False)]
-    alone, exact, forces = native(denoiser(maps), positions(1)[0])
+    alone, exact, forces = native(denoiser(maps, box=TRICLINIC.tolist()), positions(1)[0], TRICLINIC)
     assert type(alone.getForce(0)) is openmm.CustomCompoundBondForce
     np.testing.assert_allclose(exact, forces, atol=1e-9 * np.abs(forces).max())
     n = 200
@@ -281,11 +282,41 @@ def test_maps_of_many_molecules_are_interpolated(order, platform):
     assert np.sqrt(np.mean((found - forces) ** 2)) < 5e-4 * np.sqrt(np.mean(forces**2))
 
 
-@pytest.mark.parametrize(("n_molecules", "form"), [(3, "CustomCompoundBondForce"), (4, "CustomNonbondedForce")])
-def test_pairs_are_listed_where_they_are_few(n_molecules, form):
+@pytest.mark.parametrize(("order", "platform"), [(1, "CPU"), (2, "Reference"), (3, "CPU")])
+def test_a_few_maps_without_a_box_are_tables(order, platform, monkeypatch):
+    """As near as a ten-thousandth of the forces, in parts that GPUs take; products where tables would be too many."""
+    given = denoiser([term("maps", order=order, damped=False)])
+    wrong = []
+    for x in positions(12, width=0.02):
+        system, found, forces = native(given, x, platform=platform)
+        wrong.append([np.mean((found - forces) ** 2), np.mean(forces**2), np.abs(found - forces).max() ** 2])
+    error, size, worst = np.mean(wrong, 0)
+    assert np.sqrt(error) < 1e-4 * np.sqrt(size) and np.sqrt(worst) < 5e-4 * np.sqrt(size)
+    # Donors and acceptors of as many maps as there are, none with more than four exclusions.
+    parts = system.getForces()
+    assert {type(force) for force in parts} == {openmm.CustomHbondForce}
+    connectivity = given.connectivity(given.species_index(TYPES), BONDS)
+    assert sum(force.getNumDonors() for force in parts) == len(connectivity.chains) > 5
+    for force in parts:
+        pairs = {tuple(force.getExclusionParticles(k)) for k in range(force.getNumExclusions())}
+        n = force.getNumDonors()
+        assert n <= 5 and pairs == {(i, j) for i in range(n) for j in range(n) if i != j}
+    monkeypatch.setattr(bonded_maps, "POINTS", 1000)
+    assert [type(force) for force in native(given, x)[0].getForces()] == [openmm.CustomCompoundBondForce]
+
+
+@pytest.mark.parametrize(
+    ("n_molecules", "spacing", "form"),
+    [
+        (3, 0.1, "CustomBondForce"),
+        (3, 0.005, "CustomCompoundBondForce"),
+        (4, 0.1, "CustomNonbondedForce"),
+    ],
+)
+def test_pairs_are_listed_where_they_are_few(n_molecules, spacing, form):
     """Pair potential and wall, with exclusions, as a list of pairs and as a sum over all."""
     bonds = [(9 * m + i, 9 * m + j) for m in range(n_molecules) for i, j in BONDS]
-    more = [REGISTRY["pair"](**PAIR), REGISTRY["wall"](**WALL)]
+    more = [REGISTRY["pair"](**PAIR | {"spacing": spacing}), REGISTRY["wall"](**WALL)]
     given = denoiser([], more=more, particles=TYPES * n_molecules, bonds=bonds)
     x = np.concatenate(positions(n_molecules, width=0.02) + 0.25 * np.arange(n_molecules)[:, None, None])
     system, found, forces = native(given, x, n_molecules=n_molecules)

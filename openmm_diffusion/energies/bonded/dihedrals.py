@@ -88,8 +88,8 @@ class FourierTerm(BondedTerm):
         box: np.ndarray | list[list[float]] | None,
         tolerance: float,
         connectivity: Connectivity | None = None,
-    ) -> openmm.Force:
-        """The series as an OpenMM force, without torch: one for dihedrals away from lines, where it has one.
+    ) -> openmm.Force | list[openmm.Force]:
+        """The series as OpenMM forces, without torch: those for dihedrals away from lines, where it has such.
 
         Otherwise it is a CustomCompoundBondForce, its coefficients parameters of each group.
         """
@@ -109,8 +109,8 @@ class FourierTerm(BondedTerm):
 
     def away_from_lines(
         self, coefficients: np.ndarray, groups: list[tuple[list[int], int]], periodic: bool
-    ) -> openmm.Force | None:
-        """The undamped series as a force that is faster than a CustomCompoundBondForce, or None.
+    ) -> openmm.Force | list[openmm.Force] | None:
+        """The undamped series as forces that are faster than a CustomCompoundBondForce, or None.
 
         Parameters
         ----------

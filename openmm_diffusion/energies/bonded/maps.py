@@ -21,6 +21,13 @@ from .dihedrals import FourierEnergy, FourierSettings, FourierTerm, combined, mu
 #: Points to a period of the fastest function, of the grid that maps of many molecules are interpolated on: forces of a
 #: map are off by 3e-4 of their root mean square, and by the cube of the distance of the points.
 GRID = 18
+#: Points to such a period of the tables of a few maps, and idle ones around them: forces of coefficients at random are
+#: off by 6e-5 of their root mean square.
+TABLE, IDLE = 36, 8
+#: Maps of a force over donors and acceptors: GPUs leave out four acceptors for each donor at most.
+AT_ONCE = 5
+#: Maps up to which these forces are used, and points of all their tables.
+FEW, POINTS = 20, 150_000
 #: Points of all grids for each map from which on the products themselves are faster.  OpenMM's CPU platform copies
 #: every grid at every step (0.06 us a point), and gains 2.9 us for each map.
 PER_MAP = 50
@@ -52,22 +59,59 @@ class MapsTerm(FourierTerm):
 
     def away_from_lines(
         self, coefficients: np.ndarray, groups: list[tuple[list[int], int]], periodic: bool
-    ) -> openmm.Force | None:
-        """A CMAPTorsionForce, which interpolates, where there are many maps for each grid."""
+    ) -> openmm.Force | list[openmm.Force] | None:
+        """A CMAPTorsionForce where there are many maps for each grid, and tables of a few maps without a box."""
         size, kinds = GRID * self.order, sorted({kind for _, kind in groups})
         if len(groups) * PER_MAP < len(kinds) * size**2:
+            few = not periodic and len(groups) <= FEW
+            if few and len(kinds) * (TABLE * self.order + 2 * IDLE + 1) ** 2 <= POINTS:
+                parts = (groups[i : i + AT_ONCE] for i in range(0, len(groups), AT_ONCE))
+                return [self.tabulated(coefficients, part) for part in parts]
             return None
-        n = np.arange(1, self.order + 1)[:, None] * np.linspace(0, 2 * np.pi, size, endpoint=False)
-        functions = np.concatenate([np.cos(n), np.sin(n)])
         force = openmm.CMAPTorsionForce()
         force.setName(self.native_name)
         for kind in kinds:
-            # The first angle runs fastest.
-            energies = functions.T @ coefficients[kind].reshape(len(functions), -1).T @ functions
+            energies = self.energies(coefficients[kind], np.linspace(0, 2 * np.pi, size, endpoint=False))
             force.addMap(size, energies.flatten())
         for group, kind in groups:
             force.addTorsion(kinds.index(kind), *group[:4], *group[1:])
         force.setUsesPeriodicBoundaryConditions(periodic)
+        return force
+
+    def energies(self, coefficients: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        """Energy of one kind (kJ/mol) at every psi, and for each of them at every phi, of these angles (rad)."""
+        n = np.arange(1, self.order + 1)[:, None] * angles
+        functions = np.concatenate([np.cos(n), np.sin(n)])
+        return functions.T @ coefficients.reshape(len(functions), -1).T @ functions
+
+    def tabulated(self, coefficients: np.ndarray, groups: list[tuple[list[int], int]]) -> openmm.Force:
+        """A CustomHbondForce of a few maps: of a donor of three particles and its acceptor of two.
+
+        It takes the slopes along both dihedrals once.  A CustomCompoundBondForce takes one for each of 15 coordinates,
+        and there neither a table nor fewer products are faster.  The tables of all kinds lie one after the other.
+        """
+        size, kinds = TABLE * self.order, sorted({kind for _, kind in groups})
+        wide = size + 2 * IDLE + 1
+        angles = 2 * np.pi / size * (np.arange(wide) - IDLE) - np.pi
+        table = np.concatenate([self.energies(coefficients[kind], angles) for kind in kinds])
+        last = float(len(table) - 1)
+        function = openmm.Continuous2DFunction(
+            wide, len(table), table.flatten(), float(angles[0]), float(angles[-1]), 0.0, last
+        )
+        force = openmm.CustomHbondForce(
+            f"energy(phi, place + {size / (2 * np.pi)!r}*psi); phi = dihedral(d1, d2, d3, a1); "
+            "psi = dihedral(d2, d3, a1, a2)"
+        )
+        force.setName(self.native_name)
+        force.addTabulatedFunction("energy", function)
+        force.addPerDonorParameter("place")
+        for group, kind in groups:
+            force.addDonor(*group[:3], [kinds.index(kind) * wide + IDLE + size / 2])
+            force.addAcceptor(*group[3:], -1, [])
+        for donor in range(len(groups)):
+            for acceptor in range(len(groups)):
+                if donor != acceptor:
+                    force.addExclusion(donor, acceptor)
         return force
 
     def module(self, header: ModelHeader) -> "Maps":

@@ -216,10 +216,13 @@ def _moments_of(energy, denoiser, settings, training, config, sigma, generator, 
 
 
 def frames_at_once(energy, species):
-    """Frames whose design is computed together: as many as 64 MB hold, but 32 where 512 MB hold these."""
+    """Frames whose design is computed together: as many as 32 MB hold, but 32 where 512 MB hold these.
+
+    Larger arrays are given back to the system after each chunk, and fetched page by page for the next.
+    """
     coordinates = max(1, 3 * len(species) * sum(energy.sizes))
     least = max(1, min(32, 64_000_000 // coordinates))
-    return max(least, min(1024, 8_000_000 // coordinates))
+    return max(least, min(1024, 4_000_000 // coordinates))
 
 
 def replicas_at_most(energy, folds, matrices):
