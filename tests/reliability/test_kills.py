@@ -37,17 +37,21 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(name, inputs, tmp_path):
 def test_a_hundred_kills(name, inputs, tmp_path):
     """Its rows are written to results/kills.csv where OPENMM_DIFFUSION_WRITE_RESULTS is set."""
     rows = []
+
+    def record(**row):
+        rows.append(row)
+        if "OPENMM_DIFFUSION_WRITE_RESULTS" in os.environ:
+            RESULTS.parent.mkdir(exist_ok=True)
+            begun = RESULTS.exists()
+            with open(RESULTS, "a", newline="") as file:
+                writer = csv.DictWriter(file, list(row))
+                if not begun:
+                    writer.writeheader()
+                writer.writerow(row)
+
     rng = np.random.default_rng(list(kills.SCENARIOS).index(name))
-    kills.Campaign(name, inputs, tmp_path).killed(NUMBERS[name], rng, lambda **row: rows.append(row))
+    kills.Campaign(name, inputs, tmp_path).killed(NUMBERS[name], rng, record)
     assert len(rows) == NUMBERS[name]
-    if "OPENMM_DIFFUSION_WRITE_RESULTS" in os.environ:
-        RESULTS.parent.mkdir(exist_ok=True)
-        begun = RESULTS.exists()
-        with open(RESULTS, "a", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            if not begun:
-                writer.writeheader()
-            writer.writerows(rows)
 
 
 def test_the_campaign_has_a_hundred_kills():
