@@ -27,6 +27,7 @@ class Commands(typer.core.TyperGroup):
         except (Exception, KeyboardInterrupt) as error:
             # What an interruption breaks on its way is nobody's mistake.
             if interruption.number is not None or isinstance(error, KeyboardInterrupt):
+                interruption.over()
                 resumable = ctx.invoked_subcommand in RESUMABLE
                 then = "the same command with --resume goes on" if resumable else "nothing goes on, give it again"
                 typer.echo(f"interrupted: {then}", err=True)

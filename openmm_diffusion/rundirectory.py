@@ -159,8 +159,10 @@ def held():
 class Interruption:
     """Ctrl-C and SIGTERM end a command, with the exit status that shells expect: 130 and 143.
 
-    Either is a KeyboardInterrupt where it comes, but for where OpenMM has called Python: what is raised there it turns
-    into an error of its own without a word ("<NULL>"), which would pass for one.  It comes as OpenMM returns then.
+    Either is a KeyboardInterrupt where it comes, but for where OpenMM or openmm-torch has called Python: the one turns
+    what is raised there into an error of its own without a word ("<NULL>"), which would pass for one, and the other
+    ends the process.  It comes as these return then, and where that lasts, as compiling does, after a moment.  It comes
+    again until it is told to be over.
 
     Attributes
     ----------
@@ -168,8 +170,12 @@ class Interruption:
         Of the first signal that came.
     """
 
+    #: Seconds that a call which should not be torn has to end, and until what was swallowed on its way comes again.
+    PATIENCE = 0.5
+
     def __init__(self):
         self.number = None
+        self.waited = self.ended = False
 
     @property
     def status(self):
@@ -178,15 +184,32 @@ class Interruption:
 
     def install(self):
         """Take the signals over; one that is ignored, as in the background, stays ignored."""
+        self.waited = self.ended = False
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self)
 
+    def over(self):
+        """The interruption has come through: neither it nor another comes any more."""
+        self.ended = True
+        # CPython notes an interruption that passes an exec() of a library, and ends by SIGINT for it in place of the
+        # status; the next exec() takes the note away.
+        exec("")
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
     def __call__(self, number, frame):
+        if self.ended:
+            return
         self.number = self.number or number
-        caller = _caller_of_openmm(frame)
+        if hasattr(signal, "setitimer"):
+            # Libraries swallow what is raised within an import or a finalizer of theirs.
+            signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(self.number))
+            signal.setitimer(signal.ITIMER_REAL, self.PATIENCE)
+        caller = None if self.waited else _caller(frame)
         if caller is None:
             raise KeyboardInterrupt
+        self.waited = True
         caller.f_trace = _raised
         sys.settrace(lambda *_: None)  # without a tracer of all frames, none of one is asked
 
@@ -198,12 +221,13 @@ def _raised(frame, event, argument):
     raise KeyboardInterrupt
 
 
-def _caller_of_openmm(frame):
-    """The frame from which OpenMM was called that has called Python here; None where it has not."""
-    wrapper, caller = getattr(sys.modules.get("openmm.openmm"), "__file__", None), None
-    while wrapper and frame and frame.f_back:
+def _caller(frame):
+    """The frame that has called OpenMM or openmm-torch, which has called Python here; None where neither has."""
+    modules = (sys.modules.get(name) for name in ("openmm.openmm", "openmmtorch"))
+    wrappers, caller = {module.__file__ for module in modules if hasattr(module, "__file__")}, None
+    while frame and frame.f_back:
         frame = frame.f_back
-        if frame.f_code.co_filename == wrapper:
+        if frame.f_code.co_filename in wrappers:
             caller = frame.f_back
     return caller
 

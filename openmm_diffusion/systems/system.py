@@ -124,7 +124,7 @@ def create_system(
                 system.addForce(one)
     if force is not None:
         system.addForce(force)
-    elif box is not None and denoiser.header.box is not None:  # no force here knows that barostats are refused
+    elif learnt and box is not None and denoiser.header.box is not None:  # none here knows that barostats are refused
         volume = volume_note(known_pressure(denoiser.header), bool(options.get("allow_barostat")))
         if volume:
             system.addForce(refusing_force(NAME + volume))
