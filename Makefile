@@ -24,7 +24,7 @@ quickstart: install
 # The tests run where OpenMM has no OpenCL: with a driver, its platform would take all that name none.
 test long reliability check doctest docs: export OCL_ICD_VENDORS := $(CURDIR)/.no-opencl
 
-# All but the longest: some twenty-two minutes on two cores.
+# All but the longest: some twenty minutes on two cores.
 test: install
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadscope -m "not long and not reliability"
 

@@ -46,7 +46,14 @@ class Scenario:
 
 
 def run_of(n_frames, **more):
-    given = {"duration": n_frames * EVERY * TIMESTEP, "interval": EVERY * TIMESTEP, "timestep": TIMESTEP}
+    """A run from frames of the data, and cold: its model of few frames lets pairs come closer than the guard allows."""
+    given = {
+        "start": str(LICL),
+        "temperature": 100.0,
+        "duration": n_frames * EVERY * TIMESTEP,
+        "interval": EVERY * TIMESTEP,
+        "timestep": TIMESTEP,
+    }
     return {**given, "platform": "Reference", **more}
 
 
@@ -169,12 +176,19 @@ class Campaign:
 
     def _at_work(self, output, process):
         """Wait until a process has the directory; what it had computed until then."""
-        while process.poll() is None and not (output / ".lock").exists():
+        while process.poll() is None and not self._holds(output, process):
             time.sleep(0.002)
         return computed(process) if process.poll() is None else 0.0
 
     def _within(self, output, process):
-        return (output / ".lock").exists() and process.poll() is None
+        return process.poll() is None and self._holds(output, process)
+
+    def _holds(self, output, process):
+        """Whether the lock is that of a process, and none that a killed one has left."""
+        try:
+            return f"process {process.pid} " in (output / ".lock").read_text()
+        except FileNotFoundError:
+            return False
 
     def killed(self, kills, rng, record=lambda **row: None):
         """A run that was killed so many times at random moments, and then went on to its end; checked against `whole`.
