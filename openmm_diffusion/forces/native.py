@@ -75,7 +75,8 @@ def native_force(
     parts = []
     for number, (term, module) in enumerate(terms):
         part: Any = term.pairwise(module, str(number or ""))
-        if scaling_parameter is not None and re.search(rf"\b{scaling_parameter}\b", part.energy):
+        forms = [part.energy, part.listed.energy if part.listed else ""]
+        if scaling_parameter is not None and re.search(rf"\b{scaling_parameter}\b", "; ".join(forms)):
             raise ValueError(
                 f"scaling_parameter is {scaling_parameter!r}, a name within the native form of the {term.noun}: give "
                 "another, such as 'lambda_diffusion'"

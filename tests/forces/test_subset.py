@@ -354,6 +354,14 @@ def test_wrong_input_is_refused(options, match):
         DiffusionForce(model, licl_frames().topology(), **{"backend": "python", **options})
 
 
+@pytest.mark.parametrize("name", ["c0", "c3", "x", "slope_curves"])
+def test_names_within_forms_of_listed_pairs_scale_nothing(name):
+    """Of few pairs without a box the native form is another, with names of its own."""
+    with pytest.raises(ValueError, match=f"scaling_parameter is '{name}', a name within the native form"):
+        DiffusionForce(licl_denoiser(kinds=("pair",)), topology_of(["Li", "Cl", "Li"], [3, 17, 3]), backend="native",
+                       scaling_parameter=name)  # fmt: skip
+
+
 def test_errors_name_the_atom_of_the_whole_topology():
     topology = licl_frames().topology()
     topology.addAtom("M", None, topology.addResidue("M", topology.addChain()))
