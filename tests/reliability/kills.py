@@ -46,15 +46,19 @@ class Scenario:
 
 
 def run_of(n_frames, **more):
-    """A run from frames of the data, and cold: its model of few frames lets pairs come closer than the guard allows."""
+    """A run that is cold, for its model of few frames lets pairs come closer than the guard allows."""
     given = {
-        "start": str(LICL),
         "temperature": 100.0,
         "duration": n_frames * EVERY * TIMESTEP,
         "interval": EVERY * TIMESTEP,
         "timestep": TIMESTEP,
     }
     return {**given, "platform": "Reference", **more}
+
+
+def from_frames(n_frames, **more):
+    """Such a run that a command begins, from frames of the data."""
+    return run_of(n_frames, start=str(LICL), **more)
 
 
 #: What runs a second or more on one core, beside the start of its process.
@@ -70,16 +74,18 @@ SCENARIOS = {
             "training": {"steps": 24, "batch": 2, "check_every": 4, "validation_draws": 1, "learning_rate": 0.01},
         },
     ),
-    "simulate, native": Scenario("simulate", run_of(300, backend="native"), "linear.safetensors"),
-    "simulate, native, xtc": Scenario("simulate", run_of(300, backend="native", format="xtc"), "linear.safetensors"),
-    "simulate, 3 replicas": Scenario("simulate", run_of(40, backend="python", replicas=3), "linear.safetensors"),
-    "simulate, 2 replicas, xtc": Scenario(
-        "simulate", run_of(40, backend="python", replicas=2, format="xtc", seed=3), "linear.safetensors"
+    "simulate, native": Scenario("simulate", from_frames(300, backend="native"), "linear.safetensors"),
+    "simulate, native, xtc": Scenario(
+        "simulate", from_frames(300, backend="native", format="xtc"), "linear.safetensors"
     ),
-    "simulate, ensemble": Scenario("simulate", run_of(100), "ensemble.safetensors"),
-    "simulate, python": Scenario("simulate", run_of(40, backend="python"), "network.safetensors"),
-    "simulate, torchscript": Scenario("simulate", run_of(60, backend="torchscript"), "network.safetensors"),
-    "simulate, compiled": Scenario("simulate", run_of(100, backend="compiled"), "network.safetensors"),
+    "simulate, 3 replicas": Scenario("simulate", from_frames(40, backend="python", replicas=3), "linear.safetensors"),
+    "simulate, 2 replicas, xtc": Scenario(
+        "simulate", from_frames(40, backend="python", replicas=2, format="xtc", seed=3), "linear.safetensors"
+    ),
+    "simulate, ensemble": Scenario("simulate", from_frames(100), "ensemble.safetensors"),
+    "simulate, python": Scenario("simulate", from_frames(40, backend="python"), "network.safetensors"),
+    "simulate, torchscript": Scenario("simulate", from_frames(60, backend="torchscript"), "network.safetensors"),
+    "simulate, compiled": Scenario("simulate", from_frames(100, backend="compiled"), "network.safetensors"),
     "refine": Scenario(
         "refine",
         {
