@@ -4,6 +4,8 @@ import contextlib
 import ctypes
 import gc
 import logging
+import resource
+from pathlib import Path
 
 import pytest
 import torch  # before OpenMM: openmm-torch's plugins load only where torch's libraries are
@@ -32,16 +34,51 @@ def self_test_again():
     forget()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def memory_returned(request):
-    """What the tests of a module no longer use goes back to the system: many modules share one process.
+class Memory:
+    """Memory of this process, in MB, which many modules share."""
 
-    Also what its functions keep of their results: Contexts, compiled forces and models, for tests that are over.
-    """
+    #: By how much the process may grow before it looks for what nobody can reach.
+    GROWTH = 150
+
+    def __init__(self):
+        self.returned_at = self.resident()
+
+    def resident(self):
+        """MB; 0 where there is no /proc."""
+        try:
+            return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+        except OSError:
+            return 0.0
+
+    def give_back(self):
+        """What is not used goes back to the system."""
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):  # glibc's
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        self.returned_at = self.resident()
+
+    def grown(self):
+        return self.resident() > self.returned_at + self.GROWTH
+
+
+@pytest.fixture(scope="session")
+def memory():
+    return Memory()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_of_modules(request, memory):
+    """What functions of a module keep of their results is given back too: Contexts, compiled forces and models."""
     yield
     for kept in vars(request.module).values():
         if hasattr(kept, "cache_clear") and getattr(kept, "__module__", "") == request.module.__name__:
             kept.cache_clear()
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # glibc's
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    memory.give_back()
+
+
+@pytest.fixture(autouse=True)
+def memory_of_tests(memory):
+    """Scripted networks are cycles of objects: a module of many would hold a gigabyte that nobody can reach."""
+    yield
+    if memory.grown():
+        memory.give_back()
