@@ -1,10 +1,10 @@
-# make install | quickstart | test | long | reliability | check | lint | doctest | docs | opencl | matrix.  Needs Python 3.11-3.13, make and a C compiler; installs the rest into .venv.
+# make install | quickstart | test | long | reliability | check | lint | doctest | docs | opencl | matrix | release.  Needs Python 3.11-3.13, make and a C compiler; installs the rest into .venv.
 PYTHON ?= python3
 VENV := .venv
 RUN := runs/quickstart
 MATRIX := matrix-openmmtorch matrix-acellera matrix-openmmml matrix-openmmml17
 
-.PHONY: install quickstart test long reliability check lint doctest docs opencl matrix $(MATRIX)
+.PHONY: install quickstart test long reliability check lint doctest docs opencl matrix release $(MATRIX)
 
 install: $(VENV)/installed
 
@@ -82,3 +82,18 @@ $(MATRIX): matrix-%:
 	.matrix/$*/bin/python -m pip install --quiet --disable-pip-version-check $(NEEDS:%='%') --editable '.[train]' 'pytest>=8' 'pytest-timeout>=2.3'
 	.matrix/$*/bin/python -m pip list --disable-pip-version-check | grep -i -E '^(torch|openmm[^_]*|acellera[^ ]*) '
 	OMP_NUM_THREADS=1 .matrix/$*/bin/python -m pytest tests/forces
+
+# Wheel and sdist in dist/, their metadata, citation and recipe checked, and the wheel tried in an environment of its own
+# (5 to 7 GB), in an empty folder.
+release: TRIAL = .matrix/release
+release: install
+	rm -rf dist $(TRIAL)
+	$(VENV)/bin/python -m build --outdir dist .
+	$(PYTHON) -m venv $(TRIAL)-tools
+	$(TRIAL)-tools/bin/python -m pip install --quiet --disable-pip-version-check twine cffconvert py-rattler-build
+	$(TRIAL)-tools/bin/python -m twine check --strict dist/*
+	$(TRIAL)-tools/bin/cffconvert --validate -i CITATION.cff
+	$(TRIAL)-tools/bin/python -c 'import rattler_build; rattler_build.Stage0Recipe.from_file("conda/recipe.yaml").render()'
+	$(PYTHON) -m venv $(TRIAL)
+	$(TRIAL)/bin/python -m pip install --quiet --disable-pip-version-check "$$(echo dist/*.whl)[train]"
+	mkdir $(TRIAL)/empty && cd $(TRIAL)/empty && ../bin/python $(CURDIR)/tests/installed.py $(CURDIR)/README.md

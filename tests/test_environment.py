@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 #: What conda-forge calls it.
-NAMES = {"torch": "pytorch", "openmmtorch": "openmm-torch", "matplotlib": "matplotlib-base"}
+NAMES = {"torch": "pytorch", "openmmtorch": "openmm-torch", "matplotlib": "matplotlib-base", "build": "python-build"}
 #: Wheels that are pinned to each other; conda matches their builds by itself.
 PINNED = {"openmmtorch", "torch", "openmm"}
 #: Tools of development, which no test needs.

@@ -1,13 +1,13 @@
 """How well configurations alone give the mean force and g(r): every learner on the same frames.
 
-    python accuracy.py FRAMES OUTPUT [LEARNER ...]
+    python accuracy.py FRAMES OUTPUT [LEARNER ...] [--duration PS]
 
 FRAMES: 2.4 M LiCl with the exact mean force of every configuration, in several independent
 replicas.  For three divisions of the replicas (30 % kept apart), with 2,000 and with 500
 frames: force error on the replicas kept apart, and g(r) of 8 x 200 ps of MD against all
-clean frames.  Models see positions only; labels are read for the table alone.  Goes on where
-an earlier call stopped; writes accuracy.csv (every row) and accuracy_summary.csv (mean and
-standard deviation over divisions).
+clean frames (--duration 1010: of 8 ns, in tables of their own).  Models see positions only;
+labels are read for the table alone.  Goes on where an earlier call stopped; writes
+accuracy.csv (every row) and accuracy_summary.csv (mean and standard deviation over divisions).
 """
 
 import argparse
@@ -75,6 +75,11 @@ def folder(name):
     return name.replace(", ", "-").replace(" ", "_")
 
 
+def md_name(sampling):
+    """Name of what is of MD of another length than the table's."""
+    return f"md-{sampling.duration:g}-ps"
+
+
 def model(name, frames, n_frames, division, root):
     """Train one learner, or read what an earlier call trained."""
     directory = root / f"{n_frames}-{division}" / folder(name)
@@ -106,13 +111,14 @@ def model(name, frames, n_frames, division, root):
     return train(frames, config, directory, resume=True)
 
 
-def dynamics(name, denoiser, frames, n_frames, division, root):
-    """Frames of MD under a model; that of an unrefined model is its refinement's first round."""
+def dynamics(name, denoiser, frames, n_frames, division, root, sampling):
+    """Frames of MD under a model; that of an unrefined model is its refinement's first round, if as long."""
     where = {base: f"{folder(refined)}/iteration-0" for refined, base in REFINED.items()}
     where["0.1 A, half step"] = "pair-0.1_A/md"
-    directory = root / f"{n_frames}-{division}" / where.get(name, f"{folder(name)}/md")
-    starts = frames.positions[:: len(frames) // SAMPLING.runs]
-    md, _ = sample_ensemble(denoiser, directory, starts, SAMPLING, lambda line: print("  " + line, flush=True))
+    path = where.get(name, f"{folder(name)}/md") if sampling == SAMPLING else f"{folder(name)}/{md_name(sampling)}"
+    directory = root / f"{n_frames}-{division}" / path
+    starts = frames.positions[:: len(frames) // sampling.runs]
+    md, _ = sample_ensemble(denoiser, directory, starts, sampling, lambda line: print("  " + line, flush=True))
     if name == "0.1 A, half step":
         moved = half_step(denoiser, md.positions, md.boxes)
         md = Frames(moved, md.species, md.box, md.temperature, None, md.replica)
@@ -142,12 +148,15 @@ def main():
     parser.add_argument("frames", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("learners", nargs="*", default=[*EVERYWHERE, *FIRST])
+    parser.add_argument("--duration", type=float, default=SAMPLING.duration, help="ps of each of the eight runs of MD")
     options = parser.parse_args()
+    sampling = SAMPLING.model_copy(update={"duration": options.duration})
     unknown = set(options.learners) - {*CONFIGS, *DERIVED}
     if unknown:
         raise SystemExit(f"learner {sorted(unknown)[0]!r} is unknown: choose among {', '.join([*CONFIGS, *DERIVED])}")
     logging.basicConfig(level=logging.WARNING)
-    frames, table = Frames.load(options.frames), options.output / "accuracy.csv"
+    suffix = "" if sampling == SAMPLING else f"_{md_name(sampling)}"
+    frames, table = Frames.load(options.frames), options.output / f"accuracy{suffix}.csv"
     options.output.mkdir(parents=True, exist_ok=True)
     curves = compute_rdf(frames, (0.2, 1.0), 0.005)
     rows = pandas.read_csv(table).to_dict("records") if table.exists() else []
@@ -165,7 +174,7 @@ def main():
                 row = {**key, "force error, kJ/mol/A": force_error(denoiser, frames)}
                 if name in EVERYWHERE or (name in FIRST and first):
                     try:
-                        md = dynamics(name, denoiser, frames, n_frames, division, options.output)
+                        md = dynamics(name, denoiser, frames, n_frames, division, options.output, sampling)
                         row.update(structure(md, curves))
                     except SimulationStopped as stop:  # a result, too
                         print(f"  {stop}", flush=True)
@@ -177,7 +186,7 @@ def main():
     summary = numbers[columns].agg(["mean", "std"])
     summary.columns = [f"{name}{'' if kind == 'mean' else ', sd'}" for name, kind in summary.columns]
     summary.insert(0, "divisions", numbers.size())
-    summary.round(4).to_csv(options.output / "accuracy_summary.csv")
+    summary.round(4).to_csv(options.output / f"accuracy_summary{suffix}.csv")
     print(summary.round(3).to_string())
 
 
