@@ -34,7 +34,7 @@ class DiffusionCalculator(Calculator):
     Parameters
     ----------
     model : path or Denoiser
-        Model file, "licl" or "licl_vector" (shipped), or a denoiser in memory.
+        Model file, name of a shipped model such as "licl", or a denoiser in memory.
     types : sequence of str, length n_particles, optional
         Type of each particle.  None: the array "types" of the `Atoms`, where there is one; else the chemical symbols
         if the model's types are elements; else those of the training data, if the atomic numbers agree.

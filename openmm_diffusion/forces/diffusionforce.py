@@ -70,7 +70,7 @@ def DiffusionForce(  # noqa: N802 - OpenMM's own forces are named so
     Parameters
     ----------
     model : path or Denoiser
-        Model file, "licl" or "licl_vector" (shipped), or a denoiser in memory.
+        Model file, name of a shipped model such as "licl", or a denoiser in memory.
     topology : openmm.app.Topology
         Every atom must be of a type the model knows.  With periodic box vectors the
         force is periodic.

@@ -360,7 +360,7 @@ class Denoiser:
         Parameters
         ----------
         path : str or path
-            A safetensors file written by `save`, or "licl" or "licl_vector": the shipped models.
+            A safetensors file written by `save`, or the name of a shipped model, such as "licl".
 
         Raises
         ------

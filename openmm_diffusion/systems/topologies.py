@@ -80,12 +80,12 @@ def electrolyte(composition, *, edge=None, molarity=None, beads=None):
     return topology
 
 
-def training_topology(denoiser):
-    """Topology of the composition, bonds and box that a model was trained on.
+def training_topology(model):
+    """Topology of the composition, bonds and box that a model (path, name or Denoiser) was trained on.
 
     Particles without bonds are grouped by type; with bonds they keep the order of the training data.
     """
-    header = denoiser.header
+    header = (model if isinstance(model, Denoiser) else Denoiser.load(model)).header
     if header.bonds:
         numbers = [header.atomic_numbers[kind] for kind in header.particles]
         topology = topology_of(header.particles, numbers, header.bonds)
