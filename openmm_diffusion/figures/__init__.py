@@ -1,0 +1,12 @@
+"""Every picture, drawn from tables only, without pyplot: nothing here touches the backend or figures of a caller."""
+
+from .evaluation import evaluation_figure
+from .molecules import molecule_figures
+from .speed import benchmark_figure
+from .structure import rdf_figure, simple_rdf_figure
+from .training import bonded_figure, distillation_figure, loss_figure
+
+__all__ = [
+    "benchmark_figure", "bonded_figure", "distillation_figure", "evaluation_figure", "loss_figure", "molecule_figures",
+    "rdf_figure", "simple_rdf_figure",
+]  # fmt: skip
