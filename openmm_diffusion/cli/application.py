@@ -133,6 +133,21 @@ def command(panel, example, name=None):
     return made
 
 
+def found_model(model):
+    """The file of a model that is named by itself, by the directory of its training, or by that of a run under it."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return model
+    if (folder / "model.safetensors").exists():
+        return folder / "model.safetensors"
+    told = rundirectory.asked_for(folder).get("model_file")
+    if told is None:
+        raise ValueError(f"model is {model}, a directory that names no model: give a model file")
+    if not Path(told).exists() and Path(told).is_absolute():
+        raise FileNotFoundError(f"{model} was run under {told}, which is not there any more: give the model file")
+    return told
+
+
 def written(directory):
     """Names of the tables and pictures in a directory, in one line."""
     return ", ".join(sorted(path.name for path in directory.glob("*.*") if path.suffix in (".csv", ".png", ".yaml")))

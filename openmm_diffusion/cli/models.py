@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .application import MODEL, Output, command, say
+from .application import MODEL, Output, command, found_model, say
 
 PANEL = "From a model to others"
 
@@ -24,7 +24,7 @@ def combine(
         raise ValueError(f"output is {output}: give a name that ends in .safetensors")
     if not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"output is {output}: there is no directory {output.parent}; make it first")
-    parts = [Denoiser.load(path) for path in models]
+    parts = [Denoiser.load(found_model(path)) for path in models]
     combined = extrapolated(parts) if extrapolate else ensemble(parts)
     combined.save(output)
     weights = ", ".join(f"{term.weight:.3g} x {term.kind} at {term.sigma:g} nm" for term in combined.header.learnt)
@@ -55,7 +55,7 @@ def distil(
     from ..workflows.distillation import write
 
     energies = read_yaml(config) if config else None
-    result = run(model, Frames.load(frames, temperature), energies=energies, cutoff=cutoff)
+    result = run(found_model(model), Frames.load(frames, temperature), energies=energies, cutoff=cutoff)
     write(result, output)
     if len(result.curves):
         distillation_figure(result.curves, output / "distillation.png")
@@ -79,5 +79,5 @@ def export(
     from ..workflows.export import read_pdb
 
     topology, positions = (None, None) if top is None else read_pdb(top)
-    run(model, topology, output, format=format, positions=positions)
+    run(found_model(model), topology, output, format=format, positions=positions)
     say(f"{output}: " + ", ".join(sorted(p.name for p in output.iterdir())))

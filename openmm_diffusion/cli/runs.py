@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .application import MODEL, Output, Resume, command, heard, say
+from .application import MODEL, Output, Resume, command, found_model, heard, say
 
 DATA, RUNS, SPEED = "Before a training", "Molecular dynamics", "Speed"
 
@@ -104,7 +104,7 @@ def simulate(
     settings = read_yaml(config) if config else {}
     settings.update({key: value for key, value in given.items() if value is not None})
     settings = validated(SimulationConfig, settings, str(config or "options"))
-    paths = run(model, output, settings, resume, progress=heard())
+    paths = run(found_model(model), output, settings, resume, progress=heard())
     say("\n".join(map(str, paths)) if isinstance(paths, list) else paths)
 
 
@@ -122,7 +122,7 @@ def compile_force(
     """Compile the force of a model ahead, for the platform CPU: runs then begin at once."""
     from ..workflows.compilation import compile_ahead
 
-    paths = compile_ahead(model, top, start, replicas)
+    paths = compile_ahead(found_model(model), top, start, replicas)
     say("\n".join(map(str, paths)) or "it is compiled already")
 
 
@@ -187,7 +187,7 @@ def benchmark(
         rounds=rounds, seconds=seconds, timestep=timestep,
     )  # fmt: skip
     settings = {key: value for key, value in given.items() if value is not None}
-    table = run(model, output, validated(BenchmarkConfig, settings, "options"), say)
+    table = run(found_model(model), output, validated(BenchmarkConfig, settings, "options"), say)
     columns = ["path", "copies", "steps_per_s", "ratio", "force_ms", "ns_per_day", "rms_difference", "start_s"]
     say("\n" + table[columns].to_string(index=False, na_rep="-", float_format="{:.3g}".format))
     for row in table[table["note"] != ""].itertuples():

@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .application import Output, Resume, command, heard, say
+from .application import Output, Resume, command, found_model, heard, say
 
 PANEL = "From frames to a model"
 
@@ -61,5 +61,5 @@ def refine(
     if iterations is not None:
         settings["iterations"] = iterations
     settings = validated(RefineConfig, settings, str(config or "options"))
-    run(model, Frames.load(frames, temperature), output, settings, resume, say)
+    run(found_model(model), Frames.load(frames, temperature), output, settings, resume, say)
     say(output / "model.safetensors")

@@ -14,7 +14,7 @@ from ..analysis.structure import first_minima
 from ..data import sets
 from ..data.formats import listed
 from ..data.frames import Frames
-from ..data.sets import read_runs
+from ..data.sets import read_runs, runs_in
 from ..model.denoiser import Denoiser
 from ..units import picoseconds
 from .calibration import divergence_sigma, explained_variance, projections, slope
@@ -99,7 +99,8 @@ def evaluate(
     model : path or Denoiser
     frames : Frames
     trajectories : list of path
-        Independent runs under the model; without any, only calibration and forces.
+        Independent runs under the model, by their files or by the directories that `simulate` wrote, which tell
+        topology and interval; without any, only calibration and forces.
     topology : path, optional
         Topology of the trajectories (PDB).
     discard : float, ps
@@ -129,6 +130,7 @@ def evaluate(
     if trajectories:
         header = denoiser.header
         known = header.species, header.elemental
+        _warn_of_others(denoiser, runs_in(trajectories, topology, interval))
         bonded = frames.bonds is not None and len(frames.bonds) > 0
         runs = read_runs(trajectories, topology, frames.temperature, discard, interval, *known, bonded=bonded)
         if bonded:
@@ -154,6 +156,16 @@ def evaluate(
     notes += _notes(table, denoiser.sigma, curves, contact_pairs(minima, reference.types), divergence_sigma(reference))
     notes += pressure_notes(denoiser, at_volume)
     return Evaluation(errors, curves, peaks, table, calibrated, comparison, scales, molecules, notes)
+
+
+def _warn_of_others(denoiser, runs):
+    """Warn of runs whose directory says that another model made them."""
+    for run in runs:
+        if run.model is not None and run.model != denoiser.digest():
+            log.warning(
+                "%s was run under another model (%s) than the one that is evaluated (%s): what is said of structure is "
+                "that of the other", run.path, run.model, denoiser.digest(),
+            )  # fmt: skip
 
 
 def _scales(header):

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 COLOURS = {"clean": "black", "noised": "tab:gray", "model": "tab:red"}
+#: What bands around curves are.
+BAND = "band: 2 standard errors"
 LABELS = {"clean": "reference", "noised": "reference, noised", "model": "MD under the model"}
 
 

@@ -54,7 +54,7 @@ def _draw_parity(ax, evaluation):
         labels, forces, gridsize=60, extent=(-edge, edge, -edge, edge), bins="log", mincnt=1, cmap="viridis", lw=0.2
     )
     ax.plot([-edge, edge], [-edge, edge], color="tab:red", lw=0.8)
-    ax.figure.colorbar(density, ax=ax, label="components")
+    ax.figure.colorbar(density, ax=ax, label="number of components")
     ax.set(xlabel="label / (kJ/mol/nm)", ylabel="model / (kJ/mol/nm)", title="force components")
     ax.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
 
@@ -75,7 +75,7 @@ def _draw_force_errors(ax, evaluation):
     ax.set_xticks(place, rmse.index, rotation=20)
     ax.set(
         ylabel="per component / (kJ/mol/nm)",
-        title="force error",
+        title="force error (bars: 1 standard error)",
         ylim=(0, 1.35 * (labels["value"] + labels["error"].fillna(0)).max()),
     )
     ax.legend(frameon=False, fontsize=8)
@@ -89,7 +89,8 @@ def _draw_differences(ax, evaluation):
         band = 2 * np.hypot(table[f"{pair}_model_error"], table[f"{pair}_clean_error"])
         ax.plot(table["r_nm"], difference, color=f"C{k}", label=dashed(pair))
         ax.fill_between(table["r_nm"], difference - band, difference + band, color=f"C{k}", alpha=0.2, lw=0)
-        largest = max(largest, np.nanmax(np.abs(difference) + np.nan_to_num(band)))
+        # A bin of few pairs, or two, must not stretch the axis.
+        largest = max(largest, np.nanquantile(np.abs(difference) + np.nan_to_num(band), 0.97))
     ax.axhline(0, color="0.5", lw=0.8, zorder=1)
     ax.set(xlabel="r / nm", ylabel="g(r), MD - reference", title="difference (band: 2 standard errors)")
     ax.set_ylim(-1.05 * largest, 1.05 * largest)
