@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .application import Output, Resume, command, found_model, heard, say
+from .application import Output, Resume, command, found_model, heard, say, written
 
 PANEL = "From frames to a model"
 
@@ -22,19 +22,27 @@ def train(
 ):
     """Learn a denoiser from configurations: writes model.safetensors, log and loss picture."""
     from ..data.frames import Frames
-    from ..figures.training import loss_figure
     from ..learning.config import read_config
-    from ..learning.training import train as run
+    from ..workflows.training import read_account
+    from ..workflows.training import train as run
 
     settings = read_config(config)
     given = [Frames.load(path, settings.data.temperature) for path in frames or []] or None
     denoiser = run(given, settings, output, resume, progress=heard())
-    metrics = output / "log" / "metrics.csv"
-    if metrics.exists():
-        loss_figure(metrics, output / "loss.png")
+    say("\n".join(["", *read_account(output)["sentences"], ""]))
     kinds = [term.kind for term in denoiser.header.terms]
     parts = [kind if kinds.count(kind) == 1 else f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)]
     say(f"{output / 'model.safetensors'}: {' + '.join(parts)}")
+    say(f"{output}: {written(output)}")
+    say(f"next: openmm-diffusion simulate {output} --output {output}-md --duration 100 --replicas 4")
+    if settings.data.frames is not None and not isinstance(settings.data.frames, list) and not frames:
+        where = _shown(settings.data.frames)
+        say(f"then: openmm-diffusion evaluate {output}-md {where} --output {output}-evaluation")
+
+
+def _shown(path):
+    """A path as one would type it from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 @command(PANEL, "refine runs/mine/model.safetensors examples/licl/licl.npz --output runs/refined")

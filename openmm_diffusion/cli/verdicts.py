@@ -56,6 +56,7 @@ def evaluate(
     if result.molecules is not None:
         molecule_figures(result.molecules, output)
     say("\n".join(["", readable(result.table), "", *(f"- {note}" for note in result.notes)]))
+    say("\n".join(["", "In short:", *(f"- {sentence}" for sentence in result.verdict["sentence"])]))
     say(f"\n{output}: {written(output)}")
 
 

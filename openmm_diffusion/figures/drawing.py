@@ -5,10 +5,15 @@ import io
 import os
 from pathlib import Path
 
-COLOURS = {"clean": "black", "noised": "tab:gray", "model": "tab:red"}
+COLOURS = {"clean": "black", "noised": "tab:gray", "model": "tab:red", "training": "tab:blue"}
 #: What bands around curves are.
 BAND = "band: 2 standard errors"
-LABELS = {"clean": "reference", "noised": "reference, noised", "model": "MD under the model"}
+LABELS = {
+    "clean": "reference",
+    "noised": "reference, noised",
+    "model": "MD under the model",
+    "training": "frames of the training",
+}
 
 
 def save(figure, path, dpi):

@@ -36,15 +36,17 @@ def draw_rdf(axes, table, pairs, sigma):
     """g(r) of each pair into an axis of its own; without noise, noised frames are clean ones and not drawn."""
     for ax, pair in zip(axes, pairs):
         for curve, colour in COLOURS.items():
+            if f"{pair}_{curve}" not in table:
+                continue
             g, error = table[f"{pair}_{curve}"], table[f"{pair}_{curve}_error"]
             if curve == "noised" and np.array_equal(g, table[f"{pair}_clean"]):
                 continue
             label = LABELS[curve]
             if curve == "noised" and sigma:
                 label += rf" ($\sigma$ = {sigma * 1000:g} pm)"
-            style = "--" if curve == "noised" else "-"
-            ax.plot(table["r_nm"], g, style, color=colour, label=label, lw=1.5, zorder=3 if curve == "model" else 2)
-            if curve != "noised":
+            style, order = {"noised": ("--", 2), "training": (":", 2), "model": ("-", 3)}.get(curve, ("-", 2))
+            ax.plot(table["r_nm"], g, style, color=colour, label=label, lw=1.5, zorder=order)
+            if curve in ("clean", "model"):
                 ax.fill_between(table["r_nm"], g - 2 * error, g + 2 * error, color=colour, alpha=0.2, lw=0)
         _frame(ax, pair, [(table[f"{pair}_{curve}"], table[f"{pair}_{curve}_error"]) for curve in ("clean", "model")])
     axes[0].set_ylabel("g(r)")

@@ -76,3 +76,52 @@ def distillation_figure(curves, path):
     axes[0, 0].set_ylabel("learnt u(r) / (kJ/mol)")
     axes[0, 0].legend(frameon=False, fontsize=8)
     save(figure, path, 150)
+
+
+def potential_figure(curves, distances, path):
+    """Learnt u(r) of every pair of types with its uncertainty, above how often the frames hold each distance.
+
+    Curves are drawn where there are such distances and nowhere else.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        Columns pair, r_nm, u_kJ/mol and, where it is known, sd_kJ/mol.
+    distances : DataFrame
+        As of `analysis.contacts.distance_histogram`.
+    path : path
+        PNG to write.
+    """
+    pairs = [pair for pair in curves["pair"].unique() if (distances["pair"] == pair).any()]
+    if not pairs:
+        return
+    columns = min(len(pairs), 4)
+    rows = -(-len(pairs) // columns)
+    figure = Figure(figsize=(4.2 * columns, 4.6 * rows), layout="constrained")
+    axes = figure.subplots(2 * rows, columns, sharex="col", squeeze=False, height_ratios=[2.2, 1] * rows)
+    lowest, highest = 0.0, 1.0
+    for number, pair in enumerate(pairs):
+        ax, below = axes[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]
+        seen = distances[(distances["pair"] == pair) & (distances["pairs"] > 0)]
+        own = curves[(curves["pair"] == pair) & (curves["r_nm"] >= seen["r_nm"].min())]
+        own = own[own["r_nm"] <= seen["r_nm"].max() + 0.01]
+        ax.plot(own["r_nm"], own["u_kJ/mol"], color="tab:red", lw=1.5, label="learnt u(r)")
+        if "sd_kJ/mol" in own:
+            low, high = (own["u_kJ/mol"] + sign * 2 * own["sd_kJ/mol"] for sign in (-1, 1))
+            ax.fill_between(own["r_nm"], low, high, color="tab:red", alpha=0.2, lw=0, label="2 standard deviations")
+        lowest, highest = min(lowest, own["u_kJ/mol"].min()), max(highest, own["u_kJ/mol"].max())
+        all_bins = distances[distances["pair"] == pair]
+        below.fill_between(all_bins["r_nm"], all_bins["pairs"], step="mid", color="0.6", lw=0)
+        below.set(xlabel="r / nm", ylim=(0, None), xlim=(max(0, seen["r_nm"].min() - 0.05), seen["r_nm"].max()))
+        ax.axhline(0, color="0.8", lw=0.8, zorder=1)
+        ax.set_title(dashed(pair))
+    for number in range(len(pairs)):
+        # 10 kT at 300 K: what lies above is hardly in any data.
+        axes[2 * (number // columns), number % columns].set_ylim(max(1.3 * lowest, -25) - 1, min(1.2 * highest, 25))
+    for number in range(len(pairs), rows * columns):
+        for ax in axes[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]:
+            ax.remove()
+    axes[0, 0].set_ylabel("learnt u(r) / (kJ/mol)")
+    axes[1, 0].set_ylabel("pairs per frame")
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    save(figure, path, 150)
