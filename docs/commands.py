@@ -7,6 +7,8 @@ from sphinx.util.docutils import SphinxDirective
 from openmm_diffusion.cli import app as program
 
 NAME = "openmm-diffusion"
+#: Options of every command, of which the page itself tells.
+EVERYWHERE = ("help", "quiet", "verbose")
 
 
 def usage(name, command):
@@ -28,7 +30,9 @@ def _entry(parameter):
         term += nodes.literal(name, name)
     text = (getattr(parameter, "help", None) or "").strip()
     default = parameter.default
-    if default not in (None, False, ()) and not callable(default) and not parameter.required:
+    if isinstance(getattr(parameter, "show_default", None), str):  # what is so in the end where nobody says
+        text += f" (default {parameter.show_default})"
+    elif default not in (None, False, ()) and not callable(default) and not parameter.required:
         text += f" (default {default})"
     text += " Required." if parameter.required and not _positional(parameter) else ""
     return nodes.definition_list_item("", term, nodes.definition("", nodes.paragraph(text=text.strip())))
@@ -44,8 +48,9 @@ class Commands(SphinxDirective):
             section += nodes.title(text=name)
             section += nodes.paragraph(text=(command.help or "").strip())
             section += nodes.literal_block(text=usage(name, command), language="none")
-            entries = [_entry(p) for p in command.params if p.name != "help"]
+            entries = [_entry(p) for p in command.params if p.name not in EVERYWHERE]
             section += nodes.definition_list("", *entries)
+            section += nodes.literal_block(text=command.epilog.removeprefix("Example: "), language="none")
             sections.append(section)
         return sections
 

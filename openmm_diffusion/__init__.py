@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from .engines.calculator import DiffusionCalculator
     from .evaluation.report import evaluate
     from .forces.diffusionforce import DiffusionForce
-    from .learning.training import train
     from .model.denoiser import Denoiser
     from .simulation.langevin import simulate
     from .systems import create_system
+    from .workflows.training import train
 
 #: Module that each name of the face comes from.
 _HOMES = {
@@ -31,7 +31,7 @@ _HOMES = {
     "create_system": "systems",
     "evaluate": "evaluation.report",
     "simulate": "simulation.langevin",
-    "train": "learning.training",
+    "train": "workflows.training",
 }
 
 __all__ = [

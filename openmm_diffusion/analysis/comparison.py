@@ -11,7 +11,7 @@ from ..noise import draw_noise
 from ..particles import ordered
 from .rdf import compute_rdf, rebin, rmsd
 from .resampling import rmsd_error, split_half_error
-from .structure import BIN_WIDTH, PEAK_BIN_WIDTH, coordination, find_peaks, rdf_range, smooth_error
+from .structure import BIN_WIDTH, PEAK_BIN_WIDTH, coordination, known_peaks, rdf_range, smooth_error
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,10 @@ def noised(frames, sigma, draws=5, seed=0):
     return replace(frames, positions=y, box=box, forces=None, bias_forces=None, replica=replica)
 
 
-def compare_rdf(reference, runs, sigma):
+def compare_rdf(reference, runs, sigma, training=None):
     """Errors, curves and peaks of MD (`runs`) against reference frames, clean and noised by sigma (nm).
+
+    The frames of the `training`, where they are given, have curves alone.
 
     Returns
     -------
@@ -41,10 +43,11 @@ def compare_rdf(reference, runs, sigma):
         from clean frames.  With sigma = 0 the noised frames are the clean ones.  Columns
         `learning_error`, `smoothing_error` and `total_error` are standard errors over blocks.
     curves : DataFrame
-        g(r) of clean, noised and model, each with its standard error.
+        g(r) of clean, noised and model (and training), each with its standard error.
     peaks : DataFrame
-        Columns pair, curve, r_nm, height, error (of the height), number: 1 for the first peak,
-        2 for a second that stands out.
+        Columns pair, curve, r_nm, height, error (of the height), number: 1 for the first peak, 2 for the second.
+        Only peaks that are no noise, see `structure.known_peaks`; those of noised frames and of MD have the number of
+        that of the clean frames.
     """
     if reference.box is None or runs.box is None:
         raise ValueError("frames and trajectories need a periodic box: a g(r) needs a density")
@@ -58,6 +61,8 @@ def compare_rdf(reference, runs, sigma):
     sets = {"clean": reference, "noised": noised(reference, sigma) if sigma > 0 else reference, "model": runs}
     fine = {name: compute_rdf(part, rdf_range(reference), PEAK_BIN_WIDTH) for name, part in sets.items()}
     curves = {name: rebin(rdf, round(BIN_WIDTH / PEAK_BIN_WIDTH)) for name, rdf in fine.items()}
+    if training is not None:
+        learnt = compute_rdf(training, rdf_range(reference), BIN_WIDTH)
     split = split_half_error(curves["clean"])
     rows, peaks, table = [], [], {"r_nm": curves["clean"].r}
     for pair in curves["clean"].g:
@@ -69,11 +74,19 @@ def compare_rdf(reference, runs, sigma):
             rmsd_error(curves["noised"], curves["clean"], pair, seeds=(0, 0)),
             rmsd_error(curves["model"], curves["clean"], pair),
         )
+        own = None  # peaks of the clean frames, which come first
         for name in sets:
             table[f"{pair}_{name}"], table[f"{pair}_{name}_error"] = curves[name].g[pair], curves[name].error[pair]
             g, error = fine[name].g[pair], fine[name].error[pair]
-            for number, top in enumerate(find_peaks(g, smooth_error(fine[name], pair))[:2], start=1):
-                peaks.append((pair, name, fine[name].r[top], g[top], error[top], number))
+            found = known_peaks(g, smooth_error(fine[name], pair), own)
+            own = found if own is None else own
+            peaks += [
+                (pair, name, fine[name].r[top], g[top], error[top], number)
+                for number, top in found.items()
+                if number <= 2
+            ]
+        if training is not None:
+            table[f"{pair}_training"], table[f"{pair}_training_error"] = learnt.g[pair], learnt.error[pair]
     errors = pandas.DataFrame(rows, columns=[*ERRORS, "learning_error", "smoothing_error", "total_error"])
     columns = ["pair", "curve", "r_nm", "height", "error", "number"]
     return errors, pandas.DataFrame(table), pandas.DataFrame(peaks, columns=columns)

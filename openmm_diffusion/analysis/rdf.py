@@ -53,6 +53,30 @@ class RDF:
         return pandas.DataFrame(columns)
 
 
+def side_by_side(tables):
+    """Tables of several sets of frames, as `RDF.table` has them, in one: columns PAIR_LABEL and PAIR_LABEL_error.
+
+    Pairs that only some of the sets have are NaN in the others.
+
+    Parameters
+    ----------
+    tables : dict of str to DataFrame
+        By label, on the same bins.
+
+    Returns
+    -------
+    DataFrame
+    """
+    first = next(iter(tables.values()))
+    pairs = dict.fromkeys(c for table in tables.values() for c in table if c != "r_nm" and not c.endswith("_error"))
+    columns = {"r_nm": first["r_nm"]}
+    for pair in pairs:
+        for label, table in tables.items():
+            for end in ("", "_error"):
+                columns[f"{pair}_{label}{end}"] = table.get(f"{pair}{end}", np.nan)
+    return pandas.DataFrame(columns)
+
+
 def rebin(rdf, factor):
     """The same g(r) in bins `factor` times as wide: shells of neighbouring bins joined by volume."""
     half = 0.5 * (rdf.r[1] - rdf.r[0])

@@ -56,6 +56,43 @@ def find_peaks(g, error=None):
     return [int(low + np.argmax(g[low : top + 3])) for low, top in zip(lows, kept)]
 
 
+def known_peaks(g, error, near=None):
+    """Maxima of g(r) that are no noise: index by number, 1 for the first.
+
+    Alone, a curve tells a maximum that rises by `PROMINENCE`, and by two standard errors of it.  Beside another curve
+    a maximum has the number of that of the other which it lies nearest to: within 0.03 nm, or, where it rises by three
+    standard errors, within 0.08 nm.  Any other has no number.
+
+    Parameters
+    ----------
+    g : array, shape (n_bins,)
+        Bins of `PEAK_BIN_WIDTH`.
+    error : array, shape (n_bins,)
+        As `smooth_error` gives it.
+    near : dict of int to int, optional
+        Of the other curve.
+
+    Returns
+    -------
+    dict of int to int
+    """
+    tops, properties = scipy.signal.find_peaks(_smooth(g), prominence=PROMINENCE)
+    sure = {top: rise / error[top] if error[top] > 0 else np.inf for top, rise in zip(tops, properties["prominences"])}
+    # The highest of the raw curve beside that of the smooth one.
+    raw = {top: int(max(0, top - 2) + np.argmax(g[max(0, top - 2) : top + 3])) for top in tops}
+    if near is None:
+        return dict(enumerate((raw[top] for top in tops if sure[top] > 2), start=1))
+    found = {}
+    for number, place in near.items():
+        close = [
+            top for top in tops
+            if sure[top] > 2 and abs(raw[top] - place) * PEAK_BIN_WIDTH <= (0.08 if sure[top] > 3 else 0.03) + 1e-9
+        ]  # fmt: skip
+        if close:
+            found[number] = raw[min(close, key=lambda top: abs(raw[top] - place))]
+    return found
+
+
 def first_peak(g):
     """Index of the first peak of g(r)."""
     return find_peaks(g)[0]

@@ -1,5 +1,6 @@
 """Trajectories and their topologies: streamed in chunks, with elements that are read and not guessed."""
 
+import itertools
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from ..units import ANGSTROM
 from .completeness import check_whole
 from .elements import DEUTERIUM
 from .extxyz import check_same, iterate_extxyz, read_extxyz
-from .formats import FAULTS, existing, lacking, suffix, unreadable
+from .formats import FAULTS, existing, lacking, silenced, suffix, unreadable
 from .formats.cells import chosen_box, given_box, one_if_constant, periodic_cell, reduced_box, upright
 from .formats.gro import read_gro
 from .formats.gsd import read_gsd
@@ -244,7 +245,12 @@ def _mdtrajs(
 ) -> Iterator[mdtraj.Trajectory]:
     kind = suffix(path)
     if kind in _STREAMED:
-        yield from mdtraj.iterload(str(path), top=topology, chunk=chunk, atom_indices=atoms)
+        pieces = mdtraj.iterload(str(path), top=topology, chunk=chunk, atom_indices=atoms)
+        with silenced():  # a DCD file is opened by a library that says which byte order it has
+            first = list(itertools.islice(pieces, 1))
+        while first:
+            yield first.pop()
+        yield from pieces
         return
     options = {} if kind.removesuffix(".gz") in _WITHOUT_TOP else {"top": topology}
     whole = mdtraj.load(str(path), **options)

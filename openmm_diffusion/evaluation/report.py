@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas
 
 from ..analysis.comparison import compare_rdf, structure_rows
@@ -14,7 +15,7 @@ from ..analysis.structure import first_minima
 from ..data import sets
 from ..data.formats import listed
 from ..data.frames import Frames
-from ..data.sets import read_runs
+from ..data.sets import read_runs, runs_in, trained_on
 from ..model.denoiser import Denoiser
 from ..units import picoseconds
 from .calibration import divergence_sigma, explained_variance, projections, slope
@@ -22,11 +23,15 @@ from .forces import ForceComparison, compare_forces, force_rows, noise_rows
 from .molecules import NO_BONDS, NO_DENSITY, molecule_notes, molecule_rows
 from .pressure import pressure_notes, pressure_rows
 from .tables import COLUMNS, SCALE
+from .verdict import verdict
 
 log = logging.getLogger(__name__)
 
 #: Explained fraction of the labels below which their noise may be most of the force error.
 NOISY_LABELS = 0.5
+#: Bound on the noise of the labels over the force error from which on it may be half of the error's square or more,
+#: and the explained fraction above which the error is small whatever it is.
+NOISY_ERROR, GOOD = 0.7, 0.9
 
 
 @dataclass
@@ -41,7 +46,8 @@ class Evaluation:
         frames from the other; `total`, MD from the clean frames.  Standard errors in columns
         `learning_error`, `smoothing_error` and `total_error`.
     rdf : DataFrame
-        The curves: clean, noised and model, each with its error.
+        The curves: clean, noised and model, and of the frames that training used, where these are among those given;
+        each with its error.
     peaks : DataFrame
         Position and height of the first and second peak of each curve.
     table : DataFrame
@@ -56,6 +62,8 @@ class Evaluation:
         Bonds, angles, dihedrals, maps and sizes of molecules, MD beside reference frames; None without bonds or MD.
     notes : list of str
         Sentences without which the numbers would mislead.
+    verdict : DataFrame
+        What all that comes to, see `verdict.verdict`: columns about, finding and sentence.
     """
 
     errors: pandas.DataFrame
@@ -67,6 +75,7 @@ class Evaluation:
     scales: dict = field(default_factory=dict)
     molecules: MoleculeComparison | None = None
     notes: list = field(default_factory=list)
+    verdict: pandas.DataFrame = field(default_factory=pandas.DataFrame)
 
     @property
     def forces(self):
@@ -99,7 +108,8 @@ def evaluate(
     model : path or Denoiser
     frames : Frames
     trajectories : list of path
-        Independent runs under the model; without any, only calibration and forces.
+        Independent runs under the model, by their files or by the directories that `simulate` wrote, which tell
+        topology and interval; without any, only calibration and forces.
     topology : path, optional
         Topology of the trajectories (PDB).
     discard : float, ps
@@ -129,6 +139,7 @@ def evaluate(
     if trajectories:
         header = denoiser.header
         known = header.species, header.elemental
+        _warn_of_others(denoiser, runs_in(trajectories, topology, interval))
         bonded = frames.bonds is not None and len(frames.bonds) > 0
         runs = read_runs(trajectories, topology, frames.temperature, discard, interval, *known, bonded=bonded)
         if bonded:
@@ -138,7 +149,8 @@ def evaluate(
         if reference.box is None and bonded:
             notes.append(NO_DENSITY)
         else:
-            errors, curves, peaks = compare_rdf(reference, runs, denoiser.sigma)
+            learnt = trained_on(header.data, frames) if reference is not frames else None
+            errors, curves, peaks = compare_rdf(reference, runs, denoiser.sigma, learnt)
             rows += structure_rows(reference, runs, errors, peaks, minima)
     comparison = compare_forces(denoiser, reference, minima)
     rows += [] if comparison is None else force_rows(comparison)
@@ -153,7 +165,19 @@ def evaluate(
     table = pandas.DataFrame(rows, columns=COLUMNS)
     notes += _notes(table, denoiser.sigma, curves, contact_pairs(minima, reference.types), divergence_sigma(reference))
     notes += pressure_notes(denoiser, at_volume)
-    return Evaluation(errors, curves, peaks, table, calibrated, comparison, scales, molecules, notes)
+    result = Evaluation(errors, curves, peaks, table, calibrated, comparison, scales, molecules, notes)
+    result.verdict = verdict(result, denoiser, 0 if runs is None else len(np.unique(runs.replica)))
+    return result
+
+
+def _warn_of_others(denoiser, runs):
+    """Warn of runs whose directory says that another model made them."""
+    for run in runs:
+        if run.model is not None and run.model != denoiser.digest():
+            log.warning(
+                "%s was run under another model (%s) than the one that is evaluated (%s): what is said of structure is "
+                "that of the other", run.path, run.model, denoiser.digest(),
+            )  # fmt: skip
 
 
 def _scales(header):
@@ -191,11 +215,12 @@ def _notes(table, sigma, curves, contacts, little):
             listed = ", ".join(f"{distance:.3f} nm of {pair}" for pair, distance in contacts.items())
             notes.append(f"contact: a partner of another type within the first minimum of g(r), {listed}.")
         rmse, explained = numbers["force RMSE", "all"], numbers["explained fraction", "all"]
-        if explained < NOISY_LABELS:
+        noise = numbers["label noise, at most", "all"]
+        if explained < NOISY_LABELS or (explained < GOOD and noise > NOISY_ERROR * rmse):
             notes.append(
                 f"The force RMSE of {rmse:.1f} kJ/mol/nm must not be read as the model's error: only "
                 f"{100 * explained:.1f} % of the labels' square is explained, and noise of the labels may be up to "
-                f"{numbers['label noise, at most', 'all']:.1f} kJ/mol/nm of it; labels alone cannot tell the two apart."
+                f"{noise:.1f} kJ/mol/nm of it; labels alone cannot tell the two apart."
             )
         smoothed = " (and then falls short of 1 by the smoothing too)" if sigma > 0 else ""
         notes.append(f"explained variance / <labels^2> means something for labels without noise only{smoothed}.")

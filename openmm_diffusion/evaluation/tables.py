@@ -45,12 +45,14 @@ def _number(value, error):
 
 
 def write(evaluation, directory):
-    """Write evaluation.csv, and of it errors.csv, rdf.csv, peaks.csv (first peaks) and summary.csv.
+    """Write evaluation.csv, and of it errors.csv, rdf.csv, peaks.csv (first peaks) and summary.csv; verdict.csv.
 
     Of molecules molecules.csv, and distributions.csv with the curves of their picture.
     """
     directory = made(directory)
     write_table(directory / "evaluation.csv", evaluation.table.round(5))
+    if len(evaluation.verdict):
+        write_table(directory / "verdict.csv", evaluation.verdict)
     if len(evaluation.errors):
         write_table(directory / "errors.csv", evaluation.errors[ERRORS].round(4))
         write_table(directory / "rdf.csv", evaluation.rdf.round(5))

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,13 +18,13 @@ from .. import rundirectory
 from ..forces.diffusionforce import check_system
 from ..forces.platforms import default_platform, platform_named, platform_properties, torch_device
 from ..model.denoiser import Denoiser
-from ..model.pressure import known_pressure
 from ..model.sum import TRACING
+from ..progress import Progress
 from ..settings import read_yaml, validated
 from ..systems.system import create_system, fastest
 from ..systems.topologies import LARGEST, random_positions, replicated
 from ..units import MOST
-from .guard import Guard, SpreadWatch, spread_limit, warn_of_conditions
+from .guard import Guard, SpreadWatch, spread_limit, tell_pressure, warn_of_conditions
 from .starts import anneal, relax, start_of
 from .states import noise_seed, read_state, write_state
 from .trajectories import check_format, cut_back, trajectory_paths, trajectory_reporters, write_topology
@@ -36,6 +35,9 @@ log = logging.getLogger(__name__)
 ONE_THREAD = 500
 #: Seconds of steps between looks at whether the run is to end.
 LOOK = 0.2
+#: What a run that goes on may be asked for anew: where and how it is computed, and how long; the model is known by its
+#: contents.
+MAY_DIFFER = ("duration", "platform", "device", "precision", "threads", "start", "model_file")
 
 
 class SimulationConfig(BaseModel):
@@ -148,7 +150,7 @@ def simulate(
         Start; None: random places, where there is a box and no bonds.  Particles are grouped by type,
         as in topology.pdb; those with bonds are in the order of the training data.
     progress : bool
-        Report progress, speed (ns/day) and remaining time on standard output.
+        Show progress, speed (ns/day) and remaining time on standard error, see `progress`.
     topology : openmm.app.Topology, optional
         Particles, bonds and box of one's own, of types that the model knows; None: see `SimulationConfig`.
     stop : callable, optional
@@ -212,7 +214,7 @@ def simulate(
     everyone = replicated(topology, config.replicas)
     simulation = _simulation(denoiser, everyone, system, config, platform, properties, done)
     trajectories = trajectory_paths(output, config.format, config.replicas)
-    with _begun(output, config, denoiser, options, resume):
+    with _begun(output, config, model, denoiser, options, resume):
         if state is None:
             _place(simulation, output, denoiser, start, config)
         else:
@@ -271,13 +273,7 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
         watch = SpreadWatch(tables[1], every, denoiser, topology, limit, append and tables[1].exists())
         simulation.reporters.append(watch)
     written = list(simulation.reporters)
-    if progress:
-        simulation.reporters.append(
-            app.StateDataReporter(
-                sys.stdout, max(every, total // 20), totalSteps=total, progress=True, time=True, temperature=True,
-                speed=True, remainingTime=True,
-            )
-        )  # fmt: skip
+    told = Progress(f"{output}", config.duration, "ps", shown=progress, done=simulation.currentStep * config.timestep)
     steps = 1
     try:
         while simulation.currentStep < total:
@@ -286,6 +282,7 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
                 begun = time.monotonic()
                 _step(simulation, min(steps, left, total - simulation.currentStep), guard, config)
                 spent = time.monotonic() - begun
+                told.at(simulation.currentStep * config.timestep)
                 ending = asked() or (stop is not None and stop())
                 if ending or steps >= left or simulation.currentStep >= total:
                     # What the checkpoint counts on is on the disk before it.
@@ -296,6 +293,7 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
                 raise rundirectory.Interrupted(f"{output} was ended at {simulation.currentStep * config.timestep:g} ps")
             steps = max(1, min(2 * steps, round(steps * LOOK / max(spent, 1e-6))))
     finally:
+        told.close()
         for reporter in written:
             # A disk that takes no more refuses what is left in a buffer too, and the error of that is none of its own.
             with contextlib.suppress(OSError, AttributeError):
@@ -330,16 +328,6 @@ def add_barostat(system, denoiser, topology, config, done=0):
     system.addForce(barostat)
 
 
-def tell_pressure(denoiser, config):
-    """Log the pressure that a model has at the volume of its data beside that of the barostat, where it is known."""
-    known = known_pressure(denoiser.header)
-    if np.isfinite(known.value):
-        log.info(
-            "the barostat is set to %g bar; at the volume of its data the model has %s%.0f bar",
-            config.pressure, "an osmotic pressure of " if known.osmotic else "", known.value,
-        )  # fmt: skip
-
-
 def _temperature(denoiser, config):
     return denoiser.header.temperature if config.temperature is None else config.temperature
 
@@ -357,12 +345,14 @@ def _force_options(output, denoiser, topology, config, resume):
     return fastest(denoiser, topology, steps, config.replicas, config.platform)
 
 
-def _begun(output, config, denoiser, options, resume):
+def _begun(output, config, model, denoiser, options, resume):
     """Make the directory of a run, or check that it is the one to go on with."""
     given = {**config.model_dump(mode="json"), "model": denoiser.digest(), "force": options}
+    if not isinstance(model, Denoiser):  # a shipped one is known by its name
+        given["model_file"] = str(Path(model).resolve() if Path(model).exists() else model)
     rundirectory.check(
         output, given, resume, (output / "checkpoint.xml").exists(),
-        may_differ=lambda key, new, old: key in ("duration", "platform", "device", "precision", "threads", "start"),
+        may_differ=lambda key, new, old: key in MAY_DIFFER,
         understood=lambda old: {**SimulationConfig().model_dump(mode="json"), "force": options, **old},
     )  # fmt: skip
     return rundirectory.begun(output, given)

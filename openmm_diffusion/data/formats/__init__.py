@@ -1,7 +1,10 @@
 """Files of one format each: what they hold, and what they say of their particles."""
 
+import contextlib
+import ctypes
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,28 @@ def existing(path: str | os.PathLike[str]) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file (looked from {Path.cwd()}): give the path of an existing one")
     return path
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """What libraries in C print on standard output meanwhile goes nowhere, and stays out of files of it."""
+    try:
+        library, kept = ctypes.CDLL(None), os.dup(1)
+    except (OSError, TypeError):  # Windows; no standard output
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        library.fflush(None)
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        library.fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def suffix(path: Path) -> str:

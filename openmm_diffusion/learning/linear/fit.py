@@ -9,10 +9,10 @@ from ...data.sets import blocks
 from ...energies.linear import LEVELS, LinearSum, Sample
 from ...model.sum import energy_and_forces
 from ...noise import draw_noise
+from ...progress import Progress
 from ...rundirectory import write_table
 from ...space.batch import make_batch
 from ...units import thermal_energy
-from ..progress import Progress
 from ..trainingset import set_up_for, tensors
 from .assessment import assess, force_sd
 from .forcematching import fit_labelled, labelled_moments

@@ -8,10 +8,9 @@ import pytest
 import torch
 from freechain import frames
 
-from openmm_diffusion import train
+from openmm_diffusion import progress, train
 from openmm_diffusion.energies.linear import LinearSum
 from openmm_diffusion.energies.pair import SplinePair
-from openmm_diffusion.learning import progress
 from openmm_diffusion.learning.linear import fit as fitting
 from openmm_diffusion.learning.linear.fit import frames_at_once, replicas_at_most
 from openmm_diffusion.learning.linear.forcematching import labelled_moments

@@ -1,0 +1,195 @@
+"""Commands that run OpenMM: simulate, compile, generate, benchmark."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .application import MODEL, Output, Resume, command, found_model, heard, say
+
+DATA, RUNS, SPEED = "Before a training", "Molecular dynamics", "Speed"
+
+
+@command(RUNS, "simulate licl --output runs/md --duration 100")
+def simulate(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    output: Output,
+    config: Annotated[Optional[Path], typer.Option(help="YAML file with settings; options come before it.")] = None,
+    duration: Annotated[Optional[float], typer.Option(help="Length of the run, ps.", show_default="100")] = None,
+    timestep: Annotated[Optional[float], typer.Option(help="Time step, ps.", show_default="0.004")] = None,
+    interval: Annotated[
+        Optional[float], typer.Option(help="Time between saved frames, ps.", show_default="0.5")
+    ] = None,
+    format: Annotated[
+        Optional[str], typer.Option(help="Of the trajectory: dcd, xtc or h5.", show_default="dcd")
+    ] = None,
+    temperature: Annotated[
+        Optional[float], typer.Option(help="Of the thermostat, K.", show_default="that of the training data")
+    ] = None,
+    edge: Annotated[
+        Optional[float], typer.Option(help="Edge of a cubic box, nm.", show_default="the box of the training data")
+    ] = None,
+    molarity: Annotated[
+        Optional[float],
+        typer.Option(help="Of the salt, mol/L, which gives the edge.", show_default="that of the training data"),
+    ] = None,
+    top: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="File of particles and box of your own: PDB, GRO, mmCIF.", show_default="those of the training data"
+        ),
+    ] = None,
+    start: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--start",
+            "--positions",
+            show_default="random places",
+            help="File of the first positions: frames, PDB, GRO; beside --top a trajectory.",
+        ),
+    ] = None,
+    state: Annotated[
+        Optional[Path], typer.Option(help="File of first positions, velocities and box: a State of OpenMM (XML).")
+    ] = None,
+    anneal: Annotated[
+        Optional[float], typer.Option(help="Minimise the start and cool it in this time, ps.", show_default="none")
+    ] = None,
+    anneal_temperature: Annotated[
+        Optional[float], typer.Option(help="To cool from, K.", show_default="twice that of the run")
+    ] = None,
+    pressure: Annotated[
+        Optional[float], typer.Option(help="Of a barostat, bar.", show_default="constant volume")
+    ] = None,
+    allow_barostat: Annotated[
+        Optional[bool],
+        typer.Option(help="Let it act on a model that was fitted without a pressure too.", show_default="no"),
+    ] = None,
+    platform: Annotated[Optional[str], typer.Option(help="Of OpenMM.", show_default="its fastest")] = None,
+    device: Annotated[
+        Optional[int],
+        typer.Option(help="Number of the GPU (DeviceIndex), for OpenMM and torch.", show_default="the first"),
+    ] = None,
+    precision: Annotated[
+        Optional[str],
+        typer.Option(help="Of platform and model: single, mixed or double.", show_default="the platform's"),
+    ] = None,
+    threads: Annotated[
+        Optional[int],
+        typer.Option(help="Of the CPU platform.", show_default="1 up to 500 particles, else OpenMM's choice"),
+    ] = None,
+    backend: Annotated[
+        Optional[str],
+        typer.Option(
+            help="Way to run the model: auto, torchscript, python, compiled or native.",
+            show_default="auto, the fastest for a run of this length",
+        ),
+    ] = None,
+    replicas: Annotated[Optional[int], typer.Option(help="Independent copies in one System.", show_default="1")] = None,
+    seed: Annotated[
+        Optional[int], typer.Option(help="Of placement, velocities and thermostat.", show_default="1")
+    ] = None,
+    resume: Resume = False,
+):
+    """Run Langevin dynamics under a model, from random places or a start."""
+    from ..settings import read_yaml, validated
+    from ..simulation.langevin import SimulationConfig
+    from ..simulation.langevin import simulate as run
+
+    given = dict(
+        duration=duration, timestep=timestep, interval=interval, format=format, temperature=temperature, edge=edge,
+        molarity=molarity, top=top, start=start, state=state, anneal=anneal, anneal_temperature=anneal_temperature,
+        pressure=pressure, allow_barostat=allow_barostat, platform=platform, device=device,
+        precision=precision, threads=threads, backend=backend, replicas=replicas, seed=seed,
+    )  # fmt: skip
+    settings = read_yaml(config) if config else {}
+    settings.update({key: value for key, value in given.items() if value is not None})
+    settings = validated(SimulationConfig, settings, str(config or "options"))
+    paths = run(found_model(model), output, settings, resume, progress=heard())
+    say("\n".join(map(str, paths)) if isinstance(paths, list) else paths)
+
+
+@command(SPEED, "compile licl", name="compile")
+def compile_force(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    top: Annotated[
+        Optional[Path], typer.Option(help="File of particles and box (PDB).", show_default="those of the training")
+    ] = None,
+    start: Annotated[
+        Optional[Path], typer.Option(help="File of positions: frames, PDB or GRO.", show_default="random places")
+    ] = None,
+    replicas: Annotated[int, typer.Option(help="Independent copies in one System.")] = 1,
+):
+    """Compile the force of a model ahead, for the platform CPU: runs then begin at once."""
+    from ..workflows.compilation import compile_ahead
+
+    paths = compile_ahead(found_model(model), top, start, replicas)
+    say("\n".join(map(str, paths)) or "it is compiled already")
+
+
+@command(DATA, "generate --output runs/data")
+def generate(
+    output: Output,
+    config: Annotated[
+        Optional[Path], typer.Argument(help="YAML file (see docs/generate.md); without one, 2.4 M LiCl.")
+    ] = None,
+    resume: Resume = False,
+):
+    """Make data: all-atom runs in OpenMM of ions, water or a solute, kept as frames of atoms or beads with forces."""
+    from ..settings import read_yaml, validated
+    from ..simulation.generation import GenerateConfig
+    from ..simulation.generation import generate as run
+
+    def progress(number, frames, ns_per_day):
+        say(f"run {number}: {frames} frames, {ns_per_day:.1f} ns/day")
+
+    asked = GenerateConfig.anchored(read_yaml(config), config.parent) if config else {}
+    frames = run(validated(GenerateConfig, asked, str(config)), output, resume, progress)
+    say(f"{output / 'frames.npz'}: {frames}")
+
+
+@command(SPEED, "benchmark licl --output runs/benchmark --rounds 3")
+def benchmark(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    output: Output,
+    paths: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            help="Way to run it: prior, eager, torchscript, compiled or native; repeat for several.",
+            show_default="all",
+        ),
+    ] = None,
+    replicas: Annotated[
+        Optional[list[int]], typer.Option(help="Copies in one System; repeat for several.", show_default="1")
+    ] = None,
+    nequip: Annotated[
+        Optional[Path],
+        typer.Option(help="Deployed NequIP model to compare with: a TorchScript program, which runs on loading."),
+    ] = None,
+    platform: Annotated[Optional[str], typer.Option(help="Of OpenMM.", show_default="its fastest")] = None,
+    threads: Annotated[
+        Optional[int], typer.Option(help="Of OpenMM's CPU platform and of torch.", show_default="1")
+    ] = None,
+    rounds: Annotated[
+        Optional[int], typer.Option(help="In each of which every path has its turn.", show_default="5")
+    ] = None,
+    seconds: Annotated[
+        Optional[float], typer.Option(help="Of MD for each path in each round, s.", show_default="2")
+    ] = None,
+    timestep: Annotated[Optional[float], typer.Option(help="Time step, ps.", show_default="0.004")] = None,
+):
+    """Measure speed, memory and accuracy of every way to run a model in OpenMM: benchmark.csv, .yaml and .png."""
+    from ..settings import validated
+    from ..workflows.benchmark.run import BenchmarkConfig
+    from ..workflows.benchmark.run import benchmark as run
+
+    given = dict(
+        paths=paths or None, replicas=replicas or None, nequip=nequip, platform=platform, threads=threads,
+        rounds=rounds, seconds=seconds, timestep=timestep,
+    )  # fmt: skip
+    settings = {key: value for key, value in given.items() if value is not None}
+    table = run(found_model(model), output, validated(BenchmarkConfig, settings, "options"), say)
+    columns = ["path", "copies", "steps_per_s", "ratio", "force_ms", "ns_per_day", "rms_difference", "start_s"]
+    say("\n" + table[columns].to_string(index=False, na_rep="-", float_format="{:.3g}".format))
+    for row in table[table["note"] != ""].itertuples():
+        say(f"- {row.path} x {row.copies}: {row.note}")
+    say(f"\n{output}: benchmark.csv, rounds.csv, benchmark.yaml, benchmark.png")

@@ -1,0 +1,73 @@
+"""Commands that make a model from frames: train, refine."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .application import Output, Resume, command, found_model, heard, say, written
+
+PANEL = "From frames to a model"
+
+
+@command(PANEL, "train examples/licl/licl.yaml --output runs/mine")
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file, such as examples/licl/licl.yaml.")],
+    output: Output,
+    frames: Annotated[
+        Optional[list[Path]],
+        typer.Option(help="File of frames, in place of data.frames of CONFIG; repeat for several systems."),
+    ] = None,
+    resume: Resume = False,
+):
+    """Learn a denoiser from configurations: writes model.safetensors, log and loss picture."""
+    from ..data.frames import Frames
+    from ..learning.config import read_config
+    from ..workflows.training import read_account
+    from ..workflows.training import train as run
+
+    settings = read_config(config)
+    given = [Frames.load(path, settings.data.temperature) for path in frames or []] or None
+    denoiser = run(given, settings, output, resume, progress=heard())
+    say("\n".join(["", *read_account(output)["sentences"], ""]))
+    kinds = [term.kind for term in denoiser.header.terms]
+    parts = [kind if kinds.count(kind) == 1 else f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)]
+    say(f"{output / 'model.safetensors'}: {' + '.join(parts)}")
+    say(f"{output}: {written(output)}")
+    say(f"next: openmm-diffusion simulate {output} --output {output}-md --duration 100 --replicas 4")
+    if settings.data.frames is not None and not isinstance(settings.data.frames, list) and not frames:
+        where = _shown(settings.data.frames)
+        say(f"then: openmm-diffusion evaluate {output}-md {where} --output {output}-evaluation")
+
+
+def _shown(path):
+    """A path as one would type it from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+@command(PANEL, "refine runs/mine/model.safetensors examples/licl/licl.npz --output runs/refined")
+def refine(
+    model: Annotated[str, typer.Argument(help="Model file with linear energies, or directory of a training.")],
+    frames: Annotated[Path, typer.Argument(help="File of the frames it was trained on.")],
+    output: Output,
+    config: Annotated[Optional[Path], typer.Option(help="YAML file with the settings.")] = None,
+    iterations: Annotated[
+        Optional[int], typer.Option(help="Rounds of MD and step, before those of --config.", show_default="1")
+    ] = None,
+    temperature: Annotated[
+        Optional[float], typer.Option(help="Temperature of frames that do not say, K.", show_default="what they say")
+    ] = None,
+    resume: Resume = False,
+):
+    """Give the linear energies of a model the relative populations of the data: MD, then a step."""
+    from ..data.frames import Frames
+    from ..settings import read_yaml, validated
+    from ..workflows.refine import RefineConfig
+    from ..workflows.refine import refine as run
+
+    settings = read_yaml(config) if config else {}
+    if iterations is not None:
+        settings["iterations"] = iterations
+    settings = validated(RefineConfig, settings, str(config or "options"))
+    run(found_model(model), Frames.load(frames, temperature), output, settings, resume, say)
+    say(output / "model.safetensors")

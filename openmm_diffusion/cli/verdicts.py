@@ -1,0 +1,103 @@
+"""Commands that compare: evaluate, rdf."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .. import rundirectory
+from .application import MODEL, Output, command, found_model, say, written
+
+PANEL = "Is it right?"
+
+
+@command(PANEL, "evaluate licl examples/licl/licl.npz -t runs/md --output runs/evaluation")
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help=f"{MODEL[:-1]}; or the directory of a run, with its trajectories and model.")
+    ],
+    frames: Annotated[Path, typer.Argument(help="File of reference frames.")],
+    output: Output,
+    trajectory: Annotated[
+        Optional[list[Path]],
+        typer.Option(
+            "--trajectory", "-t", help="MD under the model: directory of a run, or a file; repeat for several runs."
+        ),
+    ] = None,
+    top: Annotated[
+        Optional[Path], typer.Option(help="Topology of the trajectories (PDB).", show_default="that in the directory")
+    ] = None,
+    discard: Annotated[float, typer.Option(help="Start of each run to leave out, ps.")] = 5.0,
+    interval: Annotated[
+        Optional[float],
+        typer.Option(help="Time between saved frames, ps.", show_default="what the directory tells"),
+    ] = None,
+    temperature: Annotated[
+        Optional[float], typer.Option(help="Temperature of frames that do not say, K.", show_default="what they say")
+    ] = None,
+):
+    """Compare a model with frames: structure, molecules, forces, calibration, held-out loss; tables and pictures."""
+    from ..data.frames import Frames
+    from ..evaluation.report import evaluate as run
+    from ..evaluation.tables import readable, write
+    from ..figures.evaluation import evaluation_figure
+    from ..figures.molecules import molecule_figures
+    from ..figures.structure import rdf_figure
+    from ..model.denoiser import Denoiser
+
+    denoiser = Denoiser.load(found_model(model))
+    if not trajectory and Path(model).is_dir() and not (Path(model) / "model.safetensors").exists():
+        trajectory = [Path(model)]
+    result = run(denoiser, Frames.load(frames, temperature), trajectory or [], top, discard, interval)
+    write(result, output)
+    if len(result.errors):
+        rdf_figure(result.rdf, output / "rdf.png", denoiser.sigma)
+    evaluation_figure(result, output / "evaluation.png", denoiser.sigma)
+    if result.molecules is not None:
+        molecule_figures(result.molecules, output)
+    say("\n".join(["", readable(result.table), "", *(f"- {note}" for note in result.notes)]))
+    say("\n".join(["", "In short:", *(f"- {sentence}" for sentence in result.verdict["sentence"])]))
+    say(f"\n{output}: {written(output)}")
+
+
+@command(PANEL, "rdf MD=runs/md data=examples/licl/licl.npz --output runs/rdf")
+def rdf(
+    trajectory: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs, each independent: directories that simulate wrote, trajectories, or a file of frames (npz, "
+            "extxyz). LABEL=PATH draws sets of their own, side by side; those of one label are one set."
+        ),
+    ],
+    output: Output,
+    top: Annotated[
+        Optional[Path], typer.Option(help="Topology of trajectories (PDB).", show_default="that in the directory")
+    ] = None,
+    select: Annotated[str, typer.Option(help="Atoms of trajectories, in mdtraj's selection language.")] = "all",
+    types: Annotated[
+        str, typer.Option(help="Type of a particle of trajectories: element, name or residue:name.")
+    ] = "element",
+    discard: Annotated[float, typer.Option(help="Start of each run to leave out, ps; not of files of frames.")] = 0.0,
+    interval: Annotated[
+        Optional[float],
+        typer.Option(help="Time between saved frames, ps.", show_default="what the directory tells"),
+    ] = None,
+    r_min: Annotated[float, typer.Option(help="Shortest distance, nm.")] = 0.2,
+    r_max: Annotated[float, typer.Option(help="Longest distance, nm.")] = 1.0,
+    bin_width: Annotated[float, typer.Option(help="Width of a bin, nm.")] = 0.01,
+    box: Annotated[
+        Optional[tuple[float, float, float]], typer.Option(help="Edges of the box, nm, of files that hold none.")
+    ] = None,
+):
+    """g(r) of every pair of species, with error bars: rdf.csv and rdf.png."""
+    from ..analysis.rdf import compute_rdf, side_by_side
+    from ..data.sets import labelled_sets
+    from ..figures.structure import compared_rdf_figure
+
+    sets = labelled_sets(trajectory, top, select, types, box, discard, interval)
+    tables = {name: compute_rdf(frames, (r_min, r_max), bin_width).table() for name, frames in sets.items()}
+    single = list(tables) == [""]
+    table = tables[""] if single else side_by_side(tables)
+    rundirectory.write_table(rundirectory.made(output) / "rdf.csv", table.round(5))
+    compared_rdf_figure({name or "g(r)": one for name, one in tables.items()}, output / "rdf.png")
+    say(f"{output / 'rdf.csv'}, {output / 'rdf.png'}")
