@@ -11,6 +11,7 @@ from openmm import app, unit
 
 from ..forces.subset import bonds_of
 from ..model.combination import deviation, members
+from ..model.pressure import known_pressure
 from ..rundirectory import write_whole
 from ..space.batch import make_batch, nonbonded, pair_species
 
@@ -208,3 +209,13 @@ def warn_of_conditions(denoiser, topology, config):
                 "at the density they were learnt at; change the box or the number of ions",
                 density, " to ".join(f"{value:.3g}" for value in sorted({min(learnt_at), max(learnt_at)})),
             )  # fmt: skip
+
+
+def tell_pressure(denoiser, config):
+    """Log the pressure that a model has at the volume of its data beside that of the barostat, where it is known."""
+    known = known_pressure(denoiser.header)
+    if np.isfinite(known.value):
+        log.info(
+            "the barostat is set to %g bar; at the volume of its data the model has %s%.0f bar",
+            config.pressure, "an osmotic pressure of " if known.osmotic else "", known.value,
+        )  # fmt: skip

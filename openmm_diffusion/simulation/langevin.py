@@ -19,13 +19,12 @@ from .. import rundirectory
 from ..forces.diffusionforce import check_system
 from ..forces.platforms import default_platform, platform_named, platform_properties, torch_device
 from ..model.denoiser import Denoiser
-from ..model.pressure import known_pressure
 from ..model.sum import TRACING
 from ..settings import read_yaml, validated
 from ..systems.system import create_system, fastest
 from ..systems.topologies import LARGEST, random_positions, replicated
 from ..units import MOST
-from .guard import Guard, SpreadWatch, spread_limit, warn_of_conditions
+from .guard import Guard, SpreadWatch, spread_limit, tell_pressure, warn_of_conditions
 from .starts import anneal, relax, start_of
 from .states import noise_seed, read_state, write_state
 from .trajectories import check_format, cut_back, trajectory_paths, trajectory_reporters, write_topology
@@ -180,6 +179,12 @@ def simulate(
         raise ValueError(f"interval is {config.interval:g} ps: give a multiple of timestep, {config.timestep:g} ps")
     if config.duration < config.interval:
         raise ValueError(f"duration is {config.duration:g} ps, shorter than interval, {config.interval:g} ps: no frame")
+    with rundirectory.occupied(output):
+        return _simulated(denoiser, output, config, every, resume, positions, progress, topology, stop)
+
+
+def _simulated(denoiser, output, config, every, resume, positions, progress, topology, stop):
+    """The run in a directory that nobody else is at work in; frames come `every` so many steps."""
     checkpoint = output / "checkpoint.xml"
     state = read_state(checkpoint) if resume and checkpoint.exists() else None
     # What goes on does not begin, and the file of its start may be elsewhere now.
@@ -328,16 +333,6 @@ def add_barostat(system, denoiser, topology, config, done=0):
     barostat = openmm.MonteCarloBarostat(config.pressure, _temperature(denoiser, config))
     barostat.setRandomNumberSeed(noise_seed(config.seed, done))
     system.addForce(barostat)
-
-
-def tell_pressure(denoiser, config):
-    """Log the pressure that a model has at the volume of its data beside that of the barostat, where it is known."""
-    known = known_pressure(denoiser.header)
-    if np.isfinite(known.value):
-        log.info(
-            "the barostat is set to %g bar; at the volume of its data the model has %s%.0f bar",
-            config.pressure, "an osmotic pressure of " if known.osmotic else "", known.value,
-        )  # fmt: skip
 
 
 def _temperature(denoiser, config):

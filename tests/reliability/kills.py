@@ -190,9 +190,11 @@ class Campaign:
         return process.poll() is None and self._holds(output, process)
 
     def _holds(self, output, process):
-        """Whether the lock is that of a process, and none that a killed one has left."""
+        """Whether a process is past its checks: the lock is its own, and the settings have been written since."""
+        lock, settings = output / ".lock", output / "config.yaml"
         try:
-            return f"process {process.pid} " in (output / ".lock").read_text()
+            ours = f"process {process.pid} " in lock.read_text()
+            return ours and settings.stat().st_mtime_ns >= lock.stat().st_mtime_ns
         except FileNotFoundError:
             return False
 
