@@ -264,10 +264,15 @@ def check(
         return
     if not resume:
         raise RunDirectoryError(holds.format(directory=directory, what=what))
+    settings = Path(directory) / SETTINGS
+    if not settings.exists():
+        raise damaged(settings)
     begun = asked_for(directory) if understood is None else understood(asked_for(directory))
     for key, new in given.items():
         old = begun.get(key)
         if new != old and not (may_differ and may_differ(key, new, old)):
+            if not settings.read_bytes().endswith(b"\n"):  # what was cut off may have been the same
+                raise damaged(settings)
             raise RunDirectoryError(differs.format(directory=directory, what=what, key=key, new=new, old=old))
 
 
@@ -389,4 +394,5 @@ def asked_for(directory):
 def damaged(path, remedy=None):
     """A ValueError about a file of a run that cannot be read."""
     remedy = remedy or f"begin again in another directory than {Path(path).parent}"
-    return ValueError(f"{path} is damaged or empty: copy a whole one back, or {remedy}")
+    what = "damaged or empty" if Path(path).exists() else "missing"
+    return ValueError(f"{path} is {what}: copy a whole one back, or {remedy}")

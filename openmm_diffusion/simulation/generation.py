@@ -36,6 +36,7 @@ from ..systems.solution import build_system, place_molecules
 from .kept import Kept
 from .langevin import LOOK
 from .states import read_state, write_state
+from .trajectories import tells_of
 from .umbrella import OTHER_GROUPS, Umbrella
 
 logger = logging.getLogger(__name__)
@@ -113,7 +114,9 @@ def _check(config, directory, resume):
     )  # fmt: skip
     solute = _copy_of_solute(config, directory)
     if started and solute is not None and solute.exists() and solute.read_bytes() != Path(config.solute).read_bytes():
-        raise ValueError(MADE_WITH.format(key="solute", new=config.solute, old="another file", directory=directory))
+        raise ValueError(
+            MADE_WITH.format(key="solute", new=config.solute, old=f"another file, {solute}", directory=directory)
+        )
 
 
 def _generated(config, directory, topology, system, kept, umbrella, progress):
@@ -168,7 +171,7 @@ def _copy_of_solute(config, directory):
 
 def _write_topology(config, topology, path):
     """All atoms of the first random placement, as a PDB file."""
-    if not path.exists():
+    if not tells_of(path, topology):
         file = StringIO()
         positions = place_molecules(config, np.random.default_rng([config.seed, 0]))
         app.PDBFile.writeFile(topology, positions * unit.nanometer, file, keepIds=True)
@@ -192,6 +195,8 @@ def _run(config, run, folder, system, kept, umbrella, progress):
     state = None
     if (folder / "state.xml").exists():
         state = read_state(folder / "state.xml")
+    elif any(folder.glob("frames-*.npz")):  # the first state is written before them
+        raise rundirectory.damaged(folder / "state.xml", f"delete the folder {folder} and resume")
     step = state.getStepCount() if state else 0
     saved = max(0, (step - discard) // every)
     _drop_uncounted(folder, saved)

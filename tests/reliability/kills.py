@@ -172,6 +172,8 @@ class Campaign:
         output = self.folder / f"{self.slug}-whole"
         if self.seconds is None:
             log = self.folder / f"{self.slug}.log"
+            if self.scenario.config.get("backend") == "compiled":  # which is kept: the runs that follow take less
+                finished(self.arguments(self.folder / f"{self.slug}-first"), log)
             process = started(self.arguments(output), log)
             begun = self._at_work(output, process)
             while self._within(output, process):
