@@ -29,10 +29,10 @@ DIFFERS = (
     "(the duration may grow)"
 )
 
+GO_ON = "go on with --resume: what was saved before is whole"
 
 #: Who is at work in a directory, written by the holder of its lock.
 LOCK = ".lock"
-
 
 #: Why a file cannot be written, by the number of the system's error.
 OBSTACLES = {
@@ -264,45 +264,63 @@ def check(
         return
     if not resume:
         raise RunDirectoryError(holds.format(directory=directory, what=what))
+    settings = Path(directory) / SETTINGS
+    if not settings.exists():
+        raise damaged(settings)
     begun = asked_for(directory) if understood is None else understood(asked_for(directory))
     for key, new in given.items():
         old = begun.get(key)
         if new != old and not (may_differ and may_differ(key, new, old)):
+            if not settings.read_bytes().endswith(b"\n"):  # what was cut off may have been the same
+                raise damaged(settings)
             raise RunDirectoryError(differs.format(directory=directory, what=what, key=key, new=new, old=old))
 
 
 @contextlib.contextmanager
-def begun(directory, given):
-    """Make the directory of a run, write what was asked for into it, and keep others out of it meanwhile.
+def occupied(directory):
+    """Keep others out of the directory of a run, made where there is none, so that nothing that is read there changes.
 
     The lock is the kernel's, on an open file: it ends with the process, however that ends, and a resume after a crash
-    is free.  On file systems that know no locks there is none.  A run that fails before it has written anything leaves
-    nothing: the directory is as it was.
+    is free.  On file systems that know no locks there is none.  What fails before a run has written anything, in its
+    checks too, leaves nothing: the directory is as it was.
 
     Raises
     ------
     RunDirectoryError
         If another process, or another call in this one, is at work there.
     OSError
-        Of one sentence, where the disk takes no more.
+        Of one sentence, where no directory can be made.
     """
     directory = named(directory)
     new = [path for path in (directory, *directory.parents) if not path.exists()]
-    with explained(directory, "go on with --resume: what was saved before is whole"):
+    with contextlib.ExitStack() as stack:
+        stack.push(lambda kind, *_: _remove_empty(new) if kind else None)
+        with explained(directory, GO_ON):
+            stack.enter_context(_locked(made(directory) / LOCK))
+        yield directory
+
+
+@contextlib.contextmanager
+def begun(directory, given):
+    """Begin a run in a directory that is `occupied`, or go on with it: write what was asked for into it.
+
+    A run that fails before it has written anything else leaves what was there before.
+
+    Raises
+    ------
+    OSError
+        Of one sentence, where the disk takes no more.
+    """
+    with explained(directory, GO_ON):
+        settings = Path(directory) / SETTINGS
+        before = settings.read_bytes() if settings.exists() else None
+        for left in Path(directory).rglob(".*.tmp"):  # by a process that was killed
+            left.unlink(missing_ok=True)
         try:
-            with _locked(made(directory) / LOCK):
-                settings = directory / SETTINGS
-                before = settings.read_bytes() if settings.exists() else None
-                for left in directory.rglob(".*.tmp"):  # by a process that was killed
-                    left.unlink(missing_ok=True)
-                try:
-                    write_whole(settings, yaml.safe_dump(given, sort_keys=False))
-                    yield directory
-                except BaseException:
-                    _restore(settings, before)
-                    raise
+            write_whole(settings, yaml.safe_dump(given, sort_keys=False))
+            yield directory
         except BaseException:
-            _remove_empty(new)
+            _restore(settings, before)
             raise
 
 
@@ -376,4 +394,5 @@ def asked_for(directory):
 def damaged(path, remedy=None):
     """A ValueError about a file of a run that cannot be read."""
     remedy = remedy or f"begin again in another directory than {Path(path).parent}"
-    return ValueError(f"{path} is damaged or empty: copy a whole one back, or {remedy}")
+    what = "damaged or empty" if Path(path).exists() else "missing"
+    return ValueError(f"{path} is {what}: copy a whole one back, or {remedy}")

@@ -84,6 +84,21 @@ def barostat_of(system: openmm.System) -> Any:
     return next((force for force in system.getForces() if "Barostat" in type(force).__name__), None)
 
 
+def add_barostat(system: openmm.System, topology: Any, pressure: float, temperature: float, seed: int) -> None:
+    """Add a Monte Carlo barostat (bar, K) to the System of an openmm.app.Topology.
+
+    Raises
+    ------
+    ValueError
+        Without a box.
+    """
+    if topology.getPeriodicBoxVectors() is None:
+        raise ValueError(f"pressure is {pressure:g} bar, but there is no box: leave it out, or give edge (nm)")
+    barostat = openmm.MonteCarloBarostat(pressure, temperature)
+    barostat.setRandomNumberSeed(seed)
+    system.addForce(barostat)
+
+
 def has_barostat(parameters: Mapping[str, float]) -> bool:
     """Whether the parameters of a Context tell of a barostat, and not of a force that refuses them."""
     return any(name in parameters and parameters[name] != NONE for name in PARAMETERS)

@@ -102,8 +102,6 @@ def train(
             check_training(systems, config)
             return _train_all(systems, config, Path(directory), False, progress)
     output, given = rundirectory.named(output), config.model_dump(mode="json")
-    fitted = [part / "pair.safetensors" for part in (output, output / "member-0")]
-    begun = next((path for path in fitted if path.exists()), None)
 
     def understood(old):
         # Settings are compared, not the text of a file: an older version wrote other keys in another order.
@@ -112,12 +110,17 @@ def train(
         # Where the files lie plays no part: their frames are compared.
         return settings | {"data": settings["data"] | {key: given["data"][key] for key in PLACES}}
 
-    rundirectory.check(output, given, resume, begun is not None, understood=understood, differs=ANOTHER)
-    if begun and _kept(begun).header.data["digest"] != sets.digest(systems):
-        raise ValueError(f"output {output} was begun with other frames: resume with those, or name another directory")
-    check_training(systems, config)
-    with rundirectory.begun(output, given):
-        return _train_all(systems, config, output, resume, progress)
+    with rundirectory.occupied(output):
+        fitted = [part / "pair.safetensors" for part in (output, output / "member-0")]
+        begun = next((path for path in fitted if path.exists()), None)
+        rundirectory.check(output, given, resume, begun is not None, understood=understood, differs=ANOTHER)
+        if begun and _kept(begun).header.data["digest"] != sets.digest(systems):
+            raise ValueError(
+                f"output {output} was begun with other frames: resume with those, or name another directory"
+            )
+        check_training(systems, config)
+        with rundirectory.begun(output, given):
+            return _train_all(systems, config, output, resume, progress)
 
 
 def _kept(path):

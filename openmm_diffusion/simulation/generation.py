@@ -36,6 +36,7 @@ from ..systems.solution import build_system, place_molecules
 from .kept import Kept
 from .langevin import LOOK
 from .states import read_state, write_state
+from .trajectories import tells_of
 from .umbrella import OTHER_GROUPS, Umbrella
 
 logger = logging.getLogger(__name__)
@@ -91,49 +92,62 @@ def generate(config, directory, resume=False, progress=None):
         config = GenerateConfig.load(config)
     _platform(config.platform)  # refused before anything is written
     directory = Path(directory)
+    with rundirectory.occupied(directory):
+        _check(config, directory, resume)
+        topology, system = build_system(config)
+        kept = Kept(config, topology, system)
+        umbrella = None if config.bias is None else Umbrella(config, kept, system)
+        with rundirectory.begun(directory, config.model_dump()):
+            return _generated(config, directory, topology, system, kept, umbrella, progress)
+
+
+def _check(config, directory, resume):
+    """Refuse a directory that holds something else."""
     # A process that was killed before it wrote anything leaves its lock, which holds nobody, and a temporary file.
-    left = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    left = [path.name for path in directory.iterdir()]
     started = any(name != rundirectory.LOCK and not name.endswith(".tmp") for name in left)
     if started and resume and not (directory / rundirectory.SETTINGS).exists():
         raise ValueError(f"{directory} is not empty but holds no config.yaml to resume from: give another directory")
-    given = config.model_dump()
     rundirectory.check(
-        directory, given, resume, started, may_differ=_may_differ,
+        directory, config.model_dump(), resume, started, may_differ=_may_differ,
         understood=lambda old: _understood(old, directory), holds=NOT_EMPTY, differs=MADE_WITH,
     )  # fmt: skip
     solute = _copy_of_solute(config, directory)
     if started and solute is not None and solute.exists() and solute.read_bytes() != Path(config.solute).read_bytes():
-        raise ValueError(MADE_WITH.format(key="solute", new=config.solute, old="another file", directory=directory))
-    topology, system = build_system(config)
-    kept = Kept(config, topology, system)
-    umbrella = None if config.bias is None else Umbrella(config, kept, system)
-    with rundirectory.begun(directory, given):
-        if solute is not None and not solute.exists():
-            rundirectory.write_whole(solute, Path(config.solute).read_bytes())
-        what = config.kept if config.map is None else "beads"
-        logger.info("%s; kept: %s, %d particles", _described(config), what, len(kept.species))
-        chunks = [
-            _run(config, run, directory / f"run-{run:02d}", system, kept, umbrella, progress)
-            for run in range(config.n_runs)
-        ]
-        bias = None
-        if umbrella is not None:
-            bias = np.concatenate([umbrella.forces(positions, run) for run, (positions, _) in enumerate(chunks)])
-        frames = Frames(
-            np.concatenate([positions for positions, _ in chunks]),
-            kept.species,
-            config.edge * np.eye(3) if config.periodic else None,
-            config.temperature,
-            forces=np.concatenate([forces for _, forces in chunks]) if kept.labelled else None,
-            replica=np.repeat(np.arange(config.n_runs), config.frames),
-            types=kept.types,
-            bonds=kept.bonds,
-            masses=kept.masses,
-            bias_forces=bias,
+        raise ValueError(
+            MADE_WITH.format(key="solute", new=config.solute, old=f"another file, {solute}", directory=directory)
         )
-        frames.save(directory / "frames.npz")
-        _write_topology(config, topology, directory / "topology.pdb")
-        return frames
+
+
+def _generated(config, directory, topology, system, kept, umbrella, progress):
+    """All runs, gone on with where there are some, and the frames that they make."""
+    solute = _copy_of_solute(config, directory)
+    if solute is not None and not solute.exists():
+        rundirectory.write_whole(solute, Path(config.solute).read_bytes())
+    what = config.kept if config.map is None else "beads"
+    logger.info("%s; kept: %s, %d particles", _described(config), what, len(kept.species))
+    chunks = [
+        _run(config, run, directory / f"run-{run:02d}", system, kept, umbrella, progress)
+        for run in range(config.n_runs)
+    ]
+    bias = None
+    if umbrella is not None:
+        bias = np.concatenate([umbrella.forces(positions, run) for run, (positions, _) in enumerate(chunks)])
+    frames = Frames(
+        np.concatenate([positions for positions, _ in chunks]),
+        kept.species,
+        config.edge * np.eye(3) if config.periodic else None,
+        config.temperature,
+        forces=np.concatenate([forces for _, forces in chunks]) if kept.labelled else None,
+        replica=np.repeat(np.arange(config.n_runs), config.frames),
+        types=kept.types,
+        bonds=kept.bonds,
+        masses=kept.masses,
+        bias_forces=bias,
+    )
+    frames.save(directory / "frames.npz")
+    _write_topology(config, topology, directory / "topology.pdb")
+    return frames
 
 
 def _understood(old, directory):
@@ -157,7 +171,7 @@ def _copy_of_solute(config, directory):
 
 def _write_topology(config, topology, path):
     """All atoms of the first random placement, as a PDB file."""
-    if not path.exists():
+    if not tells_of(path, topology):
         file = StringIO()
         positions = place_molecules(config, np.random.default_rng([config.seed, 0]))
         app.PDBFile.writeFile(topology, positions * unit.nanometer, file, keepIds=True)
@@ -181,6 +195,8 @@ def _run(config, run, folder, system, kept, umbrella, progress):
     state = None
     if (folder / "state.xml").exists():
         state = read_state(folder / "state.xml")
+    elif any(folder.glob("frames-*.npz")):  # the first state is written before them
+        raise rundirectory.damaged(folder / "state.xml", f"delete the folder {folder} and resume")
     step = state.getStepCount() if state else 0
     saved = max(0, (step - discard) // every)
     _drop_uncounted(folder, saved)

@@ -15,6 +15,7 @@ from openmm import app
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from .. import rundirectory
+from ..forces.barostats import add_barostat
 from ..forces.diffusionforce import check_system
 from ..forces.platforms import default_platform, platform_named, platform_properties, torch_device
 from ..model.denoiser import Denoiser
@@ -27,7 +28,16 @@ from ..units import MOST
 from .guard import Guard, SpreadWatch, spread_limit, tell_pressure, warn_of_conditions
 from .starts import anneal, relax, start_of
 from .states import noise_seed, read_state, write_state
-from .trajectories import check_format, cut_back, trajectory_paths, trajectory_reporters, write_topology
+from .trajectories import (
+    CHECKPOINT,
+    check_checkpoint,
+    check_format,
+    cut_back,
+    mend_topology,
+    trajectory_paths,
+    trajectory_reporters,
+    write_topology,
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +192,14 @@ def simulate(
         raise ValueError(f"interval is {config.interval:g} ps: give a multiple of timestep, {config.timestep:g} ps")
     if config.duration < config.interval:
         raise ValueError(f"duration is {config.duration:g} ps, shorter than interval, {config.interval:g} ps: no frame")
+    with rundirectory.occupied(output):
+        return _simulated(denoiser, output, config, every, resume, positions, progress, topology, stop)
+
+
+def _simulated(denoiser, output, config, every, resume, positions, progress, topology, stop):
+    """The run in a directory that nobody else is at work in; frames come `every` so many steps."""
     checkpoint = output / "checkpoint.xml"
+    check_checkpoint(checkpoint)
     state = read_state(checkpoint) if resume and checkpoint.exists() else None
     # What goes on does not begin, and the file of its start may be elsewhere now.
     start = start_of(
@@ -207,7 +224,8 @@ def simulate(
         system = create_system(denoiser, topology, replicas=config.replicas, **others, **options)
     done = 0 if state is None else round(state.getTime()._value / config.timestep)
     if config.pressure is not None:
-        add_barostat(system, denoiser, topology, config, done)
+        seed = noise_seed(config.seed, done)
+        add_barostat(system, topology, config.pressure, _temperature(denoiser, config), seed)
         tell_pressure(denoiser, config)
     check_system(system)
     limit = spread_limit(denoiser, config)
@@ -220,6 +238,7 @@ def simulate(
         else:
             _go_on(simulation, state, done)
             cut_back(trajectories, done // every, {"state.csv": every, "spread.csv": config.interval})
+            mend_topology(output, topology, simulation.context)
             log.info("resumed at %.1f ps", done * config.timestep)
         _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress, stop)
     return trajectories[0] if config.replicas == 1 else trajectories
@@ -277,7 +296,7 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
     steps = 1
     try:
         while simulation.currentStep < total:
-            left = 10 * every - simulation.currentStep % (10 * every)
+            left = CHECKPOINT * every - simulation.currentStep % (CHECKPOINT * every)
             with rundirectory.held() as asked:
                 begun = time.monotonic()
                 _step(simulation, min(steps, left, total - simulation.currentStep), guard, config)
@@ -313,6 +332,7 @@ def _step(simulation, steps, guard, config):
         guard.stop(f"positions became NaN after {time:g} ps", time)
 
 
+<<<<<<< HEAD
 def add_barostat(system, denoiser, topology, config, done=0):
     """Add the Monte Carlo barostat that a run asks for; `done` steps of it are behind.
 
@@ -328,6 +348,8 @@ def add_barostat(system, denoiser, topology, config, done=0):
     system.addForce(barostat)
 
 
+=======
+>>>>>>> guard
 def _temperature(denoiser, config):
     return denoiser.header.temperature if config.temperature is None else config.temperature
 

@@ -1,7 +1,9 @@
 """The files of a run: one trajectory per replica, cut back to the checkpoint when the run goes on."""
 
+import copy
 import importlib.util
 import io
+import logging
 from itertools import takewhile
 
 from mdtraj.formats import HDF5TrajectoryFile
@@ -10,6 +12,11 @@ from openmm import app, unit
 
 from .. import rundirectory
 from ..data.completeness import keep_frames, layout
+
+log = logging.getLogger(__name__)
+
+#: Frames between two checkpoints.
+CHECKPOINT = 10
 
 
 class HDF5Reporter:
@@ -129,6 +136,39 @@ def _with_struct_conn(text, topology, keep_ids):
     return "loop_\n".join([*loops, own])
 
 
+def mend_topology(folder, topology, context):
+    """Write the topology file of a run that goes on again, where it is missing or has lost particles or bonds.
+
+    Parameters
+    ----------
+    folder : Path
+    topology : openmm.app.Topology
+        Of one replica.
+    context : openmm.Context
+        Its box, and the positions of its first replica, go into a file that is written.
+    """
+    path, periodic = topology_path(folder), topology.getPeriodicBoxVectors() is not None
+    if tells_of(path, topology):
+        return
+    log.warning("%s was damaged or missing: it is written again, with the positions of the checkpoint", path)
+    state = context.getState(positions=True, enforcePeriodicBox=periodic)
+    if periodic:
+        topology = copy.deepcopy(topology)
+        topology.setPeriodicBoxVectors(state.getPeriodicBoxVectors())
+    write_topology(folder, topology, state.getPositions(asNumpy=True)._value[: topology.getNumAtoms()])
+
+
+def tells_of(path, topology):
+    """Whether a topology file can be read, and has the particles, bonds and box of a topology."""
+    try:
+        found = (app.PDBFile if path.suffix == ".pdb" else app.PDBxFile)(str(path)).topology
+    except Exception:  # the readers of OpenMM end in whatever error comes first
+        return False
+    bonds = [{frozenset((bond[0].index, bond[1].index)) for bond in of.bonds()} for of in (found, topology)]
+    boxes = [of.getPeriodicBoxVectors() is None for of in (found, topology)]
+    return found.getNumAtoms() == topology.getNumAtoms() and bonds[0] >= bonds[1] and boxes[0] == boxes[1]
+
+
 def topology_path(folder):
     """The topology file of a run."""
     return next(
@@ -171,6 +211,22 @@ def _keep(path, n_frames):
 def _arrays(file):
     """The arrays of an open HDF5 file that grow by a row with every frame."""
     return list(file._handle.iter_nodes("/", "EArray"))
+
+
+def check_checkpoint(checkpoint):
+    """Refuse to begin anew over trajectories whose checkpoint has been lost.
+
+    Raises
+    ------
+    RunDirectoryError
+    """
+    for path in sorted(checkpoint.parent.glob("trajectory*.*")) if not checkpoint.exists() else []:
+        whole = _whole(path)
+        if whole > CHECKPOINT:
+            raise rundirectory.RunDirectoryError(
+                f"{checkpoint} is missing, but {path.name} beside it holds {whole} frames: copy it back, or delete the "
+                f"directory {path.parent} and begin again"
+            )
 
 
 def cut_back(paths, n_frames, per_frame):

@@ -114,10 +114,11 @@ def refine(model, frames, output, config=None, resume=False, report=None):
     used = training_frames(original, frames)
     _check_frames(original.header, used)
     given = {**config.model_dump(mode="json"), "model": original.digest(), "frames": frames.digest()}
-    started = (output / "model.safetensors").exists() or any(output.glob("iteration-*/run-*/checkpoint.xml"))
-    rundirectory.check(output, given, resume, started, what="refinement", differs=ANOTHER)
-    with rundirectory.begun(output, given):
-        return _refined(original, denoiser, places, used, output, config, report)
+    with rundirectory.occupied(output):
+        started = (output / "model.safetensors").exists() or any(output.glob("iteration-*/run-*/checkpoint.xml"))
+        rundirectory.check(output, given, resume, started, what="refinement", differs=ANOTHER)
+        with rundirectory.begun(output, given):
+            return _refined(original, denoiser, places, used, output, config, report)
 
 
 def _refined(original, denoiser, places, used, output, config, report):

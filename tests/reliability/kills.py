@@ -172,6 +172,8 @@ class Campaign:
         output = self.folder / f"{self.slug}-whole"
         if self.seconds is None:
             log = self.folder / f"{self.slug}.log"
+            if self.scenario.config.get("backend") == "compiled":  # which is kept: the runs that follow take less
+                finished(self.arguments(self.folder / f"{self.slug}-first"), log)
             process = started(self.arguments(output), log)
             begun = self._at_work(output, process)
             while self._within(output, process):
@@ -190,9 +192,11 @@ class Campaign:
         return process.poll() is None and self._holds(output, process)
 
     def _holds(self, output, process):
-        """Whether the lock is that of a process, and none that a killed one has left."""
+        """Whether a process is past its checks: the lock is its own, and the settings have been written since."""
+        lock, settings = output / ".lock", output / "config.yaml"
         try:
-            return f"process {process.pid} " in (output / ".lock").read_text()
+            ours = f"process {process.pid} " in lock.read_text()
+            return ours and settings.stat().st_mtime_ns >= lock.stat().st_mtime_ns
         except FileNotFoundError:
             return False
 

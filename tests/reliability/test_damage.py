@@ -3,8 +3,10 @@
 import shutil
 
 import kills
+import numpy as np
 import pytest
 from models import LICL, QUICK, licl_denoiser, licl_frames
+from openmm import app
 
 from openmm_diffusion import simulate, train
 from openmm_diffusion.simulation.generation import generate
@@ -159,3 +161,61 @@ def test_a_start_that_is_elsewhere_now(tmp_path):
     more = kills.run_of(40, backend="native") | {"start": tmp_path / "moved.npz"}
     simulate(denoiser, tmp_path / "run", more, resume=True, progress=False)
     kills.check_run(tmp_path / "run", 40)
+
+
+@pytest.mark.parametrize("share", [None, 0.0, 0.3, 0.6, 0.97])
+@pytest.mark.parametrize("command, name", [("simulate", ""), ("refine", "iteration-0/run-0/"), ("generate", "")])
+def test_a_topology_that_was_lost_is_written_again(command, name, share, made, tmp_path, caplog):
+    """Of the same atoms in the same box; that of a run has the positions of the checkpoint now."""
+    output = tmp_path / "run"
+    shutil.copytree(made / command, output)
+    path = output / f"{name}topology.pdb"
+    whole, data = app.PDBFile(str(path)), path.read_bytes()
+    path.write_bytes(data[: int((share or 0) * len(data))])
+    if share is None:
+        path.unlink()
+    resumed(command, made, output)
+    found = app.PDBFile(str(path))
+    names = [[(atom.name, atom.residue.name, atom.element) for atom in of.topology.atoms()] for of in (found, whole)]
+    assert names[0] == names[1]
+    assert found.topology.getNumBonds() == whole.topology.getNumBonds()
+    boxes = [of.topology.getPeriodicBoxVectors()._value for of in (found, whole)]
+    np.testing.assert_allclose(*boxes, atol=2e-4)
+    if command == "generate":
+        assert path.read_bytes() == data
+    else:
+        assert f"{path} was damaged or missing: it is written again" in caplog.text
+        kills.mdtraj.load(str(next(path.parent.glob("trajectory*"))), top=str(path))
+
+
+@pytest.mark.parametrize("command", ["train", "simulate", "refine"])
+def test_settings_that_are_gone_or_cut_are_no_others(command, made, tmp_path):
+    """What is not there has not been said otherwise."""
+    output = tmp_path / "run"
+    shutil.copytree(made / command, output)
+    path = output / "config.yaml"
+    text = path.read_text()
+    cut = text.index("\n", len(text) // 2) - 1
+    path.write_text(text[:cut])
+    with pytest.raises(ValueError, match="config.yaml is damaged or empty: copy a whole one back, or begin again in"):
+        resumed(command, made, output)
+    path.unlink()
+    with pytest.raises(ValueError, match="config.yaml is missing: copy a whole one back, or begin again in another"):
+        resumed(command, made, output)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_frames_whose_checkpoint_is_gone_are_not_written_over(resume, made, tmp_path):
+    output = tmp_path / "run"
+    shutil.copytree(made / "simulate", output)
+    (output / "checkpoint.xml").unlink()
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    with pytest.raises(ValueError, match="checkpoint.xml is missing, but trajectory.dcd beside it holds 20 frames"):
+        simulated(made, output, 40, resume=resume)
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    chunks = tmp_path / "generated"
+    shutil.copytree(made / "generate", chunks)
+    (chunks / "run-00" / "state.xml").unlink()
+    with pytest.raises(ValueError, match="state.xml is missing: copy a whole one back, or delete the folder"):
+        resumed("generate", made, chunks)
+    assert len(list(chunks.glob("run-00/frames-*.npz"))) == 2

@@ -48,3 +48,17 @@ def test_masses_are_those_of_the_beads(chain):
     system = create_system(chain, training_topology(chain), backend="python")
     masses = [system.getParticleMass(i)._value for i in range(6)]
     assert masses == [72.0, 72.0, 80.0, 80.0, 72.0, 72.0]
+
+
+def test_a_topology_that_lost_a_bond_is_written_again(chain, tmp_path, caplog):
+    """One that is whole stays as it is, to the last byte."""
+    run, path = RUN | {"backend": "python"}, tmp_path / "run" / "topology.pdb"
+    simulate(chain, tmp_path / "run", run, positions=straight(), progress=False)
+    data = path.read_bytes()
+    simulate(chain, tmp_path / "run", run | {"duration": 0.04}, resume=True, progress=False)
+    assert path.read_bytes() == data and "topology" not in caplog.text
+    path.write_bytes(b"".join(data.splitlines(True)[:-2]) + b"END\n")
+    simulate(chain, tmp_path / "run", run | {"duration": 0.06}, resume=True, progress=False)
+    assert "topology.pdb was damaged or missing: it is written again" in caplog.text
+    bonds = [line for line in data.splitlines() if line.startswith(b"CONECT")]
+    assert [line for line in path.read_bytes().splitlines() if line.startswith(b"CONECT")] == bonds and len(bonds) == 5
