@@ -193,11 +193,11 @@ def simulate(
     if config.duration < config.interval:
         raise ValueError(f"duration is {config.duration:g} ps, shorter than interval, {config.interval:g} ps: no frame")
     with rundirectory.occupied(output):
-        return _simulated(denoiser, output, config, every, resume, positions, progress, topology, stop)
+        return _simulated(model, denoiser, output, config, every, resume, positions, progress, topology, stop)
 
 
-def _simulated(denoiser, output, config, every, resume, positions, progress, topology, stop):
-    """The run in a directory that nobody else is at work in; frames come `every` so many steps."""
+def _simulated(model, denoiser, output, config, every, resume, positions, progress, topology, stop):
+    """The run of a denoiser, given as `model`, where nobody else is at work; frames come `every` so many steps."""
     checkpoint = output / "checkpoint.xml"
     check_checkpoint(checkpoint)
     state = read_state(checkpoint) if resume and checkpoint.exists() else None
@@ -332,24 +332,6 @@ def _step(simulation, steps, guard, config):
         guard.stop(f"positions became NaN after {time:g} ps", time)
 
 
-<<<<<<< HEAD
-def add_barostat(system, denoiser, topology, config, done=0):
-    """Add the Monte Carlo barostat that a run asks for; `done` steps of it are behind.
-
-    Raises
-    ------
-    ValueError
-        Without a box.
-    """
-    if topology.getPeriodicBoxVectors() is None:
-        raise ValueError(f"pressure is {config.pressure:g} bar, but there is no box: leave it out, or give edge (nm)")
-    barostat = openmm.MonteCarloBarostat(config.pressure, _temperature(denoiser, config))
-    barostat.setRandomNumberSeed(noise_seed(config.seed, done))
-    system.addForce(barostat)
-
-
-=======
->>>>>>> guard
 def _temperature(denoiser, config):
     return denoiser.header.temperature if config.temperature is None else config.temperature
 

@@ -170,31 +170,19 @@ def anneal(
     sigmas = np.geomspace(largest, smallest, settings.levels)
     directory = rundirectory.named(output)
     given = {**settings.model_dump(mode="json"), "model": denoiser.digest()}
-    rundirectory.check(
-        directory, given, resume, any(directory.glob("part-*.npz")), what="set of samples",
-        may_differ=lambda key, new, old: key == "samples" and new >= old,
-    )  # fmt: skip
-    with rundirectory.begun(directory, given):
-        lengths = _lengths(denoiser, sigmas, settings, directory)
-        parts = []
-        for number in range(-(-settings.samples // settings.at_once)):
-            path = directory / f"part-{number:05d}.npz"
-            if not path.exists():
-                part = _annealed(
-                    denoiser, sigmas, lengths, settings.at_once, settings.steps, [settings.seed, 1, number]
-                )
-                with rundirectory.whole(path) as file:
-                    np.savez(file, **part)
-                if report:
-                    done = min((number + 1) * settings.at_once, settings.samples)
-                    report(f"{done} of {settings.samples} samples, {np.mean(part['accepted']):.0%} of steps accepted")
-            with np.load(path, allow_pickle=False) as file:
-                parts.append({name: file[name] for name in file.files})
-        samples = _together(denoiser, sigmas, lengths, parts, settings.samples)
-        samples.frames.save(directory / "samples.npz")
-        table = pandas.DataFrame({"log_weight": samples.log_weights, "energy": samples.energies})
-        rundirectory.write_table(directory / "weights.csv", table, float_format="%.8g")
-        rundirectory.write_table(directory / "levels.csv", samples.levels, float_format="%.6g")
+    with rundirectory.occupied(directory):
+        rundirectory.check(
+            directory, given, resume, any(directory.glob("part-*.npz")), what="set of samples",
+            may_differ=lambda key, new, old: key == "samples" and new >= old,
+        )  # fmt: skip
+        with rundirectory.begun(directory, given):
+            lengths = _lengths(denoiser, sigmas, settings, directory)
+            parts = _parts(denoiser, sigmas, lengths, settings, directory, report)
+            samples = _together(denoiser, sigmas, lengths, parts, settings.samples)
+            samples.frames.save(directory / "samples.npz")
+            table = pandas.DataFrame({"log_weight": samples.log_weights, "energy": samples.energies})
+            rundirectory.write_table(directory / "weights.csv", table, float_format="%.8g")
+            rundirectory.write_table(directory / "levels.csv", samples.levels, float_format="%.6g")
     return samples
 
 
@@ -285,6 +273,24 @@ def _lengths(denoiser, sigmas, config, output):
         lengths.append(delta)
     rundirectory.write_table(path, pandas.DataFrame({"sigma": sigmas, "step": lengths}), float_format="%.10g")
     return pandas.read_csv(path)["step"].to_numpy()
+
+
+def _parts(denoiser, sigmas, lengths, settings, directory, report):
+    """All samples, `at_once` at a time: those that are in the directory, and the others."""
+    parts = []
+    for number in range(-(-settings.samples // settings.at_once)):
+        path = directory / f"part-{number:05d}.npz"
+        if not path.exists():
+            seed = [settings.seed, 1, number]
+            part = _annealed(denoiser, sigmas, lengths, settings.at_once, settings.steps, seed)
+            with rundirectory.whole(path) as file:
+                np.savez(file, **part)
+            if report:
+                done = min((number + 1) * settings.at_once, settings.samples)
+                report(f"{done} of {settings.samples} samples, {np.mean(part['accepted']):.0%} of steps accepted")
+        with np.load(path, allow_pickle=False) as file:
+            parts.append({name: file[name] for name in file.files})
+    return parts
 
 
 def _annealed(denoiser, sigmas, lengths, number, steps, seed):
