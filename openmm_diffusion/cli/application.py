@@ -15,12 +15,12 @@ import typer.core
 from .. import rundirectory
 
 #: Commands that go on with what there is.
-RESUMABLE = ("train", "simulate", "refine", "generate")
+RESUMABLE = ("train", "simulate", "sample", "refine", "generate")
 NAME = "openmm-diffusion"
 #: Commands in the order of the help, that in which they are first needed.
 ORDER = (
-    "init", "coarsen", "generate", "train", "simulate", "evaluate", "rdf", "refine", "distil", "combine", "export",
-    "compile", "benchmark",
+    "init", "coarsen", "generate", "train", "simulate", "sample", "evaluate", "rdf", "refine", "distil", "combine",
+    "export", "compile", "benchmark",
 )  # fmt: skip
 
 interruption = rundirectory.Interruption()

@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .application import MODEL, Output, Resume, command, found_model, heard, say
+from .application import MODEL, Output, Resume, command, found_model, heard, say, written
 
 DATA, RUNS, SPEED = "Before a training", "Molecular dynamics", "Speed"
 
@@ -106,6 +106,49 @@ def simulate(
     settings = validated(SimulationConfig, settings, str(config or "options"))
     paths = run(found_model(model), output, settings, resume, progress=heard())
     say("\n".join(map(str, paths)) if isinstance(paths, list) else paths)
+
+
+@command(RUNS, "sample runs/sampling/model.safetensors --output runs/samples --frames examples/licl/licl.npz")
+def sample(
+    model: Annotated[str, typer.Argument(help="Model file, or directory of a training, over a range of noise levels.")],
+    output: Output,
+    frames: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="File of configurations to compare g(r) with: those of the training, best.", show_default="none"
+        ),
+    ] = None,
+    samples: Annotated[Optional[int], typer.Option(help="Independent configurations.", show_default="1000")] = None,
+    levels: Annotated[Optional[int], typer.Option(help="Noise levels from noise to data.", show_default="100")] = None,
+    steps: Annotated[Optional[int], typer.Option(help="Langevin steps at each level.", show_default="10")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Of places and steps.", show_default="1")] = None,
+    resume: Resume = False,
+):
+    """Make independent configurations from noise, with their weights in the ensemble of a model: annealed sampling."""
+    from ..data.frames import Frames
+    from ..evaluation.report import kept_apart
+    from ..figures.sampling import samples_figure
+    from ..model.denoiser import Denoiser
+    from ..rundirectory import write_table
+    from ..settings import validated
+    from ..workflows.annealing import AnnealingConfig, anneal, compare
+
+    given = dict(samples=samples, levels=levels, steps=steps, seed=seed)
+    settings = validated(AnnealingConfig, {k: v for k, v in given.items() if v is not None}, "options")
+    denoiser = Denoiser.load(found_model(model))
+    reference = None if frames is None else kept_apart(denoiser, Frames.load(frames))
+    result = anneal(denoiser, output, settings, resume, progress=heard())
+    curves = None
+    if reference is not None:
+        errors, curves = compare(result, reference, denoiser.sigma)
+        write_table(output / "errors.csv", errors.round(4))
+        write_table(output / "rdf.csv", curves.round(5))
+        say(errors.round(3).to_string(index=False, na_rep="-"))
+    samples_figure(result.levels, len(result.frames), curves, output / "samples.png")
+    free, error = result.free_energy()
+    say(f"{len(result.frames)} samples, {result.effective:.3g} of them effective by their weights")
+    say(f"excess free energy {free:.1f} +- {error:.1f} kJ/mol, from the ideal gas in the same box")
+    say(f"{output}: samples.npz, {written(output)}")
 
 
 @command(SPEED, "compile licl", name="compile")

@@ -25,7 +25,6 @@ Roberts & Tweedie, Bernoulli 2, 341 (1996): the steps;
 Song & Ermon, arXiv:1907.05600: a learnt score, annealed from noise to data.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +34,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from .. import rundirectory
+from ..analysis.comparison import compare_rdf
 from ..data.frames import Frames
 from ..model.denoiser import Denoiser
+from ..progress import Progress
 from ..settings import validated
 from ..space.boxes import wrap
 from ..units import thermal_energy
@@ -46,6 +47,8 @@ from ..units import thermal_energy
 PILOT = 32
 #: Steps accepted that they aim at: for the Langevin steps of many coordinates the best is 0.57.
 ACCEPTED = 0.57
+#: Effective samples below which weights tell no g(r).
+FEW = 20
 #: How fast the pilot changes the length, by its logarithm, and steps of it at each level, at least.
 GAIN, TUNING = 0.2, 20
 
@@ -140,7 +143,7 @@ def anneal(
     output: "str | Path",
     config: "AnnealingConfig | dict | None" = None,
     resume: bool = False,
-    report: Callable[[str], None] | None = None,
+    progress: bool = True,
 ) -> Samples:
     """Independent samples of the ensemble of a model at its smallest noise level, from particles at random places.
 
@@ -155,8 +158,8 @@ def anneal(
     config : AnnealingConfig or dict, optional
     resume : bool
         Go on with the samples in `output`; their number may grow.
-    report : callable, optional
-        Called with a line of text when some samples are done.
+    progress : bool
+        Tell how far it has come on standard error.
 
     Raises
     ------
@@ -177,13 +180,40 @@ def anneal(
         )  # fmt: skip
         with rundirectory.begun(directory, given):
             lengths = _lengths(denoiser, sigmas, settings, directory)
-            parts = _parts(denoiser, sigmas, lengths, settings, directory, report)
+            parts = _parts(denoiser, sigmas, lengths, settings, directory, progress)
             samples = _together(denoiser, sigmas, lengths, parts, settings.samples)
             samples.frames.save(directory / "samples.npz")
             table = pandas.DataFrame({"log_weight": samples.log_weights, "energy": samples.energies})
             rundirectory.write_table(directory / "weights.csv", table, float_format="%.8g")
             rundirectory.write_table(directory / "levels.csv", samples.levels, float_format="%.6g")
     return samples
+
+
+def compare(samples: Samples, frames: Frames, sigma: float) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """Samples against frames by g(r): RMSD from the frames noised by sigma (nm), of the ensemble of the model.
+
+    Returns
+    -------
+    errors : DataFrame
+        By pair, of the samples as they are and by their weights, each with its standard error; `reference` is one half
+        of the frames from the other.  Weights of which less than `FEW` samples are effective tell no g(r): NaN.
+    curves : DataFrame
+        As `compare_rdf` has them; columns of the weighted samples end in "_weighted".
+    """
+    errors, curves, _ = compare_rdf(frames, samples.frames, sigma)
+    table = errors[["pair", "learning", "learning_error", "reference"]].rename(
+        columns={"learning": "as_they_are", "learning_error": "as_they_are_error"}
+    )
+    table["weighted"] = table["weighted_error"] = np.nan
+    if samples.effective >= FEW:
+        errors, weighted, _ = compare_rdf(frames, samples.reweighted(), sigma)
+        # A sample that is there many times tells as much as once.
+        scale = np.sqrt(len(samples.frames) / samples.effective)
+        table["weighted"], table["weighted_error"] = errors["learning"], scale * errors["learning_error"]
+        for pair in table["pair"]:
+            curves[f"{pair}_weighted"] = weighted[f"{pair}_model"]
+            curves[f"{pair}_weighted_error"] = scale * weighted[f"{pair}_model_error"]
+    return table, curves
 
 
 def _range(denoiser):
@@ -275,25 +305,24 @@ def _lengths(denoiser, sigmas, config, output):
     return pandas.read_csv(path)["step"].to_numpy()
 
 
-def _parts(denoiser, sigmas, lengths, settings, directory, report):
+def _parts(denoiser, sigmas, lengths, settings, directory, progress):
     """All samples, `at_once` at a time: those that are in the directory, and the others."""
+    paths = [directory / f"part-{number:05d}.npz" for number in range(-(-settings.samples // settings.at_once))]
+    done = settings.at_once * sum(path.exists() for path in paths)
     parts = []
-    for number in range(-(-settings.samples // settings.at_once)):
-        path = directory / f"part-{number:05d}.npz"
-        if not path.exists():
-            seed = [settings.seed, 1, number]
-            part = _annealed(denoiser, sigmas, lengths, settings.at_once, settings.steps, seed)
-            with rundirectory.whole(path) as file:
-                np.savez(file, **part)
-            if report:
-                done = min((number + 1) * settings.at_once, settings.samples)
-                report(f"{done} of {settings.samples} samples, {np.mean(part['accepted']):.0%} of steps accepted")
-        with np.load(path, allow_pickle=False) as file:
-            parts.append({name: file[name] for name in file.files})
+    with Progress("samples", len(paths) * settings.at_once, "samples", progress, done) as told:
+        for number, path in enumerate(paths):
+            if not path.exists():
+                seed = [settings.seed, 1, number]
+                part = _annealed(denoiser, sigmas, lengths, settings.at_once, settings.steps, seed, told)
+                with rundirectory.whole(path) as file:
+                    np.savez(file, **part)
+            with np.load(path, allow_pickle=False) as file:
+                parts.append({name: file[name] for name in file.files})
     return parts
 
 
-def _annealed(denoiser, sigmas, lengths, number, steps, seed):
+def _annealed(denoiser, sigmas, lengths, number, steps, seed, told):
     """So many samples: positions (nm), and by level ln w, energies (kJ/mol) and the part of steps that was accepted."""
     walkers = Walkers(denoiser, number, seed)
     log_weights, energies, accepted = [np.zeros(number)], [], []
@@ -301,6 +330,7 @@ def _annealed(denoiser, sigmas, lengths, number, steps, seed):
         log_weights.append(log_weights[-1] + walkers.to(sigma))
         accepted.append(np.mean([walkers.step(delta).mean() for _ in range(steps)]))
         energies.append(walkers.u * walkers.kT)
+        told.add(number / len(sigmas))
     x = wrap(torch.as_tensor(walkers.x), torch.as_tensor(walkers.box)).numpy()
     return {
         "positions": x.astype(np.float32),

@@ -1,43 +1,16 @@
 """Independent samples from noise: two particles whose distances and free energy are known in closed form."""
 
-import functools
-
 import numpy as np
 import pandas
 import pytest
-import torch
 from models import licl_denoiser
+from twoparticles import CUTOFF, EDGE, two_particles
 
-from openmm_diffusion import Denoiser, Frames
-from openmm_diffusion.energies.pair import PairTerm
-from openmm_diffusion.model.header import Header
+from openmm_diffusion import Frames
 from openmm_diffusion.units import thermal_energy
 from openmm_diffusion.workflows.annealing import anneal, effective
 
-EDGE, CUTOFF, LEVELS = 1.2, 0.55, [0.004, 0.04, 0.4]
 KT = thermal_energy(300.0)
-
-
-@functools.cache
-def two_particles(particles=("Li", "Cl"), box=EDGE, sigmas=tuple(LEVELS)):
-    """A pair potential of a few kT that differs from level to level, of nothing learnt; all shared, left as it is."""
-    term = PairTerm(sigma=LEVELS[0], sigmas=list(sigmas) if sigmas else None, cutoff=CUTOFF, start=0.1, spacing=0.05)
-    species = list(dict.fromkeys(particles))
-    header = Header(
-        species=species, particles=list(particles), temperature=300.0, number_density=None,
-        box=None if box is None else (np.array(box) if np.ndim(box) == 2 else box * np.eye(3)).tolist(),
-        shortest_distances=[[0.1] * len(species)] * len(species), terms=[term],
-        numbers=None if species == ["Li", "Cl"] else [0] * len(species),
-    )  # fmt: skip
-    denoiser = Denoiser(header)
-    (module,) = denoiser.modules()
-    rng = np.random.default_rng(5)
-    if sigmas:
-        wiggle = rng.normal(size=module.table.shape) * np.array([6.0, 3.0, 0.5])[:, None, None]
-        wiggle[:, :, -3:] = 0
-        module.table.copy_(torch.as_tensor(wiggle))
-        return denoiser.at(LEVELS[0])
-    return denoiser
 
 
 def boltzmann(denoiser, edges):
@@ -101,11 +74,9 @@ def test_files_hold_what_is_returned_and_a_resumed_run_is_the_whole_one(tmp_path
     denoiser, settings = two_particles(), {"levels": 4, "steps": 2, "at_once": 20}
     whole = anneal(denoiser, tmp_path / "whole", settings | {"samples": 50})
     anneal(denoiser, tmp_path / "run", settings | {"samples": 20})
-    lines = []
-    again = anneal(denoiser, tmp_path / "run", settings | {"samples": 50}, resume=True, report=lines.append)
+    again = anneal(denoiser, tmp_path / "run", settings | {"samples": 50}, resume=True)
     np.testing.assert_array_equal(again.frames.positions, whole.frames.positions)
     np.testing.assert_array_equal(again.log_weights, whole.log_weights)
-    assert len(lines) == 2 and lines[-1].startswith("50 of 50 samples")
     saved = Frames.load(tmp_path / "run" / "samples.npz")
     np.testing.assert_array_equal(saved.positions, again.frames.positions)
     table = pandas.read_csv(tmp_path / "run" / "weights.csv")
