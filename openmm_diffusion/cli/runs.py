@@ -139,11 +139,8 @@ def generate(
     from ..simulation.generation import GenerateConfig
     from ..simulation.generation import generate as run
 
-    def progress(number, frames, ns_per_day):
-        say(f"run {number}: {frames} frames, {ns_per_day:.1f} ns/day")
-
     asked = GenerateConfig.anchored(read_yaml(config), config.parent) if config else {}
-    frames = run(validated(GenerateConfig, asked, str(config)), output, resume, progress)
+    frames = run(validated(GenerateConfig, asked, str(config)), output, resume)
     say(f"{output / 'frames.npz'}: {frames}")
 
 

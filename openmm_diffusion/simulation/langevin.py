@@ -125,7 +125,7 @@ def simulate(
     config: SimulationConfig | Mapping[str, Any] | str | Path | None = None,
     resume: bool = False,
     positions: ArrayLike | None = None,
-    progress: bool = True,
+    progress: bool | Callable[[float], None] = True,
     topology: app.Topology | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Path | list[Path]:
@@ -149,8 +149,9 @@ def simulate(
     positions : array, shape (n_particles, 3) or (n_replicas, n_particles, 3), nm, optional
         Start; None: random places, where there is a box and no bonds.  Particles are grouped by type,
         as in topology.pdb; those with bonds are in the order of the training data.
-    progress : bool
-        Show progress, speed (ns/day) and remaining time on standard error, see `progress`.
+    progress : bool, or callable
+        Call with the time (ps) that the run has come to, now and then; or show progress, speed (ns/day) and remaining
+        time on standard error, see `progress`.
     topology : openmm.app.Topology, optional
         Particles, bonds and box of one's own, of types that the model knows; None: see `SimulationConfig`.
     stop : callable, optional
@@ -273,7 +274,10 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
         watch = SpreadWatch(tables[1], every, denoiser, topology, limit, append and tables[1].exists())
         simulation.reporters.append(watch)
     written = list(simulation.reporters)
-    told = Progress(f"{output}", config.duration, "ps", shown=progress, done=simulation.currentStep * config.timestep)
+    begun = simulation.currentStep * config.timestep
+    told = Progress(f"{output}", config.duration, "ps", shown=bool(progress), done=begun)
+    tell = progress if callable(progress) else told.at
+    tell(begun)
     steps = 1
     try:
         while simulation.currentStep < total:
@@ -282,7 +286,7 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
                 begun = time.monotonic()
                 _step(simulation, min(steps, left, total - simulation.currentStep), guard, config)
                 spent = time.monotonic() - begun
-                told.at(simulation.currentStep * config.timestep)
+                tell(simulation.currentStep * config.timestep)
                 ending = asked() or (stop is not None and stop())
                 if ending or steps >= left or simulation.currentStep >= total:
                     # What the checkpoint counts on is on the disk before it.
