@@ -29,6 +29,10 @@ def simulate(
     edge: Annotated[
         Optional[float], typer.Option(help="Edge of a cubic box, nm.", show_default="the box of the training data")
     ] = None,
+    box: Annotated[
+        Optional[tuple[float, float, float]],
+        typer.Option(help="Edges of a rectangular box, nm.", show_default="the box of the training data"),
+    ] = None,
     molarity: Annotated[
         Optional[float],
         typer.Option(help="Of the salt, mol/L, which gives the edge.", show_default="that of the training data"),
@@ -97,8 +101,8 @@ def simulate(
 
     given = dict(
         duration=duration, timestep=timestep, interval=interval, format=format, temperature=temperature, edge=edge,
-        molarity=molarity, top=top, start=start, state=state, anneal=anneal, anneal_temperature=anneal_temperature,
-        pressure=pressure, allow_barostat=allow_barostat, platform=platform, device=device,
+        box=box, molarity=molarity, top=top, start=start, state=state, anneal=anneal,
+        anneal_temperature=anneal_temperature, pressure=pressure, allow_barostat=allow_barostat, platform=platform, device=device,
         precision=precision, threads=threads, backend=backend, replicas=replicas, seed=seed,
     )  # fmt: skip
     settings = read_yaml(config) if config else {}

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import openmm
@@ -40,6 +40,9 @@ LOOK = 0.2
 MAY_DIFFER = ("duration", "platform", "device", "precision", "threads", "start", "model_file")
 
 
+Edge = Annotated[float, Field(gt=0, le=LARGEST)]
+
+
 class SimulationConfig(BaseModel):
     """A run.
 
@@ -54,6 +57,8 @@ class SimulationConfig(BaseModel):
         Number of each type; None: as in the training data.
     molarity, edge : float, mol/L or nm, or None
         Fix the cubic box, or its volume; both None: the box of the training data.
+    box : (float, float, float), nm, or None
+        Edges of a rectangular box instead.
     top : path or None
         File of particles of one's own, with box and bonds as it states them: PDB, GRO, mmCIF, or what mdtraj reads.
         Their types are told as the model's are; None: particles and box are those of the training data.
@@ -101,6 +106,7 @@ class SimulationConfig(BaseModel):
     composition: dict[str, PositiveInt] | None = None
     molarity: PositiveFloat | None = Field(None, le=1e3)
     edge: PositiveFloat | None = Field(None, le=LARGEST)
+    box: tuple[Edge, Edge, Edge] | None = None
     top: Path | None = None
     start: Path | None = None
     state: Path | None = None

@@ -1,6 +1,7 @@
 """Speed, memory and accuracy of every way to run a model in OpenMM, interleaved and beside the prior alone."""
 
 import datetime
+import logging
 import os
 import platform as machine
 import tempfile
@@ -27,6 +28,8 @@ from ...units import MOST
 from .coldstart import cold_start
 from .timing import Runner, interleaved, relative_differences, summary
 from .variants import NEQUIP, PATHS, learnt_forces, learnt_part, path_context, path_system
+
+log = logging.getLogger(__name__)
 
 #: Columns of a row that are measured before the rounds.
 COSTS = ("start_s", "restart_s", "compile_s", "memory_MB", "rms_difference", "max_difference")
@@ -122,6 +125,10 @@ def benchmark(model, output, config=None, report=None):
 
         with Progress(f"{output}: MD", config.rounds * len(runners), "slices") as told:
             measured = interleaved(runners, config.rounds, config.seconds, report, told, keep)
+    except KeyboardInterrupt:
+        if (output / "rounds.csv").exists():
+            log.warning("%s holds the rounds that were whole: benchmark.csv, rounds.csv", output)
+        raise
     finally:
         torch.set_num_threads(threads)
     table = keep(*measured)
