@@ -26,7 +26,8 @@ class Progress:
     ----------
     what : str
         What lines begin with.
-    total : float
+    total : float or None
+        None where nobody knows it.
     unit : str
         Of the total, such as "frames"; of "ps" the speed is told in ns/day.
     shown : bool, optional
@@ -57,7 +58,7 @@ class Progress:
         """So many are done."""
         self.done = done
         self.now, every = time.monotonic(), REDRAWN if self._terminal() else EVERY
-        if not self.shown or self.now - self.told < every or self.done >= self.total:
+        if not self.shown or self.now - self.told < every or (self.total is not None and self.done >= self.total):
             return
         if self._terminal() and self.now - self.begun < FIRST:
             return
@@ -66,6 +67,8 @@ class Progress:
 
     def line(self, more=""):
         """How far it has come, in one line."""
+        if self.total is None:
+            return f"{self.what}: {', '.join(part for part in (f'{self.done:g} {self.unit}', more) if part)}"
         parts = [f"{100 * self.done / self.total:.0f} % of {_rounded(self.total)} {self.unit}"]
         parts += [part for part in (self._speed(), more, self._left()) if part]
         return f"{self.what}: {', '.join(parts)}"
@@ -101,12 +104,16 @@ class Progress:
             else:
                 sys.stderr.write(line + "\n")
             return
-        full = min(CELLS, int(CELLS * self.done / self.total))
-        bar = "[" + full * "#" + (CELLS - full) * "." + "] "
-        width = shutil.get_terminal_size().columns
-        self.drawn = True
+        bar = ""
+        if self.total is not None:
+            full = min(CELLS, int(CELLS * self.done / self.total))
+            bar = "[" + full * "#" + (CELLS - full) * "." + "] "
         # A line longer than the terminal would not be drawn over but leave its beginning behind.
-        sys.stderr.write("\r" + (bar + line if len(bar + line) < width else line[: width - 1]) + CLEAR)
+        over = len(bar + line) - shutil.get_terminal_size().columns + 1
+        if over > 0:
+            line = "..." + line[over + 3 :]
+        self.drawn = True
+        sys.stderr.write("\r" + bar + line + CLEAR)
         sys.stderr.flush()
 
 

@@ -97,6 +97,7 @@ def heard():
 def say(text=""):
     """Text on standard output, unless the command is to be quiet."""
     if heard():
+        _clear()
         typer.echo(text)
 
 
@@ -153,12 +154,18 @@ def written(directory):
     return ", ".join(sorted(path.name for path in directory.glob("*.*") if path.suffix in (".csv", ".png", ".yaml")))
 
 
+def _clear():
+    """Take away a bar of progress that stands on the terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+
 class _Lines(logging.StreamHandler):
     """Lines of the log, which begin where a bar of progress stands on a terminal."""
 
     def emit(self, record):
-        if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[K")
+        _clear()
         super().emit(record)
 
 

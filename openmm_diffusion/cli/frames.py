@@ -5,7 +5,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from .application import command, heard, say
+from .application import command, say
 
 PANEL = "Before a training"
 
@@ -73,18 +73,16 @@ def coarsen(
     ] = None,
 ):
     """Turn trajectories of atoms into frames of beads, streamed: one npz file."""
-    import time
-
     from ..data.coarsening import coarsen as run
     from ..data.coarsening import summary
+    from ..progress import Progress
 
-    shown = time.monotonic()
+    told = Progress("", None, "frames read")
 
     def progress(path, frames):
-        nonlocal shown
-        if time.monotonic() - shown > 5 and heard():
-            shown = time.monotonic()
-            typer.echo(f"{path}: {frames} frames read", err=True)
+        told.what = str(path)
+        told.at(frames)
 
     made = run(trajectory, top, map, temperature, output, stride=stride, box=box, progress=progress)
+    told.close()
     say(f"{made}: {summary(made)}")

@@ -58,7 +58,7 @@ def distil(
     result = run(found_model(model), Frames.load(frames, temperature), energies=energies, cutoff=cutoff)
     write(result, output)
     if len(result.curves):
-        distillation_figure(result.curves, output / "distillation.png")
+        distillation_figure(result.curves, output / "distillation.png", result.table)
     say(f"\n{readable(result.table)}\n")
     say(f"Fitted on {result.fitted} frames; the table is of {result.apart} frames kept apart.")
     curves = ", distillation.png, pair.csv" if len(result.curves) else ""

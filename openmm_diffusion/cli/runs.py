@@ -29,6 +29,10 @@ def simulate(
     edge: Annotated[
         Optional[float], typer.Option(help="Edge of a cubic box, nm.", show_default="the box of the training data")
     ] = None,
+    box: Annotated[
+        Optional[tuple[float, float, float]],
+        typer.Option(help="Edges of a rectangular box, nm.", show_default="the box of the training data"),
+    ] = None,
     molarity: Annotated[
         Optional[float],
         typer.Option(help="Of the salt, mol/L, which gives the edge.", show_default="that of the training data"),
@@ -97,9 +101,9 @@ def simulate(
 
     given = dict(
         duration=duration, timestep=timestep, interval=interval, format=format, temperature=temperature, edge=edge,
-        molarity=molarity, top=top, start=start, state=state, anneal=anneal, anneal_temperature=anneal_temperature,
-        pressure=pressure, allow_barostat=allow_barostat, platform=platform, device=device,
-        precision=precision, threads=threads, backend=backend, replicas=replicas, seed=seed,
+        box=box, molarity=molarity, top=top, start=start, state=state, anneal=anneal,
+        anneal_temperature=anneal_temperature, pressure=pressure, allow_barostat=allow_barostat, platform=platform,
+        device=device, precision=precision, threads=threads, backend=backend, replicas=replicas, seed=seed,
     )  # fmt: skip
     settings = read_yaml(config) if config else {}
     settings.update({key: value for key, value in given.items() if value is not None})
@@ -182,11 +186,8 @@ def generate(
     from ..simulation.generation import GenerateConfig
     from ..simulation.generation import generate as run
 
-    def progress(number, frames, ns_per_day):
-        say(f"run {number}: {frames} frames, {ns_per_day:.1f} ns/day")
-
     asked = GenerateConfig.anchored(read_yaml(config), config.parent) if config else {}
-    frames = run(validated(GenerateConfig, asked, str(config)), output, resume, progress)
+    frames = run(validated(GenerateConfig, asked, str(config)), output, resume)
     say(f"{output / 'frames.npz'}: {frames}")
 
 

@@ -34,9 +34,12 @@ def train(
     parts = [kind if kinds.count(kind) == 1 else f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)]
     say(f"{output / 'model.safetensors'}: {' + '.join(parts)}")
     say(f"{output}: {written(output)}")
-    say(f"next: openmm-diffusion simulate {output} --output {output}-md --duration 100 --replicas 4")
-    if settings.data.frames is not None and not isinstance(settings.data.frames, list) and not frames:
-        where = _shown(settings.data.frames)
+    files = settings.data.frames if settings.data.frames is not None and not frames else None
+    where = None if files is None or isinstance(files, list) else _shown(files)
+    free = denoiser.header.box is not None and not denoiser.header.bonds  # which random places are a start for
+    start = "--replicas 4" if free else f"--start {where or 'FRAMES'}"
+    say(f"next: openmm-diffusion simulate {output} --output {output}-md --duration 100 {start}")
+    if where is not None:
         say(f"then: openmm-diffusion evaluate {output}-md {where} --output {output}-evaluation")
 
 

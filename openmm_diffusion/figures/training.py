@@ -51,8 +51,10 @@ def bonded_figure(table, path):
     save(figure, path, 150)
 
 
-def distillation_figure(curves, path):
-    """u(r) of every pair of species: distilled, and the pair part that the model had already.
+def distillation_figure(curves, path, table=None):
+    """u(r) of every pair of species, and beside them what is lost: rms of the learnt force and of what is left of it.
+
+    The pair part that the model had already is drawn where it is another curve.
 
     Parameters
     ----------
@@ -60,22 +62,59 @@ def distillation_figure(curves, path):
         As `Distillation.curves`.
     path : path
         PNG to write.
+    table : DataFrame, optional
+        As `Distillation.table`.
     """
     pairs = list(curves["pair"].unique())
-    figure = Figure(figsize=(4.2 * len(pairs), 3.6), layout="constrained")
-    axes = figure.subplots(1, len(pairs), squeeze=False)
+    panels = len(pairs) + (table is not None)
+    figure = Figure(figsize=(4.2 * panels, 3.6), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
     styles = {"distilled": ("-", "tab:red", 2), "pair part": ("--", "tab:gray", 3)}
-    for ax, pair in zip(axes[0], pairs):
+    for ax, pair in zip(axes, pairs):
+        own = curves[curves["pair"] == pair]
         for curve, (style, colour, order) in styles.items():
-            rows = curves[(curves["pair"] == pair) & (curves["curve"] == curve)]
-            if len(rows):
+            rows = own[own["curve"] == curve]
+            if len(rows) and (curve == "distilled" or _differs(own)):
                 ax.plot(rows["r_nm"], rows["u_kJ/mol"], style, color=colour, label=curve, lw=1.5, zorder=order)
         ax.axhline(0, color="0.8", lw=0.8, zorder=1)
         # Cut off at 25 kJ/mol, 10 kT at 300 K: what lies beyond is in no data.
         ax.set(xlabel="r / nm", title=dashed(pair), ylim=(np.clip(1.2 * curves["u_kJ/mol"].min(), -25, -2), 25))
-    axes[0, 0].set_ylabel("learnt u(r) / (kJ/mol)")
-    axes[0, 0].legend(frameon=False, fontsize=8)
+        within = own[(own["u_kJ/mol"] < 25) | (own["r_nm"] > 0.3)]["r_nm"]
+        ax.set_xlim(max(0.0, within.min() - 0.05), own["r_nm"].max())
+    axes[0].set_ylabel("learnt u(r) / (kJ/mol)")
+    axes[0].legend(frameon=False, fontsize=8)
+    if table is not None:
+        _draw_loss(axes[-1], table)
     save(figure, path, 150)
+
+
+def _differs(own):
+    """Whether the curves of a pair are apart by more than a line is wide, where data are."""
+    first, second = (own[own["curve"] == curve] for curve in ("distilled", "pair part"))
+    if len(first) != len(second):
+        return len(second) > 0
+    one, other = first["u_kJ/mol"].to_numpy(), second["u_kJ/mol"].to_numpy()
+    # 4 kT at 300 K: what lies above is a matter of few frames.
+    return bool((np.abs(one - other)[one < 10] > 0.3).any())
+
+
+def _draw_loss(ax, table):
+    """What the energies fitted miss of the learnt force, by group, beside what the model's own part of them missed."""
+    rows = {name: table[table["quantity"] == name].set_index("of") for name in table["quantity"].unique()}
+    whole = rows["learnt force rms"]["value"]
+    own = next((rows[name] for name in rows if name.startswith("residual rms of its")), None)
+    bars = [(rows["residual rms"], "tab:red", "distilled")]
+    bars += [] if own is None else [(own, "tab:gray", "the model's own part alone")]
+    width, place, top = 0.8 / len(bars), np.arange(len(whole)), 0.0
+    for number, (values, colour, label) in enumerate(bars):
+        share, error = 100 * values["value"] / whole, 100 * values["error"] / whole
+        at = place + (number - (len(bars) - 1) / 2) * width
+        ax.bar(at, share, width, yerr=error, color=colour, label=label, capsize=2)
+        top = max(top, (share + error.fillna(0)).max())
+    ax.set_xticks(place, whole.index, rotation=20)
+    ax.set(ylabel="rms lost / % of the learnt force", title="loss (bars: 1 standard error)")
+    ax.set_ylim(0, 1.35 * top)
+    ax.legend(frameon=False, fontsize=8)
 
 
 def potential_figure(curves, distances, path):

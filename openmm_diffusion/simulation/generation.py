@@ -31,6 +31,7 @@ from openmm import app, unit
 from .. import rundirectory
 from ..data.frames import Frames
 from ..forces.platforms import platform_named, platform_names
+from ..progress import Progress
 from ..systems.composition import GenerateConfig
 from ..systems.solution import build_system, place_molecules
 from .kept import Kept
@@ -68,7 +69,7 @@ def generate(config, directory, resume=False, progress=None):
         nothing else.  The thermostat's random numbers start afresh: the
         trajectory is another one than without the break, equally valid.
     progress : callable, optional
-        Called as progress(run, frames, ns_per_day) after each save; frames is 0
+        Beside what is said of progress: called as progress(run, frames, ns_per_day) after each save; frames is 0
         during the relaxation.
 
     Returns
@@ -126,10 +127,13 @@ def _generated(config, directory, topology, system, kept, umbrella, progress):
         rundirectory.write_whole(solute, Path(config.solute).read_bytes())
     what = config.kept if config.map is None else "beads"
     logger.info("%s; kept: %s, %d particles", _described(config), what, len(kept.species))
-    chunks = [
-        _run(config, run, directory / f"run-{run:02d}", system, kept, umbrella, progress)
-        for run in range(config.n_runs)
-    ]
+    whole = config.discard + config.frames * config.interval
+    chunks = []
+    with Progress(f"{directory}", config.n_runs * whole, "ps") as told:
+        for run in range(config.n_runs):
+            told.what = f"{directory}: run {run + 1} of {config.n_runs}"
+            folder = directory / f"run-{run:02d}"
+            chunks.append(_run(config, run, folder, system, kept, umbrella, progress, told, run * whole))
     bias = None
     if umbrella is not None:
         bias = np.concatenate([umbrella.forces(positions, run) for run, (positions, _) in enumerate(chunks)])
@@ -188,8 +192,11 @@ def _described(config):
     return f"{', '.join([*parts, f'{config.n_waters} waters'])} in a cube of {config.edge:g} nm{salt}"
 
 
-def _run(config, run, folder, system, kept, umbrella, progress):
-    """One run, from its last saved state to its end: positions and labels of what is kept, (frames, n_kept, 3) each."""
+def _run(config, run, folder, system, kept, umbrella, progress, told, before):
+    """One run, from its last saved state to its end: positions and labels of what is kept, (frames, n_kept, 3) each.
+
+    What is `told` of progress counts from `before` on, ps.
+    """
     folder.mkdir(exist_ok=True)
     every, discard = config.steps(config.interval), config.steps(config.discard)
     state = None
@@ -207,21 +214,28 @@ def _run(config, run, folder, system, kept, umbrella, progress):
         if state is None:
             _save_state(context, folder)
         first_step, started = step, time.perf_counter()
+        # What is there already took no time of this call.
+        told.first += before + step * config.timestep - told.done
+        told.done = before + step * config.timestep
+
+        def come(number):
+            told.at(before + number * config.timestep)
+
         while saved < config.frames:
             # An interruption waits for a moment at which all that is done can be saved.
             with rundirectory.held() as asked:
                 if step < discard:
-                    _advance(context, min(config.chunk * every, discard - step), asked)
+                    _advance(context, min(config.chunk * every, discard - step), asked, come)
                 else:
                     count = min(config.chunk, config.frames - saved)
-                    count, chunk = _sample(context, config, count, every, run, kept, asked)
+                    count, chunk = _sample(context, config, count, every, run, kept, asked, come)
                     if count:
                         rundirectory.write_whole(folder / f"frames-{saved:07d}.npz", chunk)
                     saved += count
                 _save_state(context, folder)
             step = context.getStepCount()
             speed = (step - first_step) * config.timestep / (time.perf_counter() - started) * 86.4  # ps/s in ns/day
-            logger.info(
+            logger.debug(
                 "run %d: %g ps, %d of %d frames, %.1f ns/day", run, step * config.timestep, saved, config.frames, speed
             )
             if progress is not None:
@@ -229,13 +243,14 @@ def _run(config, run, folder, system, kept, umbrella, progress):
     return _load_chunks(folder, config.frames)
 
 
-def _advance(context, steps, asked):
-    """Some steps, or fewer, where an interruption waits; whether all were made."""
+def _advance(context, steps, asked, come):
+    """Some steps, or fewer, where an interruption waits; whether all were made.  `come` is called with their number."""
     some = 1
     while steps and not asked():
         some, begun = min(some, steps), time.monotonic()
         context.getIntegrator().step(some)
         steps -= some
+        come(context.getStepCount())
         some = max(1, min(2 * some, round(some * LOOK / max(time.monotonic() - begun, 1e-6))))
     return not steps
 
@@ -298,7 +313,7 @@ def _save_state(context, folder):
     write_state(folder / "state.xml", context.getState(positions=True, velocities=True))
 
 
-def _sample(context, config, count, every, run, kept, asked):
+def _sample(context, config, count, every, run, kept, asked, come):
     """The next `count` frames, or fewer where an interruption waits: their number, and the bytes of an npz file.
 
     They hold positions, and forces where there are labels.
@@ -306,7 +321,7 @@ def _sample(context, config, count, every, run, kept, asked):
     positions, forces = np.empty((2, count, len(kept.species), 3))
     for index in range(count):
         # An interrupted run goes on between two frames.
-        if not _advance(context, every - (context.getStepCount() - config.steps(config.discard)) % every, asked):
+        if not _advance(context, every - (context.getStepCount() - config.steps(config.discard)) % every, asked, come):
             positions, forces = positions[:index], forces[:index]
             break
         state = context.getState(positions=True, forces=True, groups=OTHER_GROUPS)

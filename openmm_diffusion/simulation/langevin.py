@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import openmm
@@ -50,6 +50,9 @@ LOOK = 0.2
 MAY_DIFFER = ("duration", "platform", "device", "precision", "threads", "start", "model_file")
 
 
+Edge = Annotated[float, Field(gt=0, le=LARGEST)]
+
+
 class SimulationConfig(BaseModel):
     """A run.
 
@@ -64,6 +67,8 @@ class SimulationConfig(BaseModel):
         Number of each type; None: as in the training data.
     molarity, edge : float, mol/L or nm, or None
         Fix the cubic box, or its volume; both None: the box of the training data.
+    box : (float, float, float), nm, or None
+        Edges of a rectangular box instead.
     top : path or None
         File of particles of one's own, with box and bonds as it states them: PDB, GRO, mmCIF, or what mdtraj reads.
         Their types are told as the model's are; None: particles and box are those of the training data.
@@ -111,6 +116,7 @@ class SimulationConfig(BaseModel):
     composition: dict[str, PositiveInt] | None = None
     molarity: PositiveFloat | None = Field(None, le=1e3)
     edge: PositiveFloat | None = Field(None, le=LARGEST)
+    box: tuple[Edge, Edge, Edge] | None = None
     top: Path | None = None
     start: Path | None = None
     state: Path | None = None
@@ -135,7 +141,7 @@ def simulate(
     config: SimulationConfig | Mapping[str, Any] | str | Path | None = None,
     resume: bool = False,
     positions: ArrayLike | None = None,
-    progress: bool = True,
+    progress: bool | Callable[[float], None] = True,
     topology: app.Topology | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Path | list[Path]:
@@ -159,8 +165,9 @@ def simulate(
     positions : array, shape (n_particles, 3) or (n_replicas, n_particles, 3), nm, optional
         Start; None: random places, where there is a box and no bonds.  Particles are grouped by type,
         as in topology.pdb; those with bonds are in the order of the training data.
-    progress : bool
-        Show progress, speed (ns/day) and remaining time on standard error, see `progress`.
+    progress : bool, or callable
+        Call with the time (ps) that the run has come to, now and then; or show progress, speed (ns/day) and remaining
+        time on standard error, see `progress`.
     topology : openmm.app.Topology, optional
         Particles, bonds and box of one's own, of types that the model knows; None: see `SimulationConfig`.
     stop : callable, optional
@@ -292,7 +299,10 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
         watch = SpreadWatch(tables[1], every, denoiser, topology, limit, append and tables[1].exists())
         simulation.reporters.append(watch)
     written = list(simulation.reporters)
-    told = Progress(f"{output}", config.duration, "ps", shown=progress, done=simulation.currentStep * config.timestep)
+    begun = simulation.currentStep * config.timestep
+    told = Progress(f"{output}", config.duration, "ps", shown=bool(progress), done=begun)
+    tell = progress if callable(progress) else told.at
+    tell(begun)
     steps = 1
     try:
         while simulation.currentStep < total:
@@ -301,7 +311,7 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
                 begun = time.monotonic()
                 _step(simulation, min(steps, left, total - simulation.currentStep), guard, config)
                 spent = time.monotonic() - begun
-                told.at(simulation.currentStep * config.timestep)
+                tell(simulation.currentStep * config.timestep)
                 ending = asked() or (stop is not None and stop())
                 if ending or steps >= left or simulation.currentStep >= total:
                     # What the checkpoint counts on is on the disk before it.

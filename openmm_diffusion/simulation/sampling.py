@@ -21,6 +21,7 @@ from pydantic import (
 from .. import rundirectory
 from ..data.sets import read_runs
 from ..forces.platforms import default_platform
+from ..progress import Progress
 from .langevin import LOOK, simulate
 from .trajectories import topology_path
 
@@ -62,6 +63,22 @@ class SamplingConfig(BaseModel):
         return self
 
 
+class Together(Progress):
+    """Progress of runs side by side, of which some go on from where they were."""
+
+    def __init__(self, what, total):
+        super().__init__(what, total, "ps")
+        self.seen = {}
+
+    def at(self, come, more=""):
+        """Runs, by number, are at these times (ps)."""
+        for number, time in come.items():
+            if number not in self.seen:
+                self.first += time
+                self.seen[number] = time
+        super().at(sum(come.values()), more)
+
+
 def sample_ensemble(denoiser, output, starts, config, report=None):
     """Frames of MD under a model; runs that are in `output` already are gone on with, finished ones only read.
 
@@ -94,20 +111,25 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
         settings |= dict(seed=config.seed + number, platform=platform, threads=threads, format=extension)
         start = np.asarray(starts[number % len(starts)], dtype=float)
         path = simulate(
-            denoiser, output / f"run-{number}", settings, resume=True, positions=start, progress=False,
-            stop=ending.is_set,
+            denoiser, output / f"run-{number}", settings, resume=True, positions=start,
+            progress=lambda time: come.update({number: time}), stop=ending.is_set,
         )  # fmt: skip
         if report:
             report(f"{output.name}: run {number + 1} of {config.runs}, {config.duration:g} ps, done")
         return path
 
     ending = threading.Event()
+    # Where each run is, ps: of its threads this one is told.
+    come: dict[int, float] = {}
     # OpenMM leaves Python free while it steps: threads are enough.  Signals reach this one alone.
     with rundirectory.held() as asked, ThreadPoolExecutor(os.cpu_count() if platform == "CPU" else 1) as pool:
         runs = [pool.submit(one, number) for number in range(config.runs)]
+        told = Together(f"{output}: MD of {config.runs} runs", config.runs * config.duration)
         while wait(runs, LOOK, FIRST_EXCEPTION).not_done and not any(run.done() and run.exception() for run in runs):
+            told.at(dict(come))
             if asked():
                 break
+        told.close()
         if any(not run.done() for run in runs):
             ending.set()
             pool.shutdown(cancel_futures=True)

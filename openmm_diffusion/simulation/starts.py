@@ -73,6 +73,9 @@ def start_of(denoiser, config, topology=None, positions=None):
     _refuse_two(*whole)
     for key in ("composition", "molarity"):
         _refuse_two(*whole, (f"{key} is {getattr(config, key)}", getattr(config, key)))
+    if config.box is not None:
+        for key in ("edge", "molarity"):
+            _refuse_two(("box is given", config.box), (f"{key} is {getattr(config, key)}", getattr(config, key)))
     if config.anneal_temperature is not None and config.anneal is None:
         raise ValueError(
             f"anneal_temperature is {config.anneal_temperature:g} K, but anneal is missing: give its length in ps"
@@ -83,7 +86,10 @@ def start_of(denoiser, config, topology=None, positions=None):
         topology, found = _read_top(config.top, places, denoiser, config.replicas, positions is None)
         positions = found if positions is None and config.state is None else positions
     elif topology is None:
-        topology = topology_like(denoiser, config.composition, edge=config.edge, molarity=config.molarity)
+        edge = config.edge if config.box is None else float(np.prod(config.box) ** (1 / 3))
+        topology = topology_like(denoiser, config.composition, edge=edge, molarity=config.molarity)
+        if config.box is not None:
+            topology.setPeriodicBoxVectors(np.diag(config.box) * unit.nanometer)
     else:
         check_topology(topology)
     if config.top is not None or whole[0][1] is not None:
@@ -121,11 +127,14 @@ def _boxed(topology, denoiser, config):
     box, name = topology.getPeriodicBoxVectors(), "topology" if config.top is None else f"top {config.top}"
     if box is not None and config.edge is not None:
         raise ValueError(f"edge is {config.edge:g} nm, but {name} has a box: leave edge out")
-    if box is None and config.edge is None and denoiser.header.box is not None:
+    if box is not None and config.box is not None:
+        raise ValueError(f"box is {config.box} nm, but {name} has a box: leave one of them out")
+    if box is None and config.edge is None and config.box is None and denoiser.header.box is not None:
         raise ValueError(f"{name} has no box, but the model was trained in one: give edge (nm), or a file with a box")
-    if config.edge is not None:
+    if config.edge is not None or config.box is not None:
         topology = copy.deepcopy(topology)
-        topology.setPeriodicBoxVectors(config.edge * np.eye(3) * unit.nanometer)
+        edges = [config.edge] * 3 if config.box is None else config.box
+        topology.setPeriodicBoxVectors(np.diag(edges) * unit.nanometer)
     return topology
 
 

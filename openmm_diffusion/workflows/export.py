@@ -33,10 +33,11 @@ _SCRIPT = '''\
 Lengths are nm, energies kJ/mol, times ps.  The forces are those of {temperature:g} K at any thermostat.
 {warning}"""
 
+import math
 from pathlib import Path
 
 {imports}
-from openmm import app
+from openmm import app, unit
 
 here = Path(__file__).parent
 pdb = app.{reader}(str(here / "{topology}"))
@@ -45,6 +46,14 @@ integrator = openmm.LangevinMiddleIntegrator({temperature:g}, 2.0, {timestep})  
 simulation = app.Simulation(pdb.topology, system, integrator)
 simulation.context.setPositions(pdb.positions)
 simulation.step(100)
+state = simulation.context.getState(positions=True, energy=True)
+kinetic = state.getKineticEnergy().value_in_unit(unit.kilojoule_per_mole)
+temperature = kinetic / (1.5 * system.getNumParticles() * 0.00831446)  # kJ/mol/K
+if not math.isfinite(kinetic):
+    raise SystemExit("it did not work: positions became NaN; start from others, or take a shorter time step")
+platform = simulation.context.getPlatform().getName()
+print(f"It worked: 100 steps of {timestep} ps of {composition} on the platform {{platform}}.")
+print(f"The kinetic energy is that of {{temperature:.0f}} K, the thermostat's {temperature:g} K; it began {place}.")
 '''
 
 _FILES = {
@@ -132,7 +141,8 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         # On whatever platform it will be used: nothing is evaluated here.
         options = dict(backend=format, ewald_error_tolerance=ewald_error_tolerance, platform="Reference")
         system = create_system(denoiser, topology, **options)
-    if positions is None:
+    random = positions is None
+    if random:
         positions = random_positions(denoiser, topology)
     positions = array(positions, unit.nanometer, "positions")
     if positions.shape != (topology.getNumAtoms(), 3):
@@ -151,7 +161,7 @@ def export(model, topology, output, *, format="native", positions=None, ewald_er
         force = next(force for force in system.getForces() if openmmtorch.TorchForce.isinstance(force))
         with whole(output / "learnt.pt") as file:
             torch.jit.save(openmmtorch.TorchForce.cast(force).getModule(), file)
-    write_whole(output / "run.py", _script(denoiser, topology, format, path.name, written))
+    write_whole(output / "run.py", _script(denoiser, topology, format, path.name, written, random))
     return system
 
 
@@ -192,7 +202,7 @@ def _check_terms(denoiser, format):
         )
 
 
-def _script(denoiser, topology, format, path, written):
+def _script(denoiser, topology, format, path, written, random):
     """run.py: what the files are, and a run of them."""
     header, names = denoiser.header, denoiser.types_of(topology)
     kinds = list(dict.fromkeys(term.kind for term in header.terms))
@@ -217,5 +227,6 @@ def _script(denoiser, topology, format, path, written):
         topology=path,
         timestep=0.004 if next(topology.bonds(), None) is None else 0.002,
         warning=warning,
+        place="at random places" if random else "from the positions given",
         imports=_IMPORTS[format],
     )

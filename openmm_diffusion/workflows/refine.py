@@ -22,6 +22,7 @@ from ..model.combination import merged
 from ..model.denoiser import Denoiser
 from ..model.sum import energy_and_forces
 from ..noise import draw_noise
+from ..progress import Progress
 from ..settings import validated
 from ..simulation.sampling import SamplingConfig, sample_ensemble
 from ..space.molecules import BondGraph
@@ -233,6 +234,7 @@ def _reference(denoiser, places, frames):
     others = [(t, m) for i, (t, m) in enumerate(zip(denoiser.header.terms, denoiser.modules())) if i not in places]
     rest = denoiser.rebuilt([term for term, _ in others], [module for _, module in others]).model.double()
     averages, sums, generator = [], [], torch.Generator().manual_seed(0)
+    told = Progress("averages over the data", len(frames) * (4 if sigma > 0 else 1))
     for block in blocks(frames, 10):
         x, box = _tensors(block)
         x = x.double()
@@ -244,7 +246,9 @@ def _reference(denoiser, places, frames):
         links = denoiser.connectivity(index, frames.bonds)
         forces = torch.cat([energy_and_forces(rest, *part, index, connectivity=links)[1] for part in parts])
         averages.append(moments(energy, x, forces, box, index, kT, connectivity=links))
+        told.add(len(x))
         sums.append(basis_sums(energy, x, box, index, connectivity=links).mean(0))
+    told.close()
     return averages, sums
 
 

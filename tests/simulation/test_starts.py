@@ -115,3 +115,27 @@ def test_a_density_between_those_of_several_systems_is_no_reason_to_warn(caplog)
         caplog.clear()
         warn_of_conditions(several, topology_like(several, edge=edge), SimulationConfig())
         assert ("density is" in caplog.text) == warned, edge
+
+
+def test_the_edges_of_a_box_may_differ(tmp_path):
+    """Of the particles of the training, and of a topology without a box; it takes the place of an edge."""
+    header = {"box": (2 * np.eye(3)).tolist(), "number_density": 3 / 8}
+    path = simulate(model(**header), tmp_path / "run", {**RUN, "box": [1.5, 2.0, 2.5]}, progress=False)
+    run = mdtraj.load(str(path), top=str(tmp_path / "run" / "topology.pdb"))
+    np.testing.assert_allclose(run.unitcell_lengths[-1], [1.5, 2.0, 2.5], atol=1e-4)
+    free = topology_like(model(), None)
+    start = np.arange(3)[:, None] * [0.5, 0, 0]
+    simulate(model(**header), tmp_path / "own", {**RUN, "box": [1.5, 2.0, 2.5]}, topology=free, positions=start,
+             progress=False)  # fmt: skip
+    run = mdtraj.load(str(tmp_path / "own" / "trajectory.dcd"), top=str(tmp_path / "own" / "topology.pdb"))
+    np.testing.assert_allclose(run.unitcell_lengths[-1], [1.5, 2.0, 2.5], atol=1e-4)
+    for more, message in (
+        ({"edge": 2.0}, "box is given and edge is 2"),
+        ({"molarity": 1.0}, "box is given and molarity"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            simulate(model(**header), tmp_path / "two", {**RUN, "box": [2, 2, 2], **more}, progress=False)
+    boxed = topology_like(model(**header), None)
+    with pytest.raises(ValueError, match="but topology has a box: leave one of them out"):
+        simulate(model(**header), tmp_path / "two", {**RUN, "box": [2, 2, 2]}, topology=boxed, progress=False)
+    assert not (tmp_path / "two").exists()

@@ -173,11 +173,12 @@ def _replicas(energy, denoiser, settings, training, config, sigma):
     replicas, system = [], []
     copies = 2 * config.linear_draws if sigma > 0 else 1
     at = f" at sigma = {sigma:g} nm" if sigma > 0 else ""
-    told = Progress(f"averages over frames{at}", copies * sum(map(len, training))).add
+    told = Progress(f"averages over frames{at}", copies * sum(map(len, training)))
     for number, (frames, weight) in enumerate(zip(training, config.data.system_weights(len(training)))):
-        found = _moments_of(energy, denoiser, settings, frames, config, sigma, generator, told)
+        found = _moments_of(energy, denoiser, settings, frames, config, sigma, generator, told.add)
         replicas += [replica.weighted(weight) for replica in found]
         system += [number] * len(found)
+    told.close()
     return replicas, system
 
 

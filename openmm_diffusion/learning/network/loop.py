@@ -13,7 +13,7 @@ import warnings
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from ...model.sum import energy_and_forces
 from ...noise import denoising_force, draw_noise, draw_sigmas
+from ...progress import Progress
 from ...rundirectory import held
 from .kept import Checkpoint, Interruptible, TableLog, WholeCheckpoints, read_checkpoint
 
@@ -235,13 +236,40 @@ def level_weight(sigma, config):
     return sigma * math.log(config.largest / config.smallest) / (config.largest - config.smallest)
 
 
-class ProgressBar(TQDMProgressBar):
-    """Lightning's, without a second bar for every validation."""
+class Told(Callback):
+    """Says how far the steps have come, and the held-out loss of the last check, in the manner of all long jobs."""
 
-    def init_validation_tqdm(self):
-        bar = super().init_validation_tqdm()
-        bar.disable = True
-        return bar
+    def __init__(self, total):
+        self.total, self.progress = total, None
+
+    def on_train_start(self, trainer, *_):
+        if trainer.is_global_zero:
+            self.progress = Progress("network", self.total, "steps", shown=True, done=trainer.global_step)
+
+    def on_train_batch_end(self, trainer, *_):
+        if self.progress is not None:
+            loss = trainer.callback_metrics.get("held_out_loss")
+            self.progress.at(trainer.global_step, "" if loss is None else f"held-out loss {float(loss):+.2g}")
+
+    def on_train_end(self, *_):
+        if self.progress is not None:
+            self.progress.close()
+
+    on_exception = on_train_end
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Lightning tells nobody which devices it has found, nor what else one might install; warnings stay."""
+    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
 
 
 def train_network(task, directory, resume, progress=True):
@@ -273,7 +301,7 @@ def train_network(task, directory, resume, progress=True):
         Checkpoint(last.parent, last.stem),
     ]
     if progress:
-        callbacks.append(ProgressBar(refresh_rate=10))
+        callbacks.append(Told(settings.steps))
     resume, steps = resume and last.exists(), 0
     if resume:
         state = read_checkpoint(last)
@@ -282,7 +310,7 @@ def train_network(task, directory, resume, progress=True):
             read_checkpoint(last.with_name("best.ckpt"))  # one that is damaged should show now, not after hours
     several = settings.devices > 1
     # Batches of several processes end at different times: they are ended by the one that started them.
-    with contextlib.nullcontext(lambda: False) if several else held() as asked, warnings.catch_warnings():
+    with contextlib.nullcontext(lambda: False) if several else held() as asked, warnings.catch_warnings(), _quiet():
         # Data and logs are small and in memory: Lightning's advice on workers and intervals is not for us.
         warnings.filterwarnings("ignore", ".*(does not have many workers|log_every_n_steps|exists and is not empty).*")
         warnings.filterwarnings("ignore", ".*(ended before the epoch ended|mid-epoch).*")  # steps tell their draws
@@ -301,7 +329,7 @@ def train_network(task, directory, resume, progress=True):
             num_sanity_val_steps=0,
             log_every_n_steps=settings.check_every,
             inference_mode=False,
-            enable_progress_bar=progress,
+            enable_progress_bar=False,
             enable_model_summary=False,
         )
         on_interrupt = signal.getsignal(signal.SIGINT)

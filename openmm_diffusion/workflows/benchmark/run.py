@@ -1,6 +1,7 @@
 """Speed, memory and accuracy of every way to run a model in OpenMM, interleaved and beside the prior alone."""
 
 import datetime
+import logging
 import os
 import platform as machine
 import tempfile
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from ...figures import benchmark_figure
 from ...forces.platforms import default_platform, platform_named
 from ...model.denoiser import Denoiser
+from ...progress import Progress
 from ...rundirectory import made, named, write_table, write_whole
 from ...settings import validated
 from ...systems.system import create_system
@@ -26,6 +28,8 @@ from ...units import MOST
 from .coldstart import cold_start
 from .timing import Runner, interleaved, relative_differences, summary
 from .variants import NEQUIP, PATHS, learnt_forces, learnt_part, path_context, path_system
+
+log = logging.getLogger(__name__)
 
 #: Columns of a row that are measured before the rounds.
 COSTS = ("start_s", "restart_s", "compile_s", "memory_MB", "rms_difference", "max_difference")
@@ -71,6 +75,8 @@ class BenchmarkConfig(BaseModel):
 def benchmark(model, output, config=None, report=None):
     """Measure every way to run a model; writes benchmark.csv, rounds.csv, benchmark.yaml and benchmark.png.
 
+    The tables are written after every round, and hold what was measured so far where it is interrupted.
+
     Each path is first started in a process of its own (start-up time, compilation,
     memory).  Then the contexts of all paths are built in this process, and in each
     round every path runs a slice of MD (the order is reversed from round to round).  On
@@ -106,15 +112,26 @@ def benchmark(model, output, config=None, report=None):
     try:
         frames = _frames(denoiser, topology, config, platform)
         report(f"{len(frames)} frames of MD under the model, {topology.getNumAtoms()} particles")
-        rows, runners = _start(denoiser, topology, names, config, platform, frames, report)
-        rounds, failed = interleaved(runners, config.rounds, config.seconds, report)
+        with Progress(f"{output}: starting", len(config.replicas) * (len(names) - 1) + 1, "ways") as told:
+            rows, runners = _start(denoiser, topology, names, config, platform, frames, report, told)
+
+        def keep(rounds, failed):
+            for row in rows:
+                row["note"] = failed.get((row["path"], row["copies"]), row["note"])
+            table = summary(pandas.DataFrame(rows), rounds, config.timestep)
+            write_table(output / "benchmark.csv", table, float_format="%.5g")
+            write_table(output / "rounds.csv", rounds, float_format="%.5g")
+            return table
+
+        with Progress(f"{output}: MD", config.rounds * len(runners), "slices") as told:
+            measured = interleaved(runners, config.rounds, config.seconds, report, told, keep)
+    except KeyboardInterrupt:
+        if (output / "rounds.csv").exists():
+            log.warning("%s holds the rounds that were whole: benchmark.csv, rounds.csv", output)
+        raise
     finally:
         torch.set_num_threads(threads)
-    for row in rows:
-        row["note"] = failed.get((row["path"], row["copies"]), row["note"])
-    table = summary(pandas.DataFrame(rows), rounds, config.timestep)
-    write_table(output / "benchmark.csv", table, float_format="%.5g")
-    write_table(output / "rounds.csv", rounds, float_format="%.5g")
+    table = keep(*measured)
     conditions = _conditions(denoiser, topology, config, platform, runners, load)
     write_whole(output / "benchmark.yaml", yaml.safe_dump(conditions, sort_keys=False))
     benchmark_figure(table, output / "benchmark.png", f"{conditions['device']}, {topology.getNumAtoms()} particles")
@@ -146,7 +163,7 @@ def _frames(denoiser, topology, config, platform):
     return np.array(frames)
 
 
-def _start(denoiser, topology, names, config, platform, frames, report):
+def _start(denoiser, topology, names, config, platform, frames, report, told):
     """Start every path: a row for each, and the runners of those that can be had, by path and copies."""
     box = topology.getPeriodicBoxVectors()
     box = np.array([[component._value for component in vector] for vector in box])
@@ -165,6 +182,7 @@ def _start(denoiser, topology, names, config, platform, frames, report):
                 nequip_file=config.nequip and str(config.nequip), timestep=config.timestep,
                 positions=several[0].tolist(),
             )  # fmt: skip
+            told.add()
             row = {"path": name, "copies": copies, **dict.fromkeys(COSTS, np.nan), "note": ""}
             rows.append(row)
             try:

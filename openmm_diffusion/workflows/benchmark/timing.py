@@ -54,7 +54,7 @@ class Runner:
         return 1e3 * elapsed / evaluations
 
 
-def interleaved(runners, rounds, seconds, report):
+def interleaved(runners, rounds, seconds, report, told=None, keep=None):
     """Every runner a slice in every round, in an order that is reversed from round to round.
 
     Parameters
@@ -66,6 +66,10 @@ def interleaved(runners, rounds, seconds, report):
         Of MD in each slice; half of that again for forces alone.
     report : callable
         Receives a line after each round.
+    told : Progress, optional
+        Counts the slices.
+    keep : callable, optional
+        Receives `measured` and `failed` after each round: nothing of it is lost, whenever the next is broken off.
 
     Returns
     -------
@@ -86,8 +90,16 @@ def interleaved(runners, rounds, seconds, report):
                 force_ms = runners[key].force_time(0.5 * seconds)
                 measured.append(dict(round=number, path=key[0], copies=key[1], steps_per_s=speed, force_ms=force_ms))
                 line.append(f"{key[0]} x {key[1]} {speed:.0f}")
+            if told is not None:
+                told.add()
+        if keep is not None:
+            keep(_table(measured), failed)
         report(f"round {number + 1} of {rounds}, steps/s: {', '.join(line)}")
-    return pandas.DataFrame(measured, columns=["round", "path", "copies", "steps_per_s", "force_ms"]), failed
+    return _table(measured), failed
+
+
+def _table(measured):
+    return pandas.DataFrame(measured, columns=["round", "path", "copies", "steps_per_s", "force_ms"])
 
 
 def _attempt(runner, seconds, start, key, failed):

@@ -241,3 +241,27 @@ def test_command(tmp_path):
     table = pandas.read_csv(tmp_path / "out" / "benchmark.csv").set_index("path")
     assert list(table.index) == ["prior", "native"] and (table["memory_MB"] > 50).all()
     assert "round 1 of 1" in result.stdout and "benchmark.png" in result.stdout
+
+
+class Interrupted:
+    """A runner whose third slice of MD is broken off."""
+
+    slices = 0
+
+    def force_time(self, seconds):
+        return 1.0
+
+    def dynamics(self, seconds, start):
+        self.slices += 1
+        if self.slices == 4:  # the first warms up
+            raise KeyboardInterrupt
+        return 100.0 * self.slices
+
+
+def test_whole_rounds_are_kept_where_the_next_is_broken_off():
+    kept = []
+    with pytest.raises(KeyboardInterrupt):
+        interleaved(
+            {("prior", 1): Interrupted()}, 5, 0.1, lambda line: None, keep=lambda rounds, _: kept.append(rounds)
+        )
+    assert [len(rounds) for rounds in kept] == [1, 2] and list(kept[-1]["steps_per_s"]) == [200.0, 300.0]
