@@ -35,13 +35,12 @@ SETTINGS = {
         levels={
             0.0: (("instantaneous", "averaged"), ()),
             0.005: (("instantaneous", "averaged"), (1, 2, 4, INFINITE)),
-            0.01: (("instantaneous",), (1, 2, 4, INFINITE)),
         },
         md_seeds=3, md_size=500, md_fractions=(0.0, 1.0),
         md_levels={0.0: (("instantaneous", "averaged"), ()), 0.005: (("instantaneous",), (1, 4))},
         md=dict(runs=6, duration=12.0, discard=3.0, backend="compiled"),
-        network_seeds=3, network_size=500, network_sigma=0.005, network_steps=600, network_fractions=(0.0, 0.5, 1.0),
-        network_draws=(1, 4), network_md=dict(runs=6, duration=8.0, discard=2.0, backend="compiled"),
+        network_seeds=3, network_size=500, network_sigma=0.005, network_steps=500, network_fractions=(0.0, 0.5, 1.0),
+        network_draws=(1, 4), network_md=dict(runs=6, duration=6.0, discard=1.5, backend="compiled"),
     ),
     True: dict(
         seeds=2, sizes=(80, 160), fractions=(0.0, 0.5, 1.0), basis=dict(cutoff=0.6, radial=2, lmax=1),

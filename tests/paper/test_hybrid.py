@@ -149,8 +149,9 @@ def test_labels_and_positions_are_two_witnesses_of_one_force(modules):
             found.draw()
         parts = [part.labelled for part in found.parts(0, 1, "averaged")]
         off = torch.stack([(noise - label).sum(0) for _, noise, label, _ in parts])
-        # Functions that few replicas hold anything of have no normal scatter.
-        known = (off != 0).double().mean(0) > 0.8
+        # Functions that few replicas hold anything of have no normal scatter; those that do not vanish at the cutoff
+        # are not fitted, and of them the sums differ by what the partial integration misses there.
+        known = ((off != 0).double().mean(0) > 0.8) & energy.free()
         z = (off.sum(0) / (off.std(0) * len(off) ** 0.5))[known].abs()
         assert len(z) > 50 and float(z.median()) < 1.2 and float((z > 4).double().mean()) < 0.02
 
@@ -216,7 +217,9 @@ def test_verdicts_follow_the_numbers(modules, with_labels, expected):
     rows = rows_of([10.0, 10.2, 9.9])
     rows += rows_of(with_labels, fraction=1.0, labels="averaged", strategy="package")
     found = modules[0].claims(pandas.DataFrame(rows)).set_index("claim")
-    row = found.loc["averaged labels of 100% of the frames make the force better, no noise: 500 frames"]
+    row = found.loc[
+        "no noise: averaged labels of 100 % of the frames beside positions are better than positions alone: 500 frames"
+    ]
     assert row["verdict"] == expected
     rest = np.log(np.array(with_labels) / [10.0, 10.2, 9.9])
     ratio, error = np.exp(rest.mean()), np.exp(rest.mean()) * rest.std(ddof=1) / np.sqrt(3)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas
-from protocol.verdicts import below, listed, mean_error, verdict, where
+from protocol.verdicts import below, mean_error, verdict
 
 from hybrid.blends import LABELS, MEASURED, PACKAGE, POSITIONS, TEXTBOOK
 from hybrid.network import LEARNER as NETWORK
@@ -14,11 +14,11 @@ ALLOWED = 1.1
 KEYS = ["part", "learner", "sigma / nm", "draws", "n", "fraction", "labels", "strategy"]
 
 
-def of(table, **values):
-    """Rows of some values: `sigma`, `column` names with underscores for spaces otherwise."""
-    found = table
+def of(table, sigma=None, **values):
+    """Rows of some values of columns, and of a noise level (nm)."""
+    found = table if sigma is None else table[table["sigma / nm"] == sigma]
     for column, value in values.items():
-        found = found[found["sigma / nm" if column == "sigma" else column] == value]
+        found = found[found[column] == value]
     return found
 
 
@@ -28,8 +28,18 @@ def ratios(first, second, quantity):
     return np.log(a / b).replace([np.inf, -np.inf], np.nan).dropna().to_numpy()
 
 
+def named(m):
+    """Draws of noise in words."""
+    return "all draws" if m == INFINITE else f"{m:g} draw{'s' * int(m > 1)}"
+
+
+def percent(fractions):
+    """Fractions of the frames that are labelled, by their names."""
+    return {f"{100 * f:g} %": f for f in sorted(fractions)}
+
+
 class Judge:
-    """Collects claims, each with a ratio at several places.
+    """Collects claims, each a ratio of two errors at several places.
 
     Attributes
     ----------
@@ -39,39 +49,41 @@ class Judge:
     def __init__(self):
         self.rows = []
 
-    def compare(self, claim, places, unit, quantity, first, second, better):
-        """A claim that `first(place)` is better than `second(place)`, or as good; rows of both, place by place.
+    def compare(self, claim, places, quantity, first, second, better=True):
+        """A claim that `first` has a smaller error than `second`, or (not `better`) one as small.
 
-        What has no pair of seeds somewhere is left out there.
+        Parameters
+        ----------
+        claim : str
+        places : dict
+            By the names of places, what `first` and `second` take and return rows for.  A place with fewer than two
+            seeds in common is left out.
+        quantity : str
+            A column.
+        first, second : callable
+        better : bool
         """
-        at, found, samples = [], [], []
-        for place in places:
+        bound, found = 0.0 if better else np.log(ALLOWED), {}
+        for name, place in places.items():
             values = ratios(first(place), second(place), quantity)
             if len(values) > 1:
-                at.append(place)
-                found.append(mean_error(values))
-                samples.append(len(values))
-        if not at:
+                mean, error = mean_error(values)
+                good, bad = (told[0] for told in below([(mean, error)], bound, len(values)))
+                found[name] = f"{np.exp(mean):.2f} +- {np.exp(mean) * error:.2f}", good, bad
+        if not found:
             return
-        bound = 0.0 if better else np.log(ALLOWED)
-        told = [below([one], bound, n) for one, n in zip(found, samples)]
-        good, bad = (np.array([one[k][0] for one in told]) for k in (0, 1))
-        measured = ", ".join(f"{np.exp(mean):.2f} +- {np.exp(mean) * error:.2f}" for mean, error in found)
+        shown, good, bad = (np.array(column) for column in zip(*found.values()))
+        where = [self._at(found, good, ""), self._at(found, ~(good | bad), "not decided at ")]
         self.rows.append(
-            {"claim": f"{claim}: {listed(at) if unit else ', '.join(map(str, at))}{' ' + unit if unit else ''}",
-             "ratio": measured, "verdict": verdict(good, bad), "where": where(good, ~(good | bad), at, unit)
-             if unit else _named(good, ~(good | bad), at)}
+            {"claim": f"{claim}: {', '.join(found)}", "ratio": ", ".join(shown), "verdict": verdict(good, bad),
+             "where": "; ".join(filter(None, where))}
         )  # fmt: skip
 
-
-def _named(good, undecided, at):
-    """As `protocol.verdicts.where`, of places that are no numbers."""
-    told = []
-    for which, words in ((good, ""), (undecided, "not decided: ")):
-        chosen = [str(place) for place, yes in zip(at, which) if yes]
-        if 0 < len(chosen) < len(at):
-            told.append(words + ", ".join(chosen))
-    return "; ".join(told)
+    @staticmethod
+    def _at(found, which, words):
+        """Where something is so, unless it is so everywhere or nowhere."""
+        chosen = [name for name, yes in zip(found, which) if yes]
+        return words + ", ".join(chosen) if 0 < len(chosen) < len(found) else ""
 
 
 def claims(table):
@@ -88,139 +100,149 @@ def claims(table):
         Columns claim, ratio, verdict, where.
     """
     judge = Judge()
-    linear = table[table["part"].str.startswith("linear")]
+    linear, md = (table[table["part"].str.startswith(part)] for part in ("linear", "md"))
     exact = of(linear, sigma=0.0)
-    _labels(exact, judge)
-    for sigma in sorted(s for s in linear["sigma / nm"].unique() if s > 0):
-        _draws(of(linear, sigma=sigma), exact, sigma, judge)
-    _weights(linear, exact, judge)
-    _dynamics(table[table["part"].str.startswith("md")], judge)
-    _networks(of(table, learner=NETWORK), table[table["part"].str.startswith("md")], judge)
+    for kind in [kind for kind in ("instantaneous", "averaged") if (linear["labels"] == kind).any()]:
+        _labels(exact, kind, judge)
+        for sigma in sorted(s for s in linear["sigma / nm"].unique() if s > 0):
+            _draws(of(linear, sigma=sigma), exact, sigma, kind, judge)
+        _weights(linear, kind, judge)
+        _best(linear, kind, judge)
+    _dynamics(md, judge)
+    _networks(of(table, learner=NETWORK), of(md, sigma=0.0), judge)
     return pandas.DataFrame(judge.rows, columns=["claim", "ratio", "verdict", "where"])
 
 
-def _kinds(rows):
-    return [kind for kind in ("instantaneous", "averaged") if (rows["labels"] == kind).any()]
-
-
-def _labels(rows, judge):
-    """Labels beside positions, by the exact solve without noise."""
-    bare, sizes = of(rows, strategy=POSITIONS), sorted(rows["n"].unique())
-    both = of(rows, strategy=PACKAGE)
-    least = min(rows.loc[rows["fraction"] > 0, "fraction"], default=1.0)
-    for kind in _kinds(rows):
-        for fraction in sorted({least, 1.0}):
-            some = of(both, labels=kind, fraction=fraction)
-            judge.compare(
-                f"{kind} labels of {fraction:.0%} of the frames make the force better, no noise",
-                sizes, "frames", FORCE, lambda n, some=some: of(some, n=n), lambda n: of(bare, n=n), True,
-            )  # fmt: skip
-        doubled = [n for n in sizes if 2 * n in sizes]
+def _labels(rows, kind, judge):
+    """Labels beside positions, by the exact solve without noise, for several numbers of frames."""
+    sizes = {f"{n:g} frames": n for n in sorted(rows["n"].unique())}
+    both = of(rows, strategy=PACKAGE, labels=kind)
+    for name, fraction in percent({both["fraction"].min(), 1.0}).items():
         judge.compare(
-            f"{kind} labels of all frames are as good as twice the frames, no noise", doubled, "frames", FORCE,
-            lambda n, kind=kind: of(both, labels=kind, fraction=1.0, n=n), lambda n: of(bare, n=2 * n), False,
+            f"no noise: {kind} labels of {name} of the frames beside positions are better than positions alone",
+            sizes, FORCE, lambda n, f=fraction: of(both, n=n, fraction=f), lambda n: of(rows, n=n, strategy=POSITIONS),
         )  # fmt: skip
-        judge.compare(
-            f"positions beside {kind} labels of all frames make the force better than labels alone, no noise",
-            sizes, "frames", FORCE, lambda n, kind=kind: of(both, labels=kind, fraction=1.0, n=n),
-            lambda n, kind=kind: of(rows, strategy=LABELS, labels=kind, fraction=1.0, n=n), True,
-        )  # fmt: skip
+    doubled = {name: n for name, n in sizes.items() if 2 * n in sizes.values()}
+    judge.compare(
+        f"no noise: {kind} labels of all frames are as good as twice the frames", doubled, FORCE,
+        lambda n: of(both, n=n, fraction=1.0), lambda n: of(rows, n=2 * n, strategy=POSITIONS), better=False,
+    )  # fmt: skip
+    judge.compare(
+        f"no noise: {kind} labels of all frames beside positions are better than labels alone", sizes, FORCE,
+        lambda n: of(both, n=n, fraction=1.0), lambda n: of(rows, n=n, fraction=1.0, labels=kind, strategy=LABELS),
+    )  # fmt: skip
 
 
-def _draws(rows, exact, sigma, judge):
+def _draws(rows, exact, sigma, kind, judge):
     """Draws of noise beside labels, at one noise level."""
-    at, n = f"{10 * sigma:g} A", _middle(rows)
-    rows, exact = of(rows, n=n), of(exact, n=n)
-    most = max(m for m in rows["draws"].unique() if m != INFINITE)
-    for kind in _kinds(rows):
-        chosen = pandas.concat([of(rows, strategy=POSITIONS), of(rows, strategy=PACKAGE, labels=kind)])
-        fractions = sorted(chosen["fraction"].unique())
+    n = _middle(rows)
+
+    def both(table):
+        here = of(table, n=n)
+        return pandas.concat([of(here, strategy=POSITIONS), of(here, strategy=PACKAGE, labels=kind)])
+
+    rows, exact, at = both(rows), both(exact), f"{10 * sigma:g} A, {kind} labels"
+    parts, draws = percent(rows["fraction"].unique()), sorted(rows["draws"].unique())
+    most = max(m for m in draws if m != INFINITE)
+    judge.compare(
+        f"{at}: {named(most)} are better than one", parts, FORCE,
+        lambda f: of(rows, fraction=f, draws=most), lambda f: of(rows, fraction=f, draws=1),
+    )  # fmt: skip
+    if INFINITE in draws:
         judge.compare(
-            f"{at}, {n:g} frames, {kind} labels: {most:g} draws are better than one, at labelled parts",
-            fractions, "of the frames", FORCE, lambda f, c=chosen: of(c, fraction=f, draws=most),
-            lambda f, c=chosen: of(c, fraction=f, draws=1), True,
+            f"{at}: all draws, in closed form, are better than {most:g}", parts, FORCE,
+            lambda f: of(rows, fraction=f, draws=INFINITE), lambda f: of(rows, fraction=f, draws=most),
         )  # fmt: skip
-        judge.compare(
-            f"{at}, {n:g} frames: one draw with {kind} labels of all frames is better than draws without labels, of "
-            "number", sorted(chosen["draws"].unique()), "draws", FORCE,
-            lambda m, c=chosen: of(c, fraction=1.0, draws=1), lambda m, c=chosen: of(c, fraction=0.0, draws=m), True,
-        )  # fmt: skip
-        if INFINITE in chosen["draws"].unique():
+    judge.compare(
+        f"{at}: one draw with labels of all frames is better than draws without", {named(m): m for m in draws}, FORCE,
+        lambda m: of(rows, fraction=1.0, draws=1), lambda m: of(rows, fraction=0.0, draws=m),
+    )  # fmt: skip
+    judge.compare(
+        f"{at}: the exact solve without noise is better than {named(most)} at {10 * sigma:g} A", parts, FORCE,
+        lambda f: of(exact, fraction=f), lambda f: of(rows, fraction=f, draws=most),
+    )  # fmt: skip
+
+
+def _weights(linear, kind, judge):
+    """Ways to weigh labels: by the variances of targets or of pulls, these independent or not."""
+    n, levels = _middle(linear), {}
+    for sigma in sorted(linear["sigma / nm"].unique()):
+        rows = of(linear, sigma=sigma, n=n, labels=kind)
+        for m in sorted(rows["draws"].unique()):
+            levels["no noise" if sigma == 0 else f"{10 * sigma:g} A, {named(m)}"] = of(rows, draws=m)
+    for how, part in levels.items():
+        if how == "no noise" or part["draws"].iloc[0] in (1, 4):
             judge.compare(
-                f"{at}, {n:g} frames, {kind} labels: all draws are better than {most:g}, at labelled parts",
-                fractions, "of the frames", FORCE, lambda f, c=chosen: of(c, fraction=f, draws=INFINITE),
-                lambda f, c=chosen: of(c, fraction=f, draws=most), True,
+                f"{how}, {kind} labels: weights by pulls are better than the control variate's by targets",
+                percent(part["fraction"].unique()), FORCE, lambda f, part=part: of(part, fraction=f, strategy=PACKAGE),
+                lambda f, part=part: of(part, fraction=f, strategy=TEXTBOOK),
             )  # fmt: skip
-        clean = pandas.concat([of(exact, strategy=POSITIONS), of(exact, strategy=PACKAGE, labels=kind)])
-        judge.compare(
-            f"{n:g} frames, {kind} labels: the exact solve without noise is better than {most:g} draws at {at}, at "
-            "labelled parts", fractions, "of the frames", FORCE, lambda f, c=clean: of(c, fraction=f),
-            lambda f, c=chosen: of(c, fraction=f, draws=most), True,
-        )  # fmt: skip
+    judge.compare(
+        f"{kind} labels of half of the frames: weights by pulls taken as independent are as good as with their "
+        "covariance", levels, FORCE, lambda part: of(part, fraction=0.5, strategy=PACKAGE),
+        lambda part: of(part, fraction=0.5, strategy=MEASURED), better=False,
+    )  # fmt: skip
 
 
-def _weights(linear, exact, judge):
-    """Ways to weigh labels: by the variance of targets, or of pulls, independent or not."""
+def _best(linear, kind, judge):
+    """The exact solve without noise, its labels weighed by pulls, beside the best of all other ways."""
     n = _middle(linear)
-    for kind in _kinds(linear):
-        for sigma in sorted(linear["sigma / nm"].unique()):
-            rows = of(linear, sigma=sigma, n=n, labels=kind)
-            fractions = sorted(rows["fraction"].unique())
-            for m in [m for m in sorted(rows["draws"].unique()) if m in (1, 4) or sigma == 0]:
-                part = of(rows, draws=m)
-                how = "no noise" if sigma == 0 else f"{10 * sigma:g} A, {m:g} draw{'s' * int(m > 1)}"
-                for name, claim, better in (
-                    (TEXTBOOK, "variances of pulls weigh better than those of targets", True),
-                    (MEASURED, "pulls taken as independent weigh as well as with their covariance", False),
-                ):
-                    judge.compare(
-                        f"{n:g} frames, {kind} labels, {how}: {claim}, at labelled parts", fractions, "of the frames",
-                        FORCE, lambda f, p=part: of(p, fraction=f, strategy=PACKAGE),
-                        lambda f, p=part, name=name: of(p, fraction=f, strategy=name), better,
-                    )  # fmt: skip
+    rows = linear[(linear["n"] == n) & (linear["strategy"] != MEASURED)]
+    ours = (rows["sigma / nm"] == 0) & (rows["strategy"] == PACKAGE)
+
+    def best(f):
+        others = of(rows[~ours], labels=kind, fraction=f).groupby(["sigma / nm", "draws", "strategy"])
+        return min((group for _, group in others), key=lambda group: group[FORCE].mean(), default=rows[:0])
+
+    judge.compare(
+        f"{kind} labels: the exact solve without noise, labels weighed by pulls, is as good as the best other way",
+        percent(of(rows, labels=kind)["fraction"].unique()), FORCE,
+        lambda f: of(rows[ours], labels=kind, fraction=f), best, better=False,
+    )  # fmt: skip
 
 
 def _dynamics(rows, judge):
     """g(r) in MD of the linear energies."""
-    sets = {"no noise": of(rows, sigma=0.0)}
-    for sigma in sorted(s for s in rows["sigma / nm"].unique() if s > 0):
-        sets |= {f"{m:g} draw{'s' * int(m > 1)} at {10 * sigma:g} A": of(rows, sigma=sigma, draws=m)
-                 for m in sorted(of(rows, sigma=sigma)["draws"].unique())}  # fmt: skip
-    for kind in _kinds(rows):
+    sets = {}
+    for (sigma, m), part in rows.groupby(["sigma / nm", "draws"]):
+        sets["no noise" if sigma == 0 else f"{named(m)}, {10 * sigma:g} A"] = part
+    for kind in ("instantaneous", "averaged"):
         judge.compare(
-            f"{kind} labels of all frames make g(r) better", [name for name in sets], "", RDF,
-            lambda name, kind=kind: of(sets[name], labels=kind, fraction=1.0),
-            lambda name: of(sets[name], fraction=0.0), True,
+            f"MD: {kind} labels of all frames make g(r) better", sets, RDF,
+            lambda part, kind=kind: of(part, labels=kind, fraction=1.0), lambda part: of(part, fraction=0.0),
         )  # fmt: skip
-    clean = sets.pop("no noise")
+    noised = [name for name in sets if name != "no noise"]
+    if len(noised) > 1:
+        fewest, most = (sets[name] for name in (noised[0], noised[-1]))
+        judge.compare(
+            f"MD: {noised[-1]}, make g(r) better than {noised[0]}", percent(most["fraction"].unique()), RDF,
+            lambda f: of(most, fraction=f), lambda f: of(fewest, fraction=f),
+        )  # fmt: skip
+    clean = sets.get("no noise", rows[:0])
     judge.compare(
-        "no noise makes g(r) better, all frames labelled (instantaneous)", list(sets), "", RDF,
-        lambda name: of(clean, labels="instantaneous", fraction=1.0), lambda name: of(sets[name], fraction=1.0), True,
+        "MD: no noise makes g(r) better, with instantaneous labels of all frames", {one: sets[one] for one in noised},
+        RDF, lambda part: of(clean, labels="instantaneous", fraction=1.0), lambda part: of(part, fraction=1.0),
     )  # fmt: skip
 
 
-def _networks(rows, md, judge):
-    """Networks: labels, draws, and the linear energies of the same frames."""
-    draws = sorted(rows["draws"].unique())
-    names = {m: "fresh draws" if m == INFINITE else f"{m:g} draw{'s' * int(m > 1)}" for m in draws}
-    by_name = {names[m]: of(rows, draws=m) for m in draws}
+def _networks(rows, clean, judge):
+    """Networks: labels, draws, and the linear energies of the same frames without noise."""
+    if rows.empty:
+        return
+    draws, parts = sorted(rows["draws"].unique()), percent(rows["fraction"].unique())
+    clean = clean[clean["labels"] != "averaged"]
     for quantity, what in ((FORCE, "force"), (RDF, "g(r)")):
         judge.compare(
-            f"networks: labels of all frames make the {what} better", list(by_name), "", quantity,
-            lambda name: of(by_name[name], fraction=1.0), lambda name: of(by_name[name], fraction=0.0), True,
+            f"networks: labels of all frames make the {what} better", {named(m): m for m in draws}, quantity,
+            lambda m: of(rows, draws=m, fraction=1.0), lambda m: of(rows, draws=m, fraction=0.0),
         )  # fmt: skip
-        for more, fewer in zip(draws[1:], draws):
-            judge.compare(
-                f"networks: {names[more]} make the {what} better than {names[fewer]}, at labelled parts",
-                sorted(rows["fraction"].unique()), "of the frames", quantity,
-                lambda f, more=more: of(rows, draws=more, fraction=f),
-                lambda f, fewer=fewer: of(rows, draws=fewer, fraction=f), True,
-            )  # fmt: skip
         judge.compare(
-            f"linear energies of the same frames have a better {what} (no noise) than networks of fresh draws, at "
-            "labelled parts", sorted(rows["fraction"].unique()), "of the frames", quantity,
-            lambda f: of(md, sigma=0.0, fraction=f)[lambda t: t["labels"] != "averaged"],
-            lambda f: of(rows, draws=INFINITE, fraction=f), True,
+            f"networks: {named(draws[-1])} make the {what} better than {draws[0]:g}", parts, quantity,
+            lambda f: of(rows, draws=draws[-1], fraction=f), lambda f: of(rows, draws=draws[0], fraction=f),
+        )  # fmt: skip
+        judge.compare(
+            f"linear energies without noise have a better {what} than networks of {named(draws[-1])}", parts, quantity,
+            lambda f: of(clean, fraction=f), lambda f: of(rows, draws=draws[-1], fraction=f),
         )  # fmt: skip
 
 
@@ -241,6 +263,3 @@ def summary(table):
                 cells[column.replace("kJ/mol/nm", "kJ/mol/A")] = f"{mean:.3f} +- {error:.3f}"
         rows.append(cells)
     return pandas.DataFrame(rows).fillna("")
-
-
-__all__ = ["MEASURED", "TEXTBOOK", "claims", "summary"]

@@ -19,7 +19,7 @@ SHARE = "part of the frames with force labels / %"
 
 
 def draw(table, path):
-    """Nine panels: force errors of the linear energies above and in the middle, networks, g(r) and survival below.
+    """Nine panels: force errors of the linear energies, ways to weigh labels, and networks beside them.
 
     Parameters
     ----------
@@ -31,14 +31,14 @@ def draw(table, path):
     linear, md = (table[table["part"].str.startswith(part)] for part in ("linear", "md"))
     networks = of(table, learner=NETWORK)
     n = sorted(linear["n"].unique())[len(linear["n"].unique()) // 2]
-    levels = sorted(s for s in linear["sigma / nm"].unique() if s > 0)
-    _draws(axes[0, 0], linear, n, levels[0], "instantaneous")
-    _draws(axes[0, 1], linear, n, levels[-1] if len(levels) > 1 else levels[0], "instantaneous")
-    _draws(axes[0, 2], linear, n, levels[0], "averaged")
-    _sizes(axes[1, 0], of(linear, sigma=0.0))
-    _ways(axes[1, 1], of(linear, sigma=0.0, n=n, labels="instantaneous"), "no noise")
-    some = of(linear, sigma=levels[0], n=n, labels="instantaneous", draws=4)
-    _ways(axes[1, 2], some, rf"$\sigma$ = {10 * levels[0]:g} $\mathrm{{\AA}}$, 4 draws")
+    sigma = max(linear["sigma / nm"])
+    _draws(axes[0, 0], linear, n, sigma, "instantaneous")
+    _draws(axes[0, 1], linear, n, sigma, "averaged")
+    _sizes(axes[0, 2], of(linear, sigma=0.0))
+    some = of(linear, n=n, labels="instantaneous")
+    _ways(axes[1, 0], of(some, sigma=0.0), "no noise")
+    for ax, m in zip(axes[1, 1:], (1, 4)):
+        _ways(ax, of(some, sigma=sigma, draws=m), rf"$\sigma$ = {10 * sigma:g} $\mathrm{{\AA}}$, {_name(m)}")
     for ax, column, label in (
         (axes[2, 0], FORCE, FORCES),
         (axes[2, 1], RDF, "RMSD of g(r) from the data, rms of three pairs"),
