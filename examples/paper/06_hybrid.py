@@ -37,10 +37,10 @@ SETTINGS = {
             0.005: (("instantaneous", "averaged"), (1, 2, 4, INFINITE)),
         },
         md_seeds=3, md_size=500, md_fractions=(0.0, 1.0),
-        md_levels={0.0: (("instantaneous", "averaged"), ()), 0.005: (("instantaneous",), (1, 4))},
-        md=dict(runs=6, duration=12.0, discard=3.0, backend="compiled"),
-        network_seeds=3, network_size=500, network_sigma=0.005, network_steps=500, network_fractions=(0.0, 0.5, 1.0),
-        network_draws=(1, 4), network_md=dict(runs=6, duration=6.0, discard=1.5, backend="compiled"),
+        md_levels={0.0: (("instantaneous", "averaged"), ())},
+        md=dict(runs=8, duration=16.0, discard=4.0, backend="compiled"),
+        network_seeds=3, network_size=500, network_sigma=0.005, network_steps=400, network_fractions=(0.0, 0.5, 1.0),
+        network_draws=(1, 4), network_md=dict(runs=6, duration=4.0, backend="python"),
     ),
     True: dict(
         seeds=2, sizes=(80, 160), fractions=(0.0, 0.5, 1.0), basis=dict(cutoff=0.6, radial=2, lmax=1),
@@ -48,7 +48,7 @@ SETTINGS = {
         md_seeds=1, md_size=160, md_fractions=(0.0,), md_levels={0.0: (("averaged",), ())},
         md=dict(runs=2, duration=1.0, discard=0.2, backend="python"),
         network_seeds=1, network_size=160, network_sigma=0.005, network_steps=20, network_fractions=(0.0, 1.0),
-        network_draws=(4,), network_md=dict(runs=2, duration=0.4, discard=0.1, backend="python"),
+        network_draws=(4,), network_md=dict(runs=2, duration=0.4, backend="python"),
     ),
 }  # fmt: skip
 

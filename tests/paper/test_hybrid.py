@@ -224,3 +224,17 @@ def test_verdicts_follow_the_numbers(modules, with_labels, expected):
     rest = np.log(np.array(with_labels) / [10.0, 10.2, 9.9])
     ratio, error = np.exp(rest.mean()), np.exp(rest.mean()) * rest.std(ddof=1) / np.sqrt(3)
     assert row["ratio"] == f"{ratio:.2f} +- {error:.2f}"
+
+
+def test_committed_results_carry_their_verdicts(modules):
+    """Every claim has a row in the table, with the ratios and verdicts that the results give now."""
+    text = (PAPER / "README.md").read_text()
+    section = text[text.index("## 6.") : text.index("## Another seed")]
+    rows = [
+        [cell.strip() for cell in line.strip("| ").split(" | ")] for line in section.splitlines() if line[:2] == "| "
+    ]
+    table = pandas.read_csv(PAPER / "results" / f"{NAME}.csv")
+    assert table["seed"].nunique() >= 3
+    found = modules[0].claims(table)
+    expected = [[r.claim, r.ratio, f"{r.verdict}: {r.where}" if r.where else r.verdict] for r in found.itertuples()]
+    assert len(found) >= 25 and rows[1:] == expected

@@ -131,6 +131,11 @@ def _labels(rows, kind, judge):
         f"no noise: {kind} labels of all frames beside positions are better than labels alone", sizes, FORCE,
         lambda n: of(both, n=n, fraction=1.0), lambda n: of(rows, n=n, fraction=1.0, labels=kind, strategy=LABELS),
     )  # fmt: skip
+    judge.compare(
+        f"no noise: {kind} labels of all frames alone are as good as beside positions", sizes, FORCE,
+        lambda n: of(rows, n=n, fraction=1.0, labels=kind, strategy=LABELS), lambda n: of(both, n=n, fraction=1.0),
+        better=False,
+    )  # fmt: skip
 
 
 def _draws(rows, exact, sigma, kind, judge):
@@ -203,26 +208,12 @@ def _best(linear, kind, judge):
 
 def _dynamics(rows, judge):
     """g(r) in MD of the linear energies."""
-    sets = {}
-    for (sigma, m), part in rows.groupby(["sigma / nm", "draws"]):
-        sets["no noise" if sigma == 0 else f"{named(m)}, {10 * sigma:g} A"] = part
+    sizes = {f"{n:g} frames": n for n in rows["n"].unique()}
     for kind in ("instantaneous", "averaged"):
         judge.compare(
-            f"MD: {kind} labels of all frames make g(r) better", sets, RDF,
-            lambda part, kind=kind: of(part, labels=kind, fraction=1.0), lambda part: of(part, fraction=0.0),
+            f"MD, no noise: {kind} labels of all frames make g(r) better", sizes, RDF,
+            lambda n, kind=kind: of(rows, n=n, labels=kind, fraction=1.0), lambda n: of(rows, n=n, fraction=0.0),
         )  # fmt: skip
-    noised = [name for name in sets if name != "no noise"]
-    if len(noised) > 1:
-        fewest, most = (sets[name] for name in (noised[0], noised[-1]))
-        judge.compare(
-            f"MD: {noised[-1]}, make g(r) better than {noised[0]}", percent(most["fraction"].unique()), RDF,
-            lambda f: of(most, fraction=f), lambda f: of(fewest, fraction=f),
-        )  # fmt: skip
-    clean = sets.get("no noise", rows[:0])
-    judge.compare(
-        "MD: no noise makes g(r) better, with instantaneous labels of all frames", {one: sets[one] for one in noised},
-        RDF, lambda part: of(clean, labels="instantaneous", fraction=1.0), lambda part: of(part, fraction=1.0),
-    )  # fmt: skip
 
 
 def _networks(rows, clean, judge):
@@ -230,20 +221,31 @@ def _networks(rows, clean, judge):
     if rows.empty:
         return
     draws, parts = sorted(rows["draws"].unique()), percent(rows["fraction"].unique())
-    clean = clean[clean["labels"] != "averaged"]
-    for quantity, what in ((FORCE, "force"), (RDF, "g(r)")):
+    by_draws = {named(m): m for m in draws}
+    judge.compare(
+        "networks: labels of all frames make the force better", by_draws, FORCE,
+        lambda m: of(rows, draws=m, fraction=1.0), lambda m: of(rows, draws=m, fraction=0.0),
+    )  # fmt: skip
+    if len(draws) > 1:
+        fewest, most = draws[0], draws[-1]
         judge.compare(
-            f"networks: labels of all frames make the {what} better", {named(m): m for m in draws}, quantity,
-            lambda m: of(rows, draws=m, fraction=1.0), lambda m: of(rows, draws=m, fraction=0.0),
+            f"networks: {named(most)} make the force better than {fewest:g}", parts, FORCE,
+            lambda f: of(rows, draws=most, fraction=f), lambda f: of(rows, draws=fewest, fraction=f),
         )  # fmt: skip
         judge.compare(
-            f"networks: {named(draws[-1])} make the {what} better than {draws[0]:g}", parts, quantity,
-            lambda f: of(rows, draws=draws[-1], fraction=f), lambda f: of(rows, draws=draws[0], fraction=f),
+            f"networks: one draw with labels of all frames is as good as {named(most)} without", {"500 frames": None},
+            FORCE, lambda _: of(rows, draws=fewest, fraction=1.0), lambda _: of(rows, draws=most, fraction=0.0),
+            better=False,
         )  # fmt: skip
-        judge.compare(
-            f"linear energies without noise have a better {what} than networks of {named(draws[-1])}", parts, quantity,
-            lambda f: of(clean, fraction=f), lambda f: of(rows, draws=draws[-1], fraction=f),
-        )  # fmt: skip
+    judge.compare(
+        f"linear energies without noise have a better force than networks of {named(draws[-1])}", parts, FORCE,
+        lambda f: of(clean[clean["labels"] != "averaged"], fraction=f), lambda f: of(rows, draws=draws[-1], fraction=f),
+    )  # fmt: skip
+    # A shorter life is the larger error.
+    judge.compare(
+        "networks: runs live longer with labels of all frames (life without over life with)", by_draws, SURVIVAL,
+        lambda m: of(rows, draws=m, fraction=0.0), lambda m: of(rows, draws=m, fraction=1.0),
+    )  # fmt: skip
 
 
 def _middle(rows):

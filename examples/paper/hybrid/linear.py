@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from arms.comparison import structure, walled
+from arms.comparison import structure
 from arms.runs import Copies
 from protocol.licl import COULOMB
 from protocol.training import quiet
@@ -169,18 +169,32 @@ def error_rows(path, **which):
 
 
 def md_rows(path, runs, duration, discard, backend, **which):
-    """Rows of MD of the fits: survival without a wall, and g(r) with one; other arguments as `fits`."""
+    """Rows of MD of the fits: survival and g(r); other arguments as `fits`."""
     quiet()
     rows, clean = [], None
     for about, model, given in fits(path, **which):
         clean = clean or compute_rdf(given.all, R_RANGE)
         about["force error / kJ/mol/nm"] = error(model, given.tests)
+        model = alike(model, given.all)
         rows.append(about | dynamics(model, given, clean, runs, duration, discard, backend, which["seed"]))
     return rows
 
 
+def alike(model, frames):
+    """The same model with the shortest distances of some frames, and without its penalties.
+
+    The guard is the same for all such models of one noise level then, and so is what is compiled for them.
+    """
+    terms = [term.model_copy(update={"penalty": None}) if term.learnt else term for term in model.header.terms]
+    shortest = prior_of(frames).header.shortest_distances
+    header = model.header.model_copy(update={"terms": terms, "shortest_distances": shortest})
+    return Denoiser(header).rebuilt(terms, model.modules())
+
+
 def dynamics(model, given, clean, runs, duration, discard, backend, seed):
-    """How long runs live without a wall, and of as many with one how far g(r) is from that of all clean frames.
+    """How long runs live, and how far the g(r) of what they leave while they live is from that of all clean frames.
+
+    A life ends where a pair comes closer than the guard of all simulations allows; there is no wall.
 
     Parameters
     ----------
@@ -189,6 +203,7 @@ def dynamics(model, given, clean, runs, duration, discard, backend, seed):
     clean : RDF
     runs : int
     duration, discard : float, ps
+        Of each run; its start that is left out of g(r).  Where all of it is, there is no g(r).
     backend : str
     seed : int
 
@@ -200,11 +215,9 @@ def dynamics(model, given, clean, runs, duration, discard, backend, seed):
     """
     rng = np.random.default_rng([seed, 5])
     starts = given.frames.positions[np.sort(rng.choice(len(given.frames), runs, replace=False))]
-    _, lives = Copies(model, starts, closest_allowed(model), backend, seed).run(duration, 0.0)
+    frames, lives = Copies(model, starts, closest_allowed(model), backend, seed).run(duration, discard)
     found = {"runs": runs, "duration / ps": duration, "survival": float(lives.mean() / duration)}
     found["finished"] = int((lives >= duration).sum())
-    held, radii = walled(model)
-    frames, _ = Copies(held, starts, np.zeros_like(radii), backend, seed).run(duration, discard)
     if frames is None or len(frames) < 2:
         return found
     own = compute_rdf(frames, R_RANGE)

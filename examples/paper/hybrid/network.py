@@ -1,4 +1,4 @@
-"""A network over Coulomb from noised frames of which some have force labels: its errors and its MD."""
+"""A network over Coulomb from noised frames of which some have force labels: its error, and how long its runs live."""
 
 import numpy as np
 from arms.comparison import R_RANGE
@@ -11,7 +11,7 @@ from openmm_diffusion import Frames, compute_rdf
 LEARNER = "network"
 
 
-def network_rows(path, seed, sigma, n, draws, fraction, fractions, labels, steps, runs, duration, discard, backend):
+def network_rows(path, seed, sigma, n, draws, fraction, fractions, labels, steps, runs, duration, backend):
     """One row: a network of part 3, from n frames with fixed draws of noise.
 
     The package chooses the weight of labels by the gradient of the readout before training.
@@ -30,8 +30,8 @@ def network_rows(path, seed, sigma, n, draws, fraction, fractions, labels, steps
         Their name.
     steps : int
         Of the training, on 16 noised copies each.
-    runs, duration, discard, backend
-        As `linear.dynamics` takes them.
+    runs, duration, backend
+        As `linear.dynamics` takes them.  Too few runs live for a g(r).
     """
     quiet()
     given = subsets(path, seed, (n,), fractions)
@@ -49,4 +49,4 @@ def network_rows(path, seed, sigma, n, draws, fraction, fractions, labels, steps
         for kind, value in denoiser.header.held_out.get(key, {}).items():
             about[f"{column}, {kind}"] = value
     about["force error / kJ/mol/nm"] = error(denoiser, given.tests)
-    return [about | dynamics(denoiser, given, clean, runs, duration, discard, backend, seed)]
+    return [about | dynamics(denoiser, given, clean, runs, duration, duration, backend, seed)]
