@@ -1,0 +1,1 @@
+"""What 06_hybrid.py is made of."""
