@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import openmm
 import torch
 from openmm import app, unit
 
@@ -94,6 +95,16 @@ class Guard:
                 float(distances[worst]),
             )
         self.last_good = positions.reshape(-1, n, 3)
+
+    def step(self, simulation, steps, timestep):
+        """Some steps (of `timestep` ps); a run whose positions become NaN stops as the guard says."""
+        try:
+            simulation.step(steps)
+        except openmm.OpenMMException as error:
+            if "NaN" not in str(error):
+                raise
+            time = simulation.currentStep * timestep
+            self.stop(f"positions became NaN after {time:g} ps", time)
 
     def stop(self, what, time, replica=0, distance=None):
         """Keep the last good frame of a replica and raise."""

@@ -309,7 +309,7 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
             left = CHECKPOINT * every - simulation.currentStep % (CHECKPOINT * every)
             with rundirectory.held() as asked:
                 begun = time.monotonic()
-                _step(simulation, min(steps, left, total - simulation.currentStep), guard, config)
+                guard.step(simulation, min(steps, left, total - simulation.currentStep), config.timestep)
                 spent = time.monotonic() - begun
                 tell(simulation.currentStep * config.timestep)
                 ending = asked() or (stop is not None and stop())
@@ -329,17 +329,6 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
                 reporter._out.close()
         if watch:
             watch.finish()
-
-
-def _step(simulation, steps, guard, config):
-    """Some steps; a run whose positions become NaN stops as the guard says."""
-    try:
-        simulation.step(steps)
-    except openmm.OpenMMException as error:
-        if "NaN" not in str(error):
-            raise
-        time = simulation.currentStep * config.timestep
-        guard.stop(f"positions became NaN after {time:g} ps", time)
 
 
 def _temperature(denoiser, config):
