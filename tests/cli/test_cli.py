@@ -5,15 +5,9 @@ import sys
 
 import pytest
 import yaml
-from commandline import prepared, run
+from commandline import run
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def run_prepared():
-    with prepared() as function:
-        yield function
 
 
 def config(tmp_path, **changes):

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import typer
-from commandline import prepared
 
 from openmm_diffusion.cli import app
 from openmm_diffusion.cli.application import ORDER
@@ -22,12 +21,6 @@ NUMBERS_WITH_UNITS = {
     "benchmark": "seconds timestep", "coarsen": "temperature box", "distil": "cutoff temperature",
     "refine": "temperature",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def run_prepared():
-    with prepared() as function:
-        yield function
 
 
 def test_commands_have_an_order():

@@ -6,19 +6,12 @@ import numpy as np
 import pandas
 import pytest
 import yaml
-from commandline import prepared
 from models import LICL
 
 from openmm_diffusion import Denoiser, Frames, simulate
 from openmm_diffusion.data.sets import labelled_sets, runs_in
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def run_prepared():
-    with prepared() as function:
-        yield function
 
 
 @pytest.fixture(scope="module")

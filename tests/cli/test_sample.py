@@ -7,19 +7,13 @@ import time
 import numpy as np
 import pandas
 import pytest
-from commandline import prepared, run
+from commandline import run
 from twoparticles import EDGE, two_particles
 
 from openmm_diffusion import Frames
 from openmm_diffusion.workflows.annealing import anneal
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def run_prepared():
-    with prepared() as function:
-        yield function
 
 
 @pytest.fixture(scope="module")
