@@ -25,6 +25,7 @@ Roberts & Tweedie, Bernoulli 2, 341 (1996): the steps;
 Song & Ermon, arXiv:1907.05600: a learnt score, annealed from noise to data.
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,10 @@ from ..units import thermal_energy
 PILOT = 32
 #: Steps accepted that they aim at: for the Langevin steps of many coordinates the best is 0.57.
 ACCEPTED = 0.57
+#: What a file of samples holds.
+PART = ("positions", "log_weights", "energies", "accepted")
+#: Where lengths are kept: the first that a run writes.
+LENGTHS = "lengths.csv"
 #: Effective samples below which weights tell no g(r).
 FEW = 20
 #: How fast the pilot changes the length, by its logarithm, and steps of it at each level, at least.
@@ -70,7 +75,7 @@ class AnnealingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    samples: PositiveInt = Field(1000, le=10_000_000)
+    samples: PositiveInt = Field(1000, le=1_000_000)
     levels: int = Field(100, ge=2, le=100_000)
     steps: PositiveInt = Field(10, le=100_000)
     at_once: PositiveInt = Field(100, le=100_000)
@@ -175,7 +180,7 @@ def anneal(
     given = {**settings.model_dump(mode="json"), "model": denoiser.digest()}
     with rundirectory.occupied(directory):
         rundirectory.check(
-            directory, given, resume, any(directory.glob("part-*.npz")), what="set of samples",
+            directory, given, resume, (directory / LENGTHS).exists(), what="set of samples",
             may_differ=lambda key, new, old: key == "samples" and new >= old,
         )  # fmt: skip
         with rundirectory.begun(directory, given):
@@ -255,7 +260,9 @@ class Walkers:
     ----------
     x : array, shape (number, n_particles, 3), nm
     u : array, shape (number,)
-        Energy at the present level over kT.
+        Energy at the present level over kT, none before the first.
+    slope : array, shape (number, n_particles, 3), 1/nm
+        Its gradient.
     """
 
     def __init__(self, denoiser, number, seed):
@@ -263,7 +270,7 @@ class Walkers:
         self.box = np.array(denoiser.header.box)
         self.kT = thermal_energy(denoiser.header.temperature)
         self.x = self.rng.random((number, len(denoiser.header.particles), 3)) @ self.box
-        self.u = np.zeros(number)
+        self.u, self.slope = np.zeros(number), np.zeros_like(self.x)
         self.level = denoiser
 
     def to(self, sigma):
@@ -291,7 +298,7 @@ class Walkers:
 
 def _lengths(denoiser, sigmas, config, output):
     """Length of the steps at every level (nm), found by a pilot the first time."""
-    path = output / "lengths.csv"
+    path = output / LENGTHS
     if path.exists():
         return pandas.read_csv(path)["step"].to_numpy()
     walkers, longest = Walkers(denoiser, PILOT, [config.seed, 0]), 0.25 * float(np.diag(denoiser.header.box).min())
@@ -317,9 +324,17 @@ def _parts(denoiser, sigmas, lengths, settings, directory, progress):
                 part = _annealed(denoiser, sigmas, lengths, settings.at_once, settings.steps, seed, told)
                 with rundirectory.whole(path) as file:
                     np.savez(file, **part)
-            with np.load(path, allow_pickle=False) as file:
-                parts.append({name: file[name] for name in file.files})
+            parts.append(_read(path))
     return parts
+
+
+def _read(path):
+    """The samples of a file, which anything may have happened to."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in PART}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise rundirectory.damaged(path, "delete it, and --resume makes its samples again") from error
 
 
 def _annealed(denoiser, sigmas, lengths, number, steps, seed, told):

@@ -90,6 +90,23 @@ def test_files_hold_what_is_returned_and_a_resumed_run_is_the_whole_one(tmp_path
         anneal(denoiser, tmp_path / "run", settings | {"samples": 50})
 
 
+def test_damaged_samples_are_named_and_made_again(tmp_path):
+    denoiser, settings = two_particles(), {"samples": 40, "levels": 4, "steps": 2, "at_once": 20}
+    whole = anneal(denoiser, tmp_path / "run", settings, progress=False)
+    part = tmp_path / "run" / "part-00001.npz"
+    part.write_bytes(part.read_bytes()[:300])
+    with pytest.raises(ValueError, match=r"part-00001.npz is damaged or empty: .*delete it, and --resume"):
+        anneal(denoiser, tmp_path / "run", settings, resume=True, progress=False)
+    part.unlink()
+    again = anneal(denoiser, tmp_path / "run", settings, resume=True, progress=False)
+    np.testing.assert_array_equal(again.frames.positions, whole.frames.positions)
+    # What was killed before its first samples has the lengths of the steps already, of its own levels and model.
+    for path in (tmp_path / "run").glob("part-*"):
+        path.unlink()
+    with pytest.raises(FileExistsError, match="resume it"):
+        anneal(denoiser, tmp_path / "run", settings | {"levels": 5}, progress=False)
+
+
 def test_beads_in_a_slanted_box_are_placed_all_over_it(tmp_path):
     box = ((1.3, 0, 0), (0.4, 1.25, 0), (-0.3, 0.5, 1.2))
     denoiser = two_particles(particles=("A", "B"), box=box)
