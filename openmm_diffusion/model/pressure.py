@@ -54,6 +54,21 @@ def known_pressure(header: "Header") -> Pressure:
     return Pressure(value, error, PRICE in said, osmotic)
 
 
+def mean_pressure(headers: Sequence["Header"]) -> dict[str, float | bool]:
+    """Entries of `Header.held_out` for the mean energy of several models; none where one of them says no pressure.
+
+    A pressure is linear in the energy.  Models of the same data err alike, so their errors do not average out.
+    """
+    known = [known_pressure(header) for header in headers]
+    if not all(np.isfinite(pressure.value) for pressure in known):
+        return {}
+    said = {VALUE: float(np.mean([p.value for p in known])), ERROR: float(np.mean([p.error for p in known]))}
+    said[OSMOTIC] = any(p.osmotic for p in known)
+    if all(p.fitted for p in known):
+        said[PRICE] = float(np.mean([header.held_out[PRICE] for header in headers]))
+    return said
+
+
 def pressure_obstacle(denoiser: "Denoiser", box: ArrayLike | None) -> str | None:
     """Why a model has no pressure in a box, after "the model has no pressure: "; None where it has."""
     if box is None:

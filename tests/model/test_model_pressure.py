@@ -7,6 +7,8 @@ from models import PRIOR, QUICK, licl_denoiser, licl_frames
 
 from openmm_diffusion import Denoiser
 from openmm_diffusion.analysis.resampling import frame_mean
+from openmm_diffusion.learning.measured import with_pressure
+from openmm_diffusion.model.combination import ensemble
 from openmm_diffusion.model.header import Header
 from openmm_diffusion.model.pressure import PRICE, known_pressure, pressure_obstacle, pressures
 from openmm_diffusion.systems import create_system
@@ -89,3 +91,22 @@ def test_the_mean_over_frames_has_the_error_of_its_replicas():
     mean, error = frame_mean(values, replica)
     assert mean == pytest.approx(values.mean())
     assert error == pytest.approx(shift.std(ddof=1) / np.sqrt(12), rel=0.05)
+
+
+def test_the_mean_of_models_tells_the_pressure_that_it_has():
+    """Measured over the same frames: a pressure is linear in the energy."""
+    frames, models = licl_frames(), []
+    for factor in (1.0, -1.0):
+        model = licl_denoiser(kinds=QUICK)
+        model = model.rebuilt(model.header.terms, model.modules())
+        (pair,) = [module for module in model.modules() if hasattr(module, "coefficients")]
+        pair.coefficients.mul_(factor)
+        models.append(with_pressure(model, frames))
+    told = [known_pressure(model.header) for model in models]
+    assert abs(told[0].value - told[1].value) > 5 * told[0].error
+    mean = ensemble(models)
+    expected = known_pressure(with_pressure(mean, frames).header)
+    found = known_pressure(mean.header)
+    assert found.value == pytest.approx(expected.value, rel=1e-4) and not found.fitted and found.osmotic
+    assert expected.error <= found.error * (1 + 1e-6)
+    assert not known_pressure(ensemble([models[0], licl_denoiser(kinds=QUICK)]).header).value > -np.inf
