@@ -1,5 +1,6 @@
 """The program `openmm-diffusion`: how commands are made, how loud they are, and how they end."""
 
+import contextlib
 import functools
 import inspect
 import logging
@@ -14,8 +15,6 @@ import typer.core
 
 from .. import rundirectory
 
-#: Commands that go on with what there is.
-RESUMABLE = ("train", "simulate", "sample", "refine", "generate")
 NAME = "openmm-diffusion"
 #: Commands in the order of the help, that in which they are first needed.
 ORDER = (
@@ -23,30 +22,25 @@ ORDER = (
     "export", "compile", "benchmark",
 )  # fmt: skip
 
-interruption = rundirectory.Interruption()
 log = logging.getLogger("openmm_diffusion")
 
 
 class Commands(typer.core.TyperGroup):
-    """Commands whose ends are told in words of ours."""
+    """Commands whose ends are told in words of ours; the object of their context is an `Interruption`."""
 
     def list_commands(self, ctx):
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
+    def make_context(self, info_name, args, parent=None, **more):
+        with more.get("obj") or contextlib.nullcontext():
+            return super().make_context(info_name, args, parent, **more)
+
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
-        except (Exception, KeyboardInterrupt) as error:
-            # What an interruption breaks on its way is nobody's mistake.
-            if interruption.number is not None or isinstance(error, KeyboardInterrupt):
-                interruption.over()
-                resumable = ctx.invoked_subcommand in RESUMABLE
-                then = "the same command with --resume goes on" if resumable else "nothing goes on, give it again"
-                typer.echo(f"interrupted: {then}", err=True)
-                raise SystemExit(interruption.status) from None
-            if isinstance(error, EOFError):  # typer would say "Aborted."
-                raise RuntimeError("a file ended before it was read: look for an empty one") from error
-            raise
+            with ctx.obj or contextlib.nullcontext():
+                return super().invoke(ctx)
+        except EOFError as error:  # typer would say "Aborted."
+            raise RuntimeError("a file ended before it was read: look for an empty one") from error
 
 
 app = typer.Typer(
@@ -180,16 +174,19 @@ def _sentence(error):
 TOLD = (ValueError, TypeError, OSError, RuntimeError, ArithmeticError, ImportError)
 
 
-def main():
-    """Entry point: a user's mistake ends in one sentence, not in a traceback."""
+def main(interruption=None):
+    """A user's mistake ends in one sentence, not in a traceback; an `Interruption` may have taken the signals over."""
+    if interruption is None:
+        interruption = rundirectory.Interruption()
+        interruption.install()
     # Threads of torch that wait turning in circles take the cores from other programs: on a busy machine two of them
     # trained a small network ten times slower than one.  Its library reads this when torch is imported, later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", handlers=[_Lines(sys.stderr)])
-    interruption.install()
+    logging.getLogger("torch").setLevel(logging.WARNING)
     try:
         with rundirectory.explained("output"):
-            app()
+            app(obj=interruption)
     except MemoryError as error:
         typer.echo("error: this needs more memory than there is: give fewer particles, frames or replicas", err=True)
         raise SystemExit(1) from error

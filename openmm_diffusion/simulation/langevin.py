@@ -25,19 +25,10 @@ from ..settings import read_yaml, validated
 from ..systems.system import create_system, fastest
 from ..systems.topologies import LARGEST, random_positions, replicated
 from ..units import MOST
+from . import trajectories as files
 from .guard import Guard, SpreadWatch, spread_limit, tell_pressure, warn_of_conditions
 from .starts import anneal, relax, start_of
 from .states import noise_seed, read_state, write_state
-from .trajectories import (
-    CHECKPOINT,
-    check_checkpoint,
-    check_format,
-    cut_back,
-    mend_topology,
-    trajectory_paths,
-    trajectory_reporters,
-    write_topology,
-)  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +183,7 @@ def simulate(
     if not isinstance(config, SimulationConfig):
         values = read_yaml(config) if isinstance(config, (str, Path)) else {} if config is None else config
         config = validated(SimulationConfig, values, "config")
-    check_format(config.format)
+    files.check_format(config.format)
     output = rundirectory.named(output)
     every = round(config.interval / config.timestep)
     if every < 1 or abs(every * config.timestep - config.interval) > 1e-6 * config.interval:
@@ -206,7 +197,7 @@ def simulate(
 def _simulated(model, denoiser, output, config, every, resume, positions, progress, topology, stop):
     """The run of a denoiser, given as `model`, where nobody else is at work; frames come `every` so many steps."""
     checkpoint = output / "checkpoint.xml"
-    check_checkpoint(checkpoint)
+    files.check_checkpoint(checkpoint)
     state = read_state(checkpoint) if resume and checkpoint.exists() else None
     # What goes on does not begin, and the file of its start may be elsewhere now.
     start = start_of(
@@ -238,14 +229,14 @@ def _simulated(model, denoiser, output, config, every, resume, positions, progre
     limit = spread_limit(denoiser, config)
     everyone = replicated(topology, config.replicas)
     simulation = _simulation(denoiser, everyone, system, config, platform, properties, done)
-    trajectories = trajectory_paths(output, config.format, config.replicas)
+    trajectories = files.trajectory_paths(output, config.format, config.replicas)
     with _begun(output, config, model, denoiser, options, resume):
         if state is None:
             _place(simulation, output, denoiser, start, config)
         else:
             _go_on(simulation, state, done)
-            cut_back(trajectories, done // every, {"state.csv": every, "spread.csv": config.interval})
-            mend_topology(output, topology, simulation.context)
+            files.cut_back(trajectories, done // every, {"state.csv": every, "spread.csv": config.interval})
+            files.mend_topology(output, topology, simulation.context)
             log.info("resumed at %.1f ps", done * config.timestep)
         _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress, stop)
     return trajectories[0] if config.replicas == 1 else trajectories
@@ -275,7 +266,7 @@ def _place(simulation, output, denoiser, start, config):
         simulation.context.setVelocitiesToTemperature(simulation.integrator.getTemperature(), config.seed)
     else:
         simulation.context.setVelocities(velocities)
-    write_topology(output, topology, positions[0])
+    files.write_topology(output, topology, positions[0])
 
 
 def _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress, stop):
@@ -285,7 +276,7 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
     guard = Guard(output / "last_good.pdb", min(every, 50), denoiser, topology)
     guard.report(simulation, simulation.context.getState(positions=True))
     simulation.reporters.append(guard)
-    simulation.reporters.extend(trajectory_reporters(trajectories, every, topology, append))
+    simulation.reporters.extend(files.trajectory_reporters(trajectories, every, topology, append))
     columns = dict(step=True, time=True, kineticEnergy=True, temperature=True, speed=True)
     columns["potentialEnergy"] = denoiser.conservative
     columns["volume"] = columns["density"] = config.pressure is not None
@@ -306,7 +297,7 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
     steps = 1
     try:
         while simulation.currentStep < total:
-            left = CHECKPOINT * every - simulation.currentStep % (CHECKPOINT * every)
+            left = files.CHECKPOINT * every - simulation.currentStep % (files.CHECKPOINT * every)
             with rundirectory.held() as asked:
                 begun = time.monotonic()
                 guard.step(simulation, min(steps, left, total - simulation.currentStep), config.timestep)

@@ -1,17 +1,16 @@
-"""The directory of a run: how it is begun, interrupted and resumed, and how its files are written whole."""
+"""The directory of a run: how it is begun and resumed, and how its files are written whole."""
 
 import contextlib
 import errno
 import logging
 import os
 import reprlib
-import signal
 import socket
-import sys
-import threading
 from pathlib import Path
 
 import yaml
+
+from .interruptions import Interrupted, Interruption, held  # noqa: F401 - part of what a run does
 
 try:
     import fcntl
@@ -48,10 +47,6 @@ OBSTACLES = {
 
 class RunDirectoryError(FileExistsError, ValueError):
     """A directory that holds another run than the one asked for, or that another process is at work in."""
-
-
-class Interrupted(RuntimeError):
-    """A run in a thread that was asked to end, and did so after its last whole step."""
 
 
 def named(directory):
@@ -130,106 +125,6 @@ def settle(*paths):
                     raise
             finally:
                 os.close(number)
-
-
-@contextlib.contextmanager
-def held():
-    """Let Ctrl-C and SIGTERM wait until the end of what must not be torn, a step or a file.
-
-    Yields a function that tells whether one waits.  In threads, which signals do not reach, none does.
-    """
-    came = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # Who ignores a signal goes on to.
-    before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
-    for number in before:
-        signal.signal(number, lambda number, frame: came.append(number))
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
-
-
-class Interruption:
-    """Ctrl-C and SIGTERM end a command, with the exit status that shells expect: 130 and 143.
-
-    Either is a KeyboardInterrupt where it comes, but for where OpenMM or openmm-torch has called Python: the one turns
-    what is raised there into an error of its own without a word ("<NULL>"), which would pass for one, and the other
-    ends the process.  It comes as these return then, and where that lasts, as compiling does, after a moment.  It comes
-    again until it is told to be over.
-
-    Attributes
-    ----------
-    number : int or None
-        Of the first signal that came.
-    """
-
-    #: Seconds that a call which should not be torn has to end, and until what was swallowed on its way comes again.
-    PATIENCE = 0.5
-
-    def __init__(self):
-        self.number = None
-        self.waited = self.ended = False
-
-    @property
-    def status(self):
-        """Exit status of the process."""
-        return 128 + (self.number or signal.SIGINT)
-
-    def install(self):
-        """Take the signals over; one that is ignored, as in the background, stays ignored."""
-        self.waited = self.ended = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self)
-
-    def over(self):
-        """The interruption has come through: neither it nor another comes any more."""
-        self.ended = True
-        # CPython notes an interruption that passes an exec() of a library, and ends by SIGINT for it in place of the
-        # status; the next exec() takes the note away.
-        exec("")
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-
-    def __call__(self, number, frame):
-        if self.ended:
-            return
-        self.number = self.number or number
-        if hasattr(signal, "setitimer"):
-            # Libraries swallow what is raised within an import or a finalizer of theirs.
-            signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(self.number))
-            signal.setitimer(signal.ITIMER_REAL, self.PATIENCE)
-        caller = None if self.waited else _caller(frame)
-        if caller is None:
-            raise KeyboardInterrupt
-        self.waited = True
-        caller.f_trace = _raised
-        sys.settrace(lambda *_: None)  # without a tracer of all frames, none of one is asked
-
-
-def _raised(frame, event, argument):
-    """Tracer of a frame: an interruption at its next line."""
-    frame.f_trace = None
-    sys.settrace(None)
-    raise KeyboardInterrupt
-
-
-def _caller(frame):
-    """The frame that has called OpenMM or openmm-torch, which has called Python here; None where neither has."""
-    modules = (sys.modules.get(name) for name in ("openmm.openmm", "openmmtorch"))
-    wrappers, caller = {module.__file__ for module in modules if hasattr(module, "__file__")}, None
-    while frame and frame.f_back:
-        frame = frame.f_back
-        if frame.f_code.co_filename in wrappers:
-            caller = frame.f_back
-    return caller
 
 
 def check(
