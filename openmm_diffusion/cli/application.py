@@ -53,7 +53,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warn
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and where in the program an error arose.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Directory of the run.")]
 Resume = Annotated[bool, typer.Option(help="Go on with the run in --output.")]
-MODEL = "Model file, directory of a training, or licl or licl_vector."
+MODEL = "Model file, directory of a training, or name of a shipped model, such as licl, water or alanine."
 
 
 def _tell_version(asked):

@@ -233,7 +233,14 @@ def benchmark(
     settings = {key: value for key, value in given.items() if value is not None}
     table = run(found_model(model), output, validated(BenchmarkConfig, settings, "options"), say)
     columns = ["path", "copies", "steps_per_s", "ratio", "force_ms", "ns_per_day", "rms_difference", "start_s"]
-    say("\n" + table[columns].to_string(index=False, na_rep="-", float_format="{:.3g}".format))
+    say("\n" + table[columns].to_string(index=False, na_rep="-", float_format=_rounded))
     for row in table[table["note"] != ""].itertuples():
         say(f"- {row.path} x {row.copies}: {row.note}")
     say(f"\n{output}: benchmark.csv, rounds.csv, benchmark.yaml, benchmark.png")
+
+
+def _rounded(number):
+    """Three digits, with an exponent for what is very small alone."""
+    from ..progress import significant
+
+    return f"{number:.1e}" if 0 < abs(number) < 1e-3 else significant(number, 3)

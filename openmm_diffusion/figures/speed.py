@@ -36,6 +36,7 @@ def benchmark_figure(table, path, title=None):
         ax.text(high.iloc[y] + 0.015 * largest, y, f"{speed.iloc[y]:,.0f}{ratio}", va="center", fontsize=9)
     ax.set_yticks(range(len(table)), names)
     ax.set_ylim(len(table) - 0.5, -0.5)
-    ax.set(xlabel="steps / s, all copies together; in brackets: ratio to the prior alone", xlim=(0, 1.3 * largest))
+    meaning = "in brackets: ratio to the prior alone; bars: quartiles of the rounds"
+    ax.set(xlabel=f"steps / s, all copies together; {meaning}", xlim=(0, 1.3 * largest))
     ax.set_title(title, fontsize=10)
     save(figure, path, 150)

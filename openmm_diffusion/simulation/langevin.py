@@ -28,7 +28,7 @@ from ..units import MOST
 from . import trajectories as files
 from .guard import Guard, SpreadWatch, spread_limit, tell_pressure, warn_of_conditions
 from .starts import anneal, relax, start_of
-from .states import noise_seed, read_state, write_state
+from .states import go_on, noise_seed, read_state, write_state
 
 log = logging.getLogger(__name__)
 
@@ -234,21 +234,12 @@ def _simulated(model, denoiser, output, config, every, resume, positions, progre
         if state is None:
             _place(simulation, output, denoiser, start, config)
         else:
-            _go_on(simulation, state, done)
+            go_on(simulation, state, done)
             files.cut_back(trajectories, done // every, {"state.csv": every, "spread.csv": config.interval})
             files.mend_topology(output, topology, simulation.context)
             log.info("resumed at %.1f ps", done * config.timestep)
         _advance(simulation, output, denoiser, topology, config, trajectories, limit, progress, stop)
     return trajectories[0] if config.replicas == 1 else trajectories
-
-
-def _go_on(simulation, state, done):
-    """Put a simulation where a State of it was, `done` steps from its beginning."""
-    context = simulation.context
-    context.setState(state)
-    # A Context whose positions come from a State alone ends the process in its first PythonForce (OpenMM 8.5).
-    context.setPositions(context.getState(positions=True).getPositions(asNumpy=True))
-    simulation.currentStep = done
 
 
 def _place(simulation, output, denoiser, start, config):

@@ -120,7 +120,7 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
 
     ending = threading.Event()
     # Where each run is, ps: of its threads this one is told.
-    come: dict[int, float] = {}
+    come = {}
     # OpenMM leaves Python free while it steps: threads are enough.  Signals reach this one alone.
     with rundirectory.held() as asked, ThreadPoolExecutor(os.cpu_count() if platform == "CPU" else 1) as pool:
         runs = [pool.submit(one, number) for number in range(config.runs)]

@@ -62,3 +62,12 @@ def _damaged(path: Path, given: bool) -> ValueError:
     return ValueError(
         f"{path} is damaged: copy a whole one back, or delete the directory {path.parent} and begin again"
     )
+
+
+def go_on(simulation, state, done):
+    """Put a simulation where a State of it was, `done` steps from its beginning."""
+    context = simulation.context
+    context.setState(state)
+    # A Context whose positions come from a State alone ends the process in its first PythonForce (OpenMM 8.5).
+    context.setPositions(context.getState(positions=True).getPositions(asNumpy=True))
+    simulation.currentStep = done
