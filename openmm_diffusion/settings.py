@@ -86,7 +86,7 @@ def validated(model, values, name):
             raise ValueError(f"{name}: unknown key {key}; {remedy}") from error
         if first["type"] == "missing":
             raise ValueError(f"{name}: {key} is missing") from error
-        message = first["msg"].removeprefix("Value error, ")
+        message = _printable(first["msg"].removeprefix("Value error, "), None)
         if first["type"] == "value_error" and isinstance(first["input"], dict):
             raise ValueError(f"{name}: {message}") from error  # names its keys itself
         message = message[0].lower() + message[1:]
@@ -97,9 +97,9 @@ def validated(model, values, name):
     return found
 
 
-def _printable(text):
-    """What somebody else wrote, on one line of a sentence."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:120])
+def _printable(text, most=120):
+    """What somebody else wrote, on one line of a sentence; no more letters than `most`."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:most])
 
 
 def _refuse_truth(given, found, name, key):

@@ -119,9 +119,9 @@ class GenerateConfig(BaseModel):
     map: dict[str, Any] | None = None
     types: Literal["element", "name", "residue:name"] | dict[str, str] = "element"
     bias: BiasConfig | None = None
-    edge: float | None = 2.526
+    edge: float | None = Field(2.526, le=1e4)
     waters: int | None = Field(None, ge=1)
-    temperature: float = 300.0
+    temperature: float = Field(300.0, le=1e6)
     runs: int = Field(4, ge=1)
     frames: int = Field(1000, ge=1)
     discard: float = 800.0
