@@ -163,7 +163,7 @@ def test_a_start_that_is_elsewhere_now(tmp_path):
     kills.check_run(tmp_path / "run", 40)
 
 
-@pytest.mark.parametrize("share", [None, 0.0, 0.3, 0.6, 0.97])
+@pytest.mark.parametrize("share", [None, 0.0, 0.6])
 @pytest.mark.parametrize("command, name", [("simulate", ""), ("refine", "iteration-0/run-0/"), ("generate", "")])
 def test_a_topology_that_was_lost_is_written_again(command, name, share, made, tmp_path, caplog):
     """Of the same atoms in the same box; that of a run has the positions of the checkpoint now."""
