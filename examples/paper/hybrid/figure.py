@@ -36,9 +36,11 @@ def draw(table, path):
     _draws(axes[0, 1], linear, n, sigma, "averaged")
     _sizes(axes[0, 2], of(linear, sigma=0.0))
     some = of(linear, n=n, labels="instantaneous")
-    _ways(axes[1, 0], of(some, sigma=0.0), "no noise")
+    _ways(axes[1, 0], of(some, sigma=0.0), f"{n:g} frames, no noise")
     for ax, m in zip(axes[1, 1:], (1, 4)):
-        _ways(ax, of(some, sigma=sigma, draws=m), rf"$\sigma$ = {10 * sigma:g} $\mathrm{{\AA}}$, {_name(m)}")
+        _ways(
+            ax, of(some, sigma=sigma, draws=m), rf"{n:g} frames, $\sigma$ = {10 * sigma:g} $\mathrm{{\AA}}$, {_name(m)}"
+        )
     for ax, column, label in (
         (axes[2, 0], FORCE, FORCES),
         (axes[2, 1], RDF, "RMSD of g(r) from the data, rms of three pairs"),
@@ -56,7 +58,7 @@ def draw(table, path):
 def _curve(ax, rows, by, column, scale=1.0, shift=0.0, **style):
     """Mean and standard error over seeds, at the values of a column."""
     at, means, errors = [], [], []
-    for value, group in rows.groupby(by):
+    for value, group in rows[rows[column].notna()].groupby(by):
         mean, error = mean_error(group[column])
         at.append(scale * value + shift)
         means.append(mean)
@@ -115,7 +117,7 @@ def _ways(ax, rows, how):
         style = dict(marker=marker, ls=line, label=label, color=f"C{place}")
         _curve(ax, of(rows, strategy=name), "fraction", FORCE, 100, 1.0 * place - 1.0, **style)
     ax.set(xlabel=SHARE, ylabel=FORCES)
-    ax.set_title(f"weights of instantaneous labels, {how}")
+    ax.set_title(f"ways to weigh labels, {how}")
     ax.legend(frameon=False, fontsize=8)
 
 
