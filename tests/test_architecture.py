@@ -175,6 +175,12 @@ def test_a_folder_can_be_read_at_a_glance(folder):
     assert len(names) <= FILES, f"{folder.name} holds {len(names)} files: make a family of some"
 
 
+def test_names_of_tests_are_told_apart():
+    """Two files of one name are one module for pytest, wherever they lie."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert len(names) > 100 and sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize("name", modules())
 def test_modules_are_short(name):
     lines = len(modules()[name].read_text().splitlines())

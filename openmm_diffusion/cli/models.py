@@ -19,13 +19,17 @@ def combine(
     """One model from several: the mean of an ensemble, or an extrapolation of noise levels to none (Richardson)."""
     from ..model.combination import ensemble, extrapolated
     from ..model.denoiser import Denoiser
+    from ..model.pressure import mean_pressure
 
     if output.suffix != ".safetensors":
         raise ValueError(f"output is {output}: give a name that ends in .safetensors")
     if not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"output is {output}: there is no directory {output.parent}; make it first")
     parts = [Denoiser.load(found_model(path)) for path in models]
-    combined = extrapolated(parts) if extrapolate else ensemble(parts)
+    if extrapolate:
+        combined = extrapolated(parts)
+    else:
+        combined = ensemble(parts).with_held_out(mean_pressure([part.header for part in parts]))
     combined.save(output)
     weights = ", ".join(f"{term.weight:.3g} x {term.kind} at {term.sigma:g} nm" for term in combined.header.learnt)
     say(f"{output}: {weights}")

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from openmm import unit
 
 from ..units import array, shown, thermal_energy
-from .pressure import mean_pressure
 
 if TYPE_CHECKING:
     from openmm.unit import Quantity
@@ -89,8 +88,7 @@ def ensemble(denoisers: Sequence["Denoiser"]) -> "Denoiser":
         )
     if len({denoiser.conservative for denoiser in denoisers}) > 1:
         raise ValueError("some models have an energy head and some a vector head: an ensemble has one kind")
-    mean = _sum(denoisers, [1 / len(denoisers)] * len(denoisers), "member")
-    return mean.with_held_out(mean_pressure([denoiser.header for denoiser in denoisers]))
+    return _sum(denoisers, [1 / len(denoisers)] * len(denoisers), "member")
 
 
 def members(denoiser: "Denoiser") -> list["Denoiser"]:

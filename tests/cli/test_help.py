@@ -9,6 +9,7 @@ import sys
 import pytest
 import typer
 
+from openmm_diffusion import Denoiser
 from openmm_diffusion.cli import app
 from openmm_diffusion.cli.application import ORDER
 
@@ -74,6 +75,8 @@ def test_quiet_and_verbose_go_anywhere(run_prepared, tmp_path):
         done = run_prepared(*words, "licl", "licl", "-o", tmp_path / "m.safetensors")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "0.5 x pair" in run_prepared("combine", "licl", "licl", "-o", tmp_path / "m.safetensors").stdout
+    told, mean = (Denoiser.load(name).header.held_out for name in ("licl", tmp_path / "m.safetensors"))
+    assert mean["pressure"] == told["pressure"], "the mean of two of the same"
     both = run_prepared("combine", "-q", "-v", "licl", "licl", "-o", tmp_path / "m.safetensors")
     assert both.returncode == 1 and "quiet and verbose are both given" in both.stderr
     wrong = ["combine", "licl", "-o", tmp_path / "n.safetensors"]

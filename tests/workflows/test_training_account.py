@@ -100,5 +100,8 @@ def test_the_command_says_it_and_what_to_do_next(trained, tmp_path):
 
 
 def test_a_damaged_account_is_told_so(tmp_path):
+    with pytest.raises(ValueError, match="account.yaml is missing"):
+        read_account(tmp_path)
+    (tmp_path / "account.yaml").write_text("parts: [")
     with pytest.raises(ValueError, match="account.yaml is damaged or empty"):
         read_account(tmp_path)
