@@ -26,7 +26,7 @@ test long reliability check doctest docs: export OCL_ICD_VENDORS := $(CURDIR)/.n
 
 # All but the longest: some twenty minutes on two cores.  In two halves, for what torch keeps of every scripted or compiled
 # module it keeps until the end of the process: in one, processes take 2.3 GB, in two less than 2.
-HALF := tests/energies tests/engines tests/forces tests/model tests/space tests/systems
+HALF := tests/energies tests/forces tests/model tests/space tests/systems
 test: SUITE = $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadscope -m "not long and not reliability"
 test: install
 	$(SUITE) $(HALF)
