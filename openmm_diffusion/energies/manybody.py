@@ -194,11 +194,15 @@ class ManyBody(LinearEnergy):
         A = self.expansion(within(c, self.cutoff))
         species = c.species.repeat(c.positions.shape[0]).unsqueeze(1)
         own = (species == torch.arange(self.n_species, device=species.device)).to(A.dtype)
-        # One product for all degrees and all species of the centre: fewer and larger ones cost less.
-        matrices = (self.coefficients[:, self.place] * self.counts.unsqueeze(2)).to(A.dtype)
-        matrices = matrices.permute(3, 1, 0, 2).flatten(2).index_select(0, self.degree)
-        product = torch.bmm(A, matrices).view(A.shape[0], A.shape[1], self.n_species, self.channels)
-        energy = (product * A.unsqueeze(2)).sum(3).sum(0)
+        energy = torch.zeros_like(own)
+        for degree in range(self.lmax + 1):
+            # One product for all species of the centre: fewer and larger ones cost less.  A batch of all degrees, though,
+            # is slower compiled (torch 2.9): 0.35 ms for 48 ions in place of 0.21 for energy and forces.
+            matrices = (self.coefficients[:, :, degree][:, self.place] * self.counts).to(A.dtype)
+            part = A[degree * degree : (degree + 1) * (degree + 1)]
+            product = torch.matmul(part.reshape(-1, self.channels), matrices.transpose(0, 1).flatten(1))
+            product = product.view(part.shape[0], part.shape[1], self.n_species, self.channels)
+            energy = energy + (product * part.unsqueeze(2)).sum(3).sum(0)
         return (energy * own).view(c.positions.shape[0], -1).sum(1)
 
     def expansion(self, near: Batch) -> Tensor:
