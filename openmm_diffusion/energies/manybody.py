@@ -196,8 +196,8 @@ class ManyBody(LinearEnergy):
         own = (species == torch.arange(self.n_species, device=species.device)).to(A.dtype)
         energy = torch.zeros_like(own)
         for degree in range(self.lmax + 1):
-            # One product for all species of the centre: fewer and larger ones cost less.  A batch of all degrees, though,
-            # is slower compiled (torch 2.9): 0.35 ms for 48 ions in place of 0.21 for energy and forces.
+            # One product for all species of the centre: fewer and larger ones cost less.  A batch of all degrees is
+            # slower, though, when compiled (torch 2.9): 0.35 ms in place of 0.21 for energy and forces of 48 ions.
             matrices = (self.coefficients[:, :, degree][:, self.place] * self.counts).to(A.dtype)
             part = A[degree * degree : (degree + 1) * (degree + 1)]
             product = torch.matmul(part.reshape(-1, self.channels), matrices.transpose(0, 1).flatten(1))
