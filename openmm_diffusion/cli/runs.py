@@ -1,4 +1,4 @@
-"""Commands that run OpenMM: simulate, compile, generate, benchmark."""
+"""Commands that sample and run: simulate, sample, compile, generate, benchmark."""
 
 from pathlib import Path
 from typing import Annotated, Optional

@@ -281,10 +281,10 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
         watch = SpreadWatch(tables[1], every, denoiser, topology, limit, append and tables[1].exists())
         simulation.reporters.append(watch)
     written = list(simulation.reporters)
-    begun = simulation.currentStep * config.timestep
-    told = Progress(f"{output}", config.duration, "ps", shown=bool(progress), done=begun)
+    behind = simulation.currentStep * config.timestep
+    told = Progress(f"{output}", config.duration, "ps", shown=bool(progress), done=behind)
     tell = progress if callable(progress) else told.at
-    tell(begun)
+    tell(behind)
     steps = 1
     try:
         while simulation.currentStep < total:
