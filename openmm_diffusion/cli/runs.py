@@ -182,12 +182,9 @@ def generate(
     resume: Resume = False,
 ):
     """Make data: all-atom runs in OpenMM of ions, water or a solute, kept as frames of atoms or beads with forces."""
-    from ..settings import read_yaml, validated
-    from ..simulation.generation import GenerateConfig
     from ..simulation.generation import generate as run
 
-    asked = GenerateConfig.anchored(read_yaml(config), config.parent) if config else {}
-    frames = run(validated(GenerateConfig, asked, str(config)), output, resume)
+    frames = run(config or {}, output, resume)
     say(f"{output / 'frames.npz'}: {frames}")
 
 

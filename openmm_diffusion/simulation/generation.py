@@ -32,6 +32,7 @@ from .. import rundirectory
 from ..data.frames import Frames
 from ..forces.platforms import platform_named, platform_names
 from ..progress import Progress
+from ..settings import read_yaml, validated
 from ..systems.composition import GenerateConfig
 from ..systems.solution import build_system, place_molecules
 from .kept import Kept
@@ -83,14 +84,13 @@ def generate(config, directory, resume=False, progress=None):
     FileExistsError
         If the directory is not empty and `resume` is False.
     ValueError
-        If the configuration differs from the one in the directory, saved frames
+        If the configuration is wrong or differs from the one in the directory, saved frames
         are missing there, OpenMM lacks the platform, the force field does not
         describe the solute, or the bias is on something that is not kept.
     FloatingPointError
         If a force is not finite.
     """
-    if not isinstance(config, GenerateConfig):
-        config = GenerateConfig.load(config)
+    config = _asked(config)
     _platform(config.platform)  # refused before anything is written
     directory = Path(directory)
     with rundirectory.occupied(directory):
@@ -100,6 +100,16 @@ def generate(config, directory, resume=False, progress=None):
         umbrella = None if config.bias is None else Umbrella(config, kept, system)
         with rundirectory.begun(directory, config.model_dump()):
             return _generated(config, directory, topology, system, kept, umbrella, progress)
+
+
+def _asked(config):
+    """What is asked for: as it was given, from a dict, or from a YAML file."""
+    if isinstance(config, GenerateConfig):
+        return config
+    if isinstance(config, dict):
+        return validated(GenerateConfig, config, "config")
+    values = read_yaml(config)
+    return validated(GenerateConfig, GenerateConfig.anchored(values, Path(config).parent), str(config))
 
 
 def _check(config, directory, resume):

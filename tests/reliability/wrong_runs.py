@@ -7,7 +7,7 @@ from openmm import unit
 from openmm_diffusion import Frames, evaluate, simulate, train
 from openmm_diffusion.learning.config import config_model, read_config
 from openmm_diffusion.settings import read_yaml, validated
-from openmm_diffusion.simulation.generation import GenerateConfig
+from openmm_diffusion.simulation.generation import generate
 from openmm_diffusion.simulation.langevin import SimulationConfig
 from openmm_diffusion.workflows.benchmark.run import benchmark
 from openmm_diffusion.workflows.compilation import compile_ahead
@@ -167,7 +167,7 @@ def yaml(letter, what, text, says):
 
 
 def generated(letter, what, says, **options):
-    return Wrong(letter, "generate", what, lambda i: validated(GenerateConfig, options, "config"), says)
+    return Wrong(letter, "generate", what, lambda i: generate(options, i.out), says)
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -197,6 +197,9 @@ CONFIGURATIONS = [
     generated("F", "an unknown ion", "Xx", ions={"Xx": 1}),
     generated("F", "a solute that is not there", "nowhere.pdb", solute="nowhere.pdb"),
     generated("F", "a map that is not there", "nowhere.yaml", map="nowhere.yaml"),
+    generated("F", "water hotter than its density is known", "^config: temperature is 360 K", ions={}, temperature=360),
+    Wrong("F", "generate", "a file that is not there", lambda i: generate("nowhere.yaml", i.out), "no configuration file"),
+    Wrong("F", "generate", "None for a configuration", lambda i: generate(None, i.out), "config is None"),
     generated("F", "a misspelt key", "did you mean interval", intervall=2.0),
 ]  # fmt: skip
 

@@ -1,31 +1,15 @@
 """What is said of labels and draws, what was measured, and verdicts."""
 
-import numpy as np
 import pandas
-from protocol.verdicts import below, mean_error, verdict
+from protocol.judge import Judge, of
+from protocol.verdicts import mean_error
 
 from hybrid.blends import LABELS, MEASURED, PACKAGE, POSITIONS, TEXTBOOK
 from hybrid.network import LEARNER as NETWORK
 
 FORCE, RDF, SURVIVAL = "force error / kJ/mol/nm", "g(r) error", "survival"
 INFINITE = float("inf")
-#: "As good" allows so much more, as in part 3.
-ALLOWED = 1.1
 KEYS = ["part", "learner", "sigma / nm", "draws", "n", "fraction", "labels", "strategy"]
-
-
-def of(table, sigma=None, **values):
-    """Rows of some values of columns, and of a noise level (nm)."""
-    found = table if sigma is None else table[table["sigma / nm"] == sigma]
-    for column, value in values.items():
-        found = found[found[column] == value]
-    return found
-
-
-def ratios(first, second, quantity):
-    """log(first / second), seed by seed: the same seed has the same frames, labels and noise."""
-    a, b = (rows.set_index("seed")[quantity].dropna() for rows in (first, second))
-    return np.log(a / b).replace([np.inf, -np.inf], np.nan).dropna().to_numpy()
 
 
 def named(m):
@@ -36,54 +20,6 @@ def named(m):
 def percent(fractions):
     """Fractions of the frames that are labelled, by their names."""
     return {f"{100 * f:g} %": f for f in sorted(fractions)}
-
-
-class Judge:
-    """Collects claims, each a ratio of two errors at several places.
-
-    Attributes
-    ----------
-    rows : list of dict
-    """
-
-    def __init__(self):
-        self.rows = []
-
-    def compare(self, claim, places, quantity, first, second, better=True):
-        """A claim that `first` has a smaller error than `second`, or (not `better`) one as small.
-
-        Parameters
-        ----------
-        claim : str
-        places : dict
-            By the names of places, what `first` and `second` take and return rows for.  A place with fewer than two
-            seeds in common is left out.
-        quantity : str
-            A column.
-        first, second : callable
-        better : bool
-        """
-        bound, found = 0.0 if better else np.log(ALLOWED), {}
-        for name, place in places.items():
-            values = ratios(first(place), second(place), quantity)
-            if len(values) > 1:
-                mean, error = mean_error(values)
-                good, bad = (told[0] for told in below([(mean, error)], bound, len(values)))
-                found[name] = f"{np.exp(mean):.2f} +- {np.exp(mean) * error:.2f}", good, bad
-        if not found:
-            return
-        shown, good, bad = (np.array(column) for column in zip(*found.values()))
-        where = [self._at(found, good, ""), self._at(found, ~(good | bad), "not decided at ")]
-        self.rows.append(
-            {"claim": f"{claim}: {', '.join(found)}", "ratio": ", ".join(shown), "verdict": verdict(good, bad),
-             "where": "; ".join(filter(None, where))}
-        )  # fmt: skip
-
-    @staticmethod
-    def _at(found, which, words):
-        """Where something is so, unless it is so everywhere or nowhere."""
-        chosen = [name for name, yes in zip(found, which) if yes]
-        return words + ", ".join(chosen) if 0 < len(chosen) < len(found) else ""
 
 
 def claims(table):
@@ -110,7 +46,7 @@ def claims(table):
         _best(linear, kind, judge)
     _dynamics(md, judge)
     _networks(of(table, learner=NETWORK), of(md, sigma=0.0), judge)
-    return pandas.DataFrame(judge.rows, columns=["claim", "ratio", "verdict", "where"])
+    return judge.table()
 
 
 def _labels(rows, kind, judge):

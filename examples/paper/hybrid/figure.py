@@ -2,10 +2,11 @@
 
 import matplotlib
 import numpy as np
+from protocol.judge import of
 from protocol.verdicts import mean_error
 
 from hybrid.blends import LABELS, MEASURED, PACKAGE, POSITIONS, TEXTBOOK
-from hybrid.claims import FORCE, INFINITE, RDF, SURVIVAL, of
+from hybrid.claims import FORCE, INFINITE, RDF, SURVIVAL
 from hybrid.network import LEARNER as NETWORK
 from openmm_diffusion.units import ANGSTROM
 
