@@ -36,7 +36,7 @@ test: install
 long: install
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist load -m long
 
-# What can go wrong: wrong inputs, flipped bits, a hundred kills, full disks.  About an hour on two cores.
+# What can go wrong: wrong inputs, flipped bits, some hundred kills, full disks.  About an hour on two cores.
 reliability: install
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist load tests/reliability
 

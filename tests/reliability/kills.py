@@ -14,6 +14,7 @@ import numpy as np
 import pandas
 import yaml
 from models import LICL, QUICK, licl_denoiser
+from twoparticles import two_particles
 
 from openmm_diffusion import Denoiser, Frames
 from openmm_diffusion.data.completeness import layout
@@ -41,6 +42,7 @@ class Scenario:
         before = {
             "train": [config], "generate": [config], "simulate": [inputs / self.model, "--config", config],
             "refine": [inputs / self.model, inputs / "frames.npz", "--config", config],
+            "sample": [inputs / self.model],
         }  # fmt: skip
         return [self.command, *before[self.command], "-o", output, *self.more]
 
@@ -97,6 +99,7 @@ SCENARIOS = {
         },
         "fitted.safetensors",
     ),
+    "sample": Scenario("sample", {}, "levels.safetensors", ("--samples", 1000, "--steps", 5)),
     "generate": Scenario(
         "generate",
         {
@@ -117,6 +120,7 @@ def prepared(inputs):
         if hasattr(module, "coefficients"):
             module.coefficients.mul_(1.1)
     ensemble([linear, second]).save(inputs / "ensemble.safetensors")
+    two_particles().save(inputs / "levels.safetensors")
     frames = Frames.load(LICL)[:60]
     frames.save(inputs / "frames.npz")
     return inputs
@@ -261,6 +265,13 @@ class Campaign:
         assert list(table) == list(pandas.read_csv(whole / "refine.csv"))
         assert len(Denoiser.load(output / "model.safetensors").header.held_out["refined"]) == len(table)
 
+    def _check_sample(self, output, whole):
+        """The same samples and weights: their random numbers are those of their parts."""
+        found = [Frames.load(of / "samples.npz").digest() for of in (output, whole)]
+        assert found[0] == found[1]
+        for table in whole.glob("*.csv"):
+            assert (output / table.name).read_text() == table.read_text(), table.name
+
     def _check_generate(self, output, whole):
         config, frames = self.scenario.config, Frames.load(output / "frames.npz")
         assert np.bincount(frames.replica).tolist() == [config["frames"]] * config["runs"]
@@ -321,7 +332,7 @@ def saved(output):
             if int(path.stem[7:]) * 10 + 25 < step:  # see the configuration: 0.1 ps left out, a frame each 0.04 ps
                 parts.append((path, 0, path.read_bytes()))
                 counted += len(np.load(path)["positions"])
-    for path in [*output.rglob("pair.safetensors"), *output.rglob("model.safetensors")]:
+    for path in [*output.rglob("pair.safetensors"), *output.rglob("model.safetensors"), *output.glob("part-*.npz")]:
         counted += 1
         parts.append((path, 0, path.read_bytes()))
     return Saved(parts, counted)

@@ -37,6 +37,7 @@ RUNS = {
     "simulate, python": "state.csv",
     "refine": "iteration-0/run-0/state.csv",
     "generate": "run-00/state.xml",
+    "sample": "part-00000.npz",
 }
 
 

@@ -11,12 +11,13 @@ import pytest
 pytestmark = pytest.mark.slow
 
 QUICK = ["train, closed form", "simulate, native"]
-#: Of the whole campaign: 100 in all.
+#: Of the whole campaign: 106 in all.
 NUMBERS = dict.fromkeys(kills.SCENARIOS, 8) | {
     "simulate, compiled": 6,
     "train, network": 10,
     "refine": 6,
     "generate": 6,
+    "sample": 6,
 }
 RESULTS = Path(__file__).parent / "results" / "kills.csv"
 
@@ -54,5 +55,5 @@ def test_a_hundred_kills(name, inputs, tmp_path):
     assert len(rows) == NUMBERS[name]
 
 
-def test_the_campaign_has_a_hundred_kills():
-    assert sum(NUMBERS.values()) == 100
+def test_the_campaign_has_more_than_a_hundred_kills():
+    assert sum(NUMBERS.values()) == 106
