@@ -252,6 +252,10 @@ def _wheel() -> str | None:
     return None
 
 
+def _of_no_warning(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.WARNING
+
+
 @functools.cache
 def torchscript_failure(platform: str = "Reference") -> str | None:
     """Why TorchForce cannot be used, in one sentence; None where one particle on a spring gets its force.
@@ -261,15 +265,15 @@ def torchscript_failure(platform: str = "Reference") -> str | None:
     remedy = (
         "pip install 'openmm_diffusion[torchforce]', which brings openmm-torch with the torch and OpenMM it works with"
     )
-    muted = logging.root.manager.disable
+    # The wheel imports OpenMM by its former name, which warns through the root logger itself.  Runs side by side come
+    # here at once: a switch for all logging, which each puts back to where it found it, could stay off.
+    logging.root.addFilter(_of_no_warning)
     try:
-        # The wheel imports OpenMM by its former name, which warns through the root logger and so configures it.
-        logging.disable(logging.WARNING)
         import openmmtorch
     except ImportError as error:
         return f"openmm-torch cannot be imported ({error}): {remedy}"
     finally:
-        logging.disable(muted)
+        logging.root.removeFilter(_of_no_warning)
     wheel = _wheel()
     if wheel in FOR_85 and not openmm.__version__.startswith("8.5"):
         unfit = f"openmm-torch {wheel} from the package index does not fit OpenMM {openmm.__version__} (needs 8.5)"

@@ -1,6 +1,8 @@
 """What "auto" takes: the fastest way that works on the platform, found out without ending the process."""
 
 import logging
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -155,3 +157,29 @@ def test_what_cannot_be_compiled_is_refused(tmp_path):
     bonded = Denoiser(licl_denoiser(kinds=("network",)).header.model_copy(update={"bonds": [(0, 24)]}))
     with pytest.raises(ValueError, match="start is missing: particles that have bonds"):
         compile_ahead(bonded)
+
+
+TWO_AT_ONCE = """
+import importlib.abc, logging, sys, threading, time
+from openmm_diffusion.forces.torchscript import torchscript_failure
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "openmmtorch":
+            time.sleep(1)
+
+sys.meta_path.insert(0, Slow())
+threads = [threading.Thread(target=torchscript_failure) for _ in range(2)]
+for thread in threads:
+    thread.start()
+    time.sleep(0.3)
+for thread in threads:
+    thread.join()
+print(logging.getLogger("openmm_diffusion").isEnabledFor(logging.WARNING), logging.root.filters)
+"""
+
+
+@pytest.mark.slow
+def test_runs_that_look_for_torchforce_at_once_leave_warnings_as_they_are():
+    done = subprocess.run([sys.executable, "-c", TWO_AT_ONCE], capture_output=True, text=True)
+    assert done.stdout == "True []\n" and "simtk" not in done.stderr, done.stderr
