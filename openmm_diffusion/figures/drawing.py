@@ -31,4 +31,5 @@ def save(figure, path, dpi):
 
 
 def dashed(pair):
-    return pair.replace("-", "\N{EN DASH}")
+    """A pair of types as a title; a dollar in a name begins no formula."""
+    return pair.replace("-", "\N{EN DASH}").replace("$", r"\$")

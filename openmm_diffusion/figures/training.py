@@ -44,7 +44,7 @@ def bonded_figure(table, path):
     for ax, energy in zip(panels, energies):
         own = table[table["energy"] == energy]
         for types, curve in own.groupby("types", sort=False):
-            ax.plot(curve["value"], curve["u_kJ/mol"], label=types)
+            ax.plot(curve["value"], curve["u_kJ/mol"], label=types.replace("$", r"\$"))
         ax.set(title=energy, xlabel=names[own["axis"].iloc[0]], ylabel="energy / (kJ/mol)", ylim=(0, 40))
         if own["types"].nunique() <= 12:
             ax.legend(fontsize="x-small")
