@@ -32,7 +32,7 @@ def terms_figure(curves, path, distances=None):
     columns = min(len(pairs), COLUMNS)
     rows = -(-len(pairs) // columns)
     each = 1 if distances is None else 2
-    figure = Figure(figsize=(4.2 * columns, (3.2 if each == 1 else 4.4) * rows), layout="constrained")
+    figure = Figure(figsize=(3.5 * columns, (3.0 if each == 1 else 4.2) * rows), layout="constrained")
     axes = figure.subplots(
         each * rows, columns, squeeze=False, sharex="col" if rows == 1 else False,
         height_ratios=[2.4, 1][:each] * rows,

@@ -15,6 +15,7 @@ from ..data.frames import Frames
 from ..evaluation.gains import gains
 from ..figures import bonded_figure, loss_figure, potential_figure
 from ..learning.config import Config, kind_of, read_config
+from ..learning.defaults import for_systems
 from ..learning.training import train as learn
 from ..learning.trainingset import frames_of
 from ..model.combination import members
@@ -66,6 +67,9 @@ def train(
     """
     settings = read_config(config)
     given = frames_of(settings.data) if frames is None else frames
+    systems = given if isinstance(given, (list, tuple)) else [given]
+    if all(isinstance(one, Frames) for one in systems):  # what else is given is refused by the training
+        settings = for_systems(settings, systems)  # so that nothing is missed that these frames do not ask for
     denoiser = learn(given, settings, output, resume, progress)
     if output is not None:
         first = given if isinstance(given, Frames) else given[0]

@@ -53,10 +53,14 @@ def verdict_line(runs):
     if not findings:
         return "Whether the model is right is not known: the evaluation has come to no verdict."
     parts = []
-    words = {DIFFERS: "it differs from the frames in", AGREES: "it agrees with the frames in", OPEN: "open is"}
+    words = {
+        DIFFERS: "it differs from the frames in",
+        AGREES: "it agrees with the frames in",
+        OPEN: "what cannot be told:",
+    }
     for word, told in words.items():
         about = list(dict.fromkeys(name for name, finding in findings if finding == word))
-        parts += [f"{told} {', '.join(about)}"] if about else []
+        parts += [f"{told} {' and '.join(about)}"] if about else []
     return f"The model in one line: {'; '.join(parts)}."
 
 
@@ -118,8 +122,11 @@ def _of_model(model, maker):
         )
     account = None if maker is None else read_mapping(maker.path / ACCOUNT)
     for line in [] if account is None else account.get("sentences") or []:
-        if "left out" in str(line) or "adds nothing" in str(line) or "takes" in str(line) or "No frames" in str(line):
+        if "left out" in str(line) or "No frames" in str(line):
             said.append(str(line))
+        for part in str(line).rstrip(".").split("; "):
+            if "adds nothing" in part or (part.startswith("the ") and part.endswith(" away")):
+                said.append(f"On frames kept apart {part}, in (kJ/mol/nm)^2 per component.")
     said += _uncertain(header)
     return said
 

@@ -20,9 +20,11 @@ OF_FORCES = ("forces", "scale of forces")
 MEANING = (
     "Learning: MD from the frames with the noise of the training, what training has left. Smoothing: the noised frames "
     "from the clean ones, what the noise does, whatever was learnt. Total: MD from the clean frames. Reference: one "
-    "half of the reference frames from the other, below which nothing can be told. Root mean square differences of g(r) "
-    "(no unit), with standard errors."
+    "half of the reference frames from the other, below which nothing can be told. Root mean square differences of "
+    "g(r), without unit, with standard errors."
 )
+#: End of the quantity of a divergence in molecules.csv, and how many of them are told.
+DIVERGENCE, WORST = ", divergence", 10
 #: First bytes of a PNG, and how large one may be that is taken over.
 PNG, LARGEST = b"\x89PNG\r\n\x1a\n", 20_000_000
 TONES = {AGREES: "agrees", DIFFERS: "differs", OPEN: "open"}
@@ -109,6 +111,7 @@ def _structure(run, table, number, sigma):
         blocks.append(
             Picture(f"molecules-{number}-{place}", what, what, lambda target, path=path: _taken(path, target))
         )
+    blocks += _divergences(run)
     rest = table[~table["quantity"].str.startswith((RMSD, *FORCES, *SCALES))]
     if len(rest):
         blocks.append(long_table(rest, "All other numbers of the structure, with standard errors."))
@@ -155,6 +158,25 @@ def _errors_table(apart):
     values = {(row.pair, row.error): rounded(row.value, row.se) for row in apart.itertuples()}
     rows = [[pair, *(values.get((pair, kind), "-") for kind in kinds)] for pair in dict.fromkeys(apart["pair"])]
     return Table(MEANING, ["pair", *kinds], rows)
+
+
+def _divergences(run):
+    """The kinds of internal coordinates that are farthest from the frames, beside what two halves of these differ by."""
+    table = read_table(run.path / "molecules.csv", COLUMNS, ("value", "error"))
+    if table is None:
+        return []
+    values = table.fillna({"of": ""}).set_index(["quantity", "of"])["value"]
+    own = {key: value for key, value in values.items() if key[0].endswith(DIVERGENCE) and np.isfinite(value)}
+    rows = [
+        [f"{quantity.removesuffix(DIVERGENCE)}, {kind}", f"{value:.3f}", f"{floor:.3f}" if floor is not None else "-"]
+        for (quantity, kind), value in sorted(own.items(), key=lambda one: -one[1])[:WORST]
+        for floor in [values.get((f"{quantity} of halves of the data", kind))]
+    ]
+    told = (
+        "Internal coordinates and maps that differ most: Jensen-Shannon divergence of MD from the frames, "
+        f"{len(rows)} of {len(own)}."
+    )
+    return [Table(told, ["coordinate", "MD / bit", "halves of the frames / bit"], rows)] if rows else []
 
 
 def _taken(path, target):

@@ -172,8 +172,8 @@ def health_sections(runs, healths):
         blocks.append(_overview(run, found))
         if len(found.series):
             told = (
-                f"Over the run; means leave out the first {found.settled:g} ps. Temperature and energy are of all "
-                f"{run.asked.get('replicas', 1)} copies together; a spread is that between the members of an ensemble."
+                f"Over the run; means leave out the first {found.settled:g} ps. Several copies are told of together; a "
+                "spread is that between the members of an ensemble."
             )
             alt = "Temperature in K, potential energy in kJ/mol and spread of the forces against time in ps."
             draw = lambda path, found=found: health_figure(found.series, path, found.target, found.settled, found.limit)  # noqa: E731
@@ -194,11 +194,12 @@ def health_sections(runs, healths):
 
 def _overview(run, found):
     copies = run.asked.get("replicas", 1)
+    words = "copy" if copies == 1 else "copies"
     rows = [["length", f"{found.reached:g} of {found.asked_for:g} ps in steps of {run.asked.get('timestep')} ps"]]
     rows.append(
         [
             "frames",
-            f"{found.rows:,}, one each {run.asked.get('interval')} ps, of {copies} independent cop{'y' if copies == 1 else 'ies'}",
+            f"{found.rows:,}, one each {run.asked.get('interval')} ps, of {copies} independent {words}",
         ]
     )
     if found.target is not None:
@@ -219,7 +220,7 @@ def _overview(run, found):
     times = max(found.begun - 1, 0)
     rows.append(["resumed", "never" if times == 0 else "once" if times == 1 else f"{times} times"])
     pressure = run.asked.get("pressure")
-    rows.append(["pressure", "constant volume" if pressure is None else f"barostat at {pressure:g} bar"])
+    rows.append(["pressure", "no barostat" if pressure is None else f"barostat at {pressure:g} bar"])
     backend = (run.asked.get("force") or {}).get("backend", run.asked.get("backend"))
     rows.append(
         [

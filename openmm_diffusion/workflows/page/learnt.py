@@ -6,6 +6,7 @@ import pandas
 from ...evaluation.tables import rounded
 from ...figures.terms import distances_figure, terms_figure
 from ...figures.training import bonded_figure, loss_figure
+from ...model.combination import merged
 from ...model.curves import bonded_curves, two_particles
 from ...progress import significant
 from ..training import ACCOUNT, curves_of
@@ -64,7 +65,7 @@ def _data(model, maker, number):
     rows.append(["bonds", "none" if not header.bonds else f"{len(header.bonds)}"])
     rows.append(["box", _box(header.box)])
     if header.number_density:
-        rows.append(["number density", f"{header.number_density:.4g} / nm\N{SUPERSCRIPT THREE}"])
+        rows.append(["number density", f"{header.number_density:.4g} nm\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE}"])
     rows.append(["force labels", _labels(data)])
     if "test_fraction" in data:
         rows.append(["kept apart", _split(data)])
@@ -254,11 +255,12 @@ def _known(header):
 
 def _curves(model, maker, number):
     denoiser = model.denoiser
-    blocks, seen = [], {term.noun for term in denoiser.header.terms if _drawn(term)}
+    blocks, drawn = [], {term.noun for term in denoiser.header.terms if _drawn(term)}
     distances = None if maker is None else read_table(maker.path / "distances.csv", DISTANCES, DISTANCES[1:])
     if maker is not None:
         read_table(maker.path / "curves.csv", CURVES, CURVES[1:])  # which is what the curves are made of
-    curves = pair_terms(denoiser, None if maker is None else maker.path)
+    seen = {} if distances is None else distances[distances["pairs"] > 0].groupby("pair")["r_nm"].max().to_dict()
+    curves = pair_terms(denoiser, None if maker is None else maker.path, seen)
     if len(curves):
         bands = (
             " Bands are two standard deviations: other frames would give other curves." if "sd_kJ/mol" in curves else ""
@@ -278,7 +280,7 @@ def _curves(model, maker, number):
         kinds = ", ".join(dict.fromkeys(bonded["energy"]))
         alt = f"Curves of the energies {kinds} over distance in nm or angle in degrees."
         blocks.append(Picture(f"bonded-{number}", told, alt, lambda path: bonded_figure(bonded, path)))
-    left = [noun for noun in kinds_of(denoiser) if noun not in seen]
+    left = [noun for noun in kinds_of(denoiser) if noun not in drawn]
     if left:
         blocks.append(
             missing(f"No curve can show the {_and(left)}: each depends on several distances or angles at once.")
@@ -296,7 +298,7 @@ def _and(names):
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and the {names[-1]}"
 
 
-def pair_terms(denoiser, folder=None):
+def pair_terms(denoiser, folder=None, seen=None):
     """Energies of two particles alone: of the learnt sums over pairs, of each such prior, and of all of them.
 
     Parameters
@@ -304,6 +306,8 @@ def pair_terms(denoiser, folder=None):
     denoiser : Denoiser
     folder : Path or None
         Of its training, whose curves.csv tells the standard deviation.
+    seen : dict of str to float, optional
+        Longest distance (nm) of each pair that data hold, where its curves end; none: at the cutoff.
 
     Returns
     -------
@@ -315,10 +319,12 @@ def pair_terms(denoiser, folder=None):
     terms = [term for term in header.terms if term.joins or term.charged]
     if not terms:
         return pandas.DataFrame(columns=["pair", "term", "r_nm", "u_kJ/mol"])
-    learnt = curves_of(denoiser, folder) if any(term.learnt for term in terms) else None
-    priors = {
+    sure = curves_of(denoiser, folder) if any(term.learnt for term in terms) else None
+    parts = {
         term.noun: denoiser.part(lambda one, kind=term.kind: one.kind == kind) for term in terms if not term.learnt
     }
+    if sure is not None:
+        parts["learnt"] = merged(denoiser).part(lambda term: term.learnt and term.joins)
     reach = max([getattr(term, "cutoff", None) or 0.0 for term in terms]) or 1.0
     tables = []
     for a, b in zip(*np.triu_indices(len(header.species))):
@@ -326,17 +332,12 @@ def pair_terms(denoiser, folder=None):
         if shortest is None:
             continue
         pair = f"{header.species[a]}-{header.species[b]}"
-        r = np.arange(shortest, reach + STEP / 2, STEP)
-        curves = {}
-        for noun, part in priors.items():
-            curves[noun] = {"u_kJ/mol": two_particles(part, int(a), int(b), r)[0]}
-        if learnt is not None:
-            own = learnt[learnt["pair"] == pair]
-            columns = [column for column in ("u_kJ/mol", "sd_kJ/mol") if column in own]
-            curves["learnt"] = {
-                column: np.interp(r, own["r_nm"], own[column], right=0.0) for column in columns if len(own)
-            }
-        curves = {name: curve for name, curve in curves.items() if curve and np.any(curve["u_kJ/mol"])}
+        r = np.arange(shortest, min((seen or {}).get(pair, reach), reach) + STEP / 2, STEP)
+        curves = {name: {"u_kJ/mol": two_particles(part, int(a), int(b), r)[0]} for name, part in parts.items()}
+        if sure is not None and "sd_kJ/mol" in sure:
+            own = sure[sure["pair"] == pair]
+            curves["learnt"]["sd_kJ/mol"] = np.interp(r, own["r_nm"], own["sd_kJ/mol"], right=0.0)
+        curves = {name: curve for name, curve in curves.items() if np.any(curve["u_kJ/mol"])}
         if len(curves) > 1:
             curves["sum"] = {"u_kJ/mol": sum(curve["u_kJ/mol"] for curve in curves.values())}
         tables += [pandas.DataFrame({"pair": pair, "term": name, "r_nm": r, **curve}) for name, curve in curves.items()]

@@ -117,5 +117,6 @@ def _printable(value):
     if not isinstance(value, str) or type(value) is not str:
         return value
     return "".join(
-        letter if letter.isprintable() or letter in "\n " else "\N{REPLACEMENT CHARACTER}" for letter in value
+        letter if letter.isprintable() or letter in "\n\N{NO-BREAK SPACE}" else "\N{REPLACEMENT CHARACTER}"
+        for letter in value
     )
