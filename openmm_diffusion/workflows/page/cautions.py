@@ -81,6 +81,8 @@ def state(run, healths):
 def warnings_section(runs, healths):
     """All that speaks against the numbers, in plain words."""
     said = [*runs.lost]
+    if runs.models and not runs.of(EVALUATION):
+        said.append("Nothing was compared with frames: whether the model is right is not known.")
     for run in runs.runs:
         told = state(run, healths)
         if told != "finished":
@@ -99,7 +101,7 @@ def warnings_section(runs, healths):
     for run in runs.of(EVALUATION):
         said += _of_evaluation(run, runs.model_of(run))
     said = list(dict.fromkeys(said))
-    none = Lines(["None: nothing that is known speaks against the numbers below."], "agrees")
+    none = Lines(["None: nothing that is known speaks against the numbers below."])
     return Section("warnings", "Warnings", [Lines(said, "list") if said else none])
 
 

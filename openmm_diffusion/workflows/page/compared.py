@@ -161,7 +161,7 @@ def _errors_table(apart):
 
 
 def _divergences(run):
-    """The kinds of internal coordinates that are farthest from the frames, beside what two halves of these differ by."""
+    """Internal coordinates that are farthest from the frames, beside what two halves of these differ by."""
     table = read_table(run.path / "molecules.csv", COLUMNS, ("value", "error"))
     if table is None:
         return []

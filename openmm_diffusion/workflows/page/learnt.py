@@ -125,7 +125,9 @@ def _box(box):
 
 
 def _labels(data):
-    labelled, used = data.get("labelled_training_frames", 0), data.get("training_frames", 0)
+    if "labelled_training_frames" not in data:
+        return "not told by the model"
+    labelled, used = data["labelled_training_frames"], data.get("training_frames", 0)
     if not labelled:
         return "none: the model was learnt from configurations alone"
     how = "which this training did not use" if data.get("target", "denoise") == "denoise" else "which it was fitted to"
