@@ -7,12 +7,14 @@ from ..training import ACCOUNT
 from .blocks import Lines, Section, Table
 from .compared import rdf_table, verdict_table
 from .health import closer
-from .learnt import counted, kinds_of, name_of
+from .learnt import counted, kinds_of, name_of, sentences_of
 from .runs import DISTILLATION, EVALUATION, REFINEMENT, SIMULATION, TRAINING
-from .tables import read_mapping
+from .tables import numeric, read_mapping
 
 #: Difference of temperatures (K) and part of a density from which on another ensemble is meant.
 KELVIN, DENSITY = 0.5, 0.2
+#: Part of the forces that a term explains from which on their standard deviation is told as large.
+UNSURE = 0.2
 
 
 def summary_section(runs, healths):
@@ -123,21 +125,29 @@ def _of_model(model, maker):
             f"The model was made by a {maker.kind} of another: what was held out of the fit says nothing of it."
         )
     account = None if maker is None else read_mapping(maker.path / ACCOUNT)
-    for line in [] if account is None else account.get("sentences") or []:
+    for line in sentences_of(account):
         if "left out" in str(line) or "No frames" in str(line):
             said.append(str(line))
         for part in str(line).rstrip(".").split("; "):
             if "adds nothing" in part or (part.startswith("the ") and part.endswith(" away")):
                 said.append(f"On frames kept apart {part}, in (kJ/mol/nm)^2 per component.")
-    said += _uncertain(header)
+    parts = {} if account is None else account.get("parts")
+    said += _uncertain(header, parts if isinstance(parts, dict) else {})
     return said
 
 
-def _uncertain(header):
-    """Parts of whose gain or scale the data leave much open."""
+def _uncertain(header, parts):
+    """Parts of whose size the data leave much open."""
     said = []
     for term in header.learnt:
-        value, error = (header.held_out.get(f"{term.kind}_{key}") for key in ("scale", "scale_error"))
+        sd, gain = (numeric(parts.get(term.kind), key, 0.0) for key in ("force_sd", "gain"))
+        if gain > 0 and sd > UNSURE * gain**0.5:
+            line = (
+                f"Frames are few for the {term.noun}: as many others would change its forces by "
+                f"{100 * sd / gain**0.5:.0f} % of what it explains; give more, or fewer coefficients."
+            )
+            said += [line] if line not in said else []
+        value, error = (numeric(header.held_out, f"{term.kind}_{key}") for key in ("scale", "scale_error"))
         if value is not None and error is not None and abs(value - 1) > max(0.1, 2 * error):
             line = f"The scale of the {term.noun} had to be corrected by {100 * (value - 1):+.0f} %: give more frames."
             said += [line] if line not in said else []

@@ -42,7 +42,7 @@ def _line(*words):
 
 
 def _train(run, output):
-    data = run.asked.get("data") or {}
+    data = run.asked["data"] if isinstance(run.asked["data"], dict) else {}
     files = data.get("frames") or data.get("trajectory")
     comment = [] if files else ["# The frames were given beside the configuration: name their file."]
     return [*comment, _line("train", run.path / "config.yaml", *([] if files else ["--frames", "FRAMES"]), *output)]
@@ -70,7 +70,8 @@ def _evaluate(run, output):
     asked = run.asked
     if not asked.get("frames_file"):
         return ["# What this evaluation was made of was not kept.", _line("evaluate", "MODEL", "FRAMES", *output)]
-    words = [word for path in asked.get("trajectories") or [] for word in ("--trajectory", path)]
+    told = asked.get("trajectories")
+    words = [word for path in (told if isinstance(told, list) else []) for word in ("--trajectory", path)]
     for key, option in (
         ("topology", "--top"),
         ("discard", "--discard"),
@@ -102,7 +103,8 @@ def repeat_section(runs):
     told = Lines(["From the settings that the runs have kept; each writes beside the first, which stays as it is."])
     table = {"this page": versions()}
     table |= {f"model {name_of(model)}": model.denoiser.header.versions for model in runs.models}
-    table |= {f"evaluation {run.path}": run.asked.get("versions") or {} for run in runs.of(EVALUATION)}
+    kept = {f"evaluation {run.path}": run.asked.get("versions") for run in runs.of(EVALUATION)}
+    table |= {who: of for who, of in kept.items() if isinstance(of, dict)}
     names = list(dict.fromkeys(name for of in table.values() for name in of))
     rows = [[who, *(of.get(name, "-") for name in names)] for who, of in table.items()]
     return Section(

@@ -16,7 +16,7 @@ from ...progress import significant
 from ...simulation.guard import closest_allowed
 from .blocks import Heading, Picture, Section, Table, missing
 from .runs import EVALUATION, SIMULATION
-from .tables import read_table
+from .tables import numeric, read_table
 
 #: Start of a run (ps) that is left out of means, as `evaluate` does, and part of a short run.
 DISCARD, PART = 5.0, 0.25
@@ -56,7 +56,7 @@ class Health:
         Why there are none.
     """
 
-    asked_for: float = np.nan
+    asked_for: float
     reached: float = 0.0
     rows: int = 0
     begun: int = 0
@@ -92,7 +92,7 @@ class Health:
 
 def health_of(run, model):
     """The `Health` of a simulation under a `Model` or None."""
-    found = Health(asked_for=_number(run.asked.get("duration")), target=run.asked.get("temperature"))
+    found = Health(asked_for=run.asked["duration"], target=run.asked["temperature"])
     if found.target is None and model is not None:
         found.target = model.denoiser.header.temperature
     table = read_table(run.path / "state.csv", (TIME, TEMPERATURE), ())
@@ -105,15 +105,11 @@ def health_of(run, model):
     if spread is not None and len(spread):
         more = pandas.DataFrame({"time_ps": spread[SPREAD[0]], "spread_kJ/mol/nm": spread[SPREAD[1]]})
         found.series = more if not len(found.series) else found.series.merge(more, on="time_ps", how="outer")
-        told = None if model is None else model.denoiser.header.held_out.get("spread_largest")
-        found.limit = run.asked.get("spread_limit") or told
+        told = None if model is None else numeric(model.denoiser.header.held_out, "spread_largest")
+        found.limit = run.asked["spread_limit"] or told
     if model is not None:
         found.frames, found.why = _some_frames(run, model.denoiser.header, found)
     return found
-
-
-def _number(value):
-    return float(value) if isinstance(value, (int, float)) else np.nan
 
 
 def _read_state(found, table):
@@ -221,7 +217,8 @@ def _overview(run, found):
     rows.append(["resumed", "never" if times == 0 else "once" if times == 1 else f"{times} times"])
     pressure = run.asked.get("pressure")
     rows.append(["pressure", "no barostat" if pressure is None else f"barostat at {pressure:g} bar"])
-    backend = (run.asked.get("force") or {}).get("backend", run.asked.get("backend"))
+    force = run.asked.get("force")
+    backend = force.get("backend", "auto") if isinstance(force, dict) else "auto"
     rows.append(
         [
             "way to run",
@@ -275,7 +272,8 @@ def _approach(found, denoiser):
 
 def structure_alone(runs, healths):
     """g(r) of MD that no evaluation on the page has compared."""
-    compared = {str(place) for run in runs.of(EVALUATION) for place in run.asked.get("trajectories") or []}
+    told = [run.asked.get("trajectories") for run in runs.of(EVALUATION)]
+    compared = {str(place) for places in told if isinstance(places, list) for place in places}
     blocks = []
     for number, run in enumerate(runs.of(SIMULATION)):
         frames = healths[run.path].frames

@@ -1,5 +1,7 @@
 """The model on a page: what it was fitted to, what was fitted and how well it is known, and its curves."""
 
+import io
+
 import numpy as np
 import pandas
 
@@ -12,7 +14,7 @@ from ...progress import significant
 from ..training import ACCOUNT, curves_of
 from .blocks import Heading, Lines, Picture, Section, Table, missing
 from .runs import TRAINING
-from .tables import read_mapping, read_table
+from .tables import numeric, read_mapping, read_table
 
 #: Columns of distances.csv and of curves.csv.
 DISTANCES, CURVES = ("pair", "r_nm", "pairs"), ("pair", "r_nm", "u_kJ/mol", "force_kJ/mol/nm")
@@ -69,12 +71,14 @@ def _data(model, maker, number):
     rows.append(["force labels", _labels(data)])
     if "test_fraction" in data:
         rows.append(["kept apart", _split(data)])
-    file = None if maker is None else (maker.asked.get("data") or {}).get("frames")
+    asked = None if maker is None else maker.asked.get("data")
+    file = asked.get("frames") if isinstance(asked, dict) else None
     rows += [["file", ", ".join(map(str, file)) if isinstance(file, list) else str(file)]] if file else []
     if "digest" in data:
         rows.append(["checksum of the frames", str(data["digest"])])
     blocks = [Table("What the model was fitted to.", ["", ""], rows, numbers=False)]
-    systems = [one for one in data.get("systems", []) if isinstance(one, dict)]
+    systems = data.get("systems")
+    systems = [one for one in systems if isinstance(one, dict)] if isinstance(systems, list) else []
     if systems:
         columns = [
             "system",
@@ -84,9 +88,8 @@ def _data(model, maker, number):
             "density / nm\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE}",
         ]
         lines = [
-            [", ".join(f"{n} {kind}" for kind, n in one.get("composition", {}).items()), one.get("n_frames"),
-             f"{one.get('weight', 1):.3g}", f"{one.get('temperature', header.temperature):g}",
-             f"{one['number_density']:.4g}" if one.get("number_density") else "-"]
+            [", ".join(f"{n} {kind}" for kind, n in dict(one.get("composition") or {}).items()), one.get("n_frames"),
+             *(_text(numeric(one, key), 4) for key in ("weight", "temperature", "number_density"))]
             for one in systems
         ]  # fmt: skip
         blocks.append(Table("The systems that were fitted together.", columns, lines))
@@ -108,10 +111,11 @@ def _data(model, maker, number):
 
 
 def _frames(data):
-    parts = [f"{data[f'{part}_frames']:,} {word}" for part, word in
-             (("training", "to train on"), ("validation", "to validate"), ("test", "kept apart"))
-             if f"{part}_frames" in data]  # fmt: skip
-    return f"{data.get('n_frames', 0):,}" + (f" given; {', '.join(parts)}" if parts else " given")
+    words = {"training": "to train on", "validation": "to validate", "test": "kept apart"}
+    parts = [
+        f"{numeric(data, f'{part}_frames', 0):,} {word}" for part, word in words.items() if f"{part}_frames" in data
+    ]
+    return f"{numeric(data, 'n_frames', 0):,}" + (f" given; {', '.join(parts)}" if parts else " given")
 
 
 def _box(box):
@@ -127,7 +131,7 @@ def _box(box):
 def _labels(data):
     if "labelled_training_frames" not in data:
         return "not told by the model"
-    labelled, used = data["labelled_training_frames"], data.get("training_frames", 0)
+    labelled, used = (numeric(data, key, 0) for key in ("labelled_training_frames", "training_frames"))
     if not labelled:
         return "none: the model was learnt from configurations alone"
     how = "which this training did not use" if data.get("target", "denoise") == "denoise" else "which it was fitted to"
@@ -135,11 +139,10 @@ def _labels(data):
 
 
 def _split(data):
-    if not data["test_fraction"]:
+    part = numeric(data, "test_fraction", 0)
+    if not part:
         return "nothing: all frames were used"
-    return (
-        f"{100 * data['test_fraction']:g} % of the frames, whole runs where there are several (seed {data.get('seed')})"
-    )
+    return f"{100 * part:g} % of the frames, whole runs where there are several (seed {data.get('seed')})"
 
 
 def _shortest(header):
@@ -160,7 +163,7 @@ def _fit(model, maker, number):
     blocks = [Lines([f"A sum of {len(header.terms)} terms; its {noise}, at {header.temperature:g} K."])]
     account = None if maker is None else read_mapping(maker.path / ACCOUNT, "resume the training: it is written again")
     blocks.append(_terms(denoiser, account))
-    sentences = [] if account is None else [str(line) for line in account.get("sentences") or []]
+    sentences = sentences_of(account)
     if sentences:
         blocks.append(Lines(sentences, "list"))
     elif maker is None:
@@ -180,14 +183,20 @@ def _fit(model, maker, number):
             f"{best:.2g} (kT / 0.1 nm)\N{SUPERSCRIPT TWO}."
         )
         alt = "Training loss and held-out loss of the network against the step."
-        blocks.append(Picture(f"loss-{number}", told, alt, lambda path: loss_figure(log, path)))
+        blocks.append(Picture(f"loss-{number}", told, alt, lambda path: loss_figure(io.StringIO(table.to_csv()), path)))
     return blocks
+
+
+def sentences_of(account):
+    """What the account of a training says, a list; None of one that there is not."""
+    found = None if account is None else account.get("sentences")
+    return [str(line) for line in found] if isinstance(found, list) else []
 
 
 def _terms(denoiser, account):
     """One row for each kind of term: what it is, and what the fit tells."""
     header, told = denoiser.header, denoiser.header.held_out
-    parts = {} if account is None else account.get("parts") or {}
+    parts = {} if account is None else account.get("parts")
     sizes, settings, nouns, learnt = {}, {}, {}, {}
     for term, module in zip(header.terms, denoiser.modules()):
         numbers = [*module.parameters(), getattr(module, "coefficients", None)]
@@ -197,13 +206,14 @@ def _terms(denoiser, account):
         nouns[term.kind], learnt[term.kind] = term.noun, term.learnt
     rows = []
     for kind, noun in nouns.items():
-        own = parts.get(kind) if isinstance(parts.get(kind), dict) else {}
+        own = parts.get(kind) if isinstance(parts, dict) else None
         known = {
-            key: own.get(key, told.get(f"{kind}_{key}"))
+            key: numeric(own, key, numeric(told, f"{kind}_{key}"))
             for key in ("degrees_of_freedom", "scale", "scale_error", "force_sd")
         }
-        gain = f"{rounded(own['gain'], own.get('error', np.nan))}" if "gain" in own else "-"
-        gain += f" ({100 * own['share']:.1f} %)" if "share" in own else ""
+        value, share = numeric(own, "gain"), numeric(own, "share")
+        gain = "-" if value is None else rounded(value, numeric(own, "error", np.nan))
+        gain += "" if share is None else f" ({100 * share:.1f} %)"
         rows.append([
             f"{noun}{'' if learnt[kind] else ' (given, not learnt)'}", f"{sizes[kind]:,}" if learnt[kind] else "-",
             _text(known["degrees_of_freedom"]),
@@ -243,14 +253,15 @@ def _value(value):
 def _known(header):
     """What the header tells besides: an ensemble's spread, the pressure."""
     told, said = header.held_out, []
-    if "spread_rms" in told:
+    if numeric(told, "spread_rms") is not None:
+        number = len({term.member for term in header.terms if term.member is not None})
         said.append(
-            f"It is the mean of {len(told.get('members', []))} models, whose forces on training frames differ by "
-            f"{told['spread_rms']:.1f} kJ/mol/nm (root mean square; at most {told.get('spread_largest', np.nan):.0f})."
+            f"It is the mean of {number} models, whose forces on training frames differ by {told['spread_rms']:.1f} "
+            f"kJ/mol/nm (root mean square; at most {numeric(told, 'spread_largest', np.nan):.0f})."
         )
-    if "pressure" in told:
+    if numeric(told, "pressure") is not None:
         what = "osmotic pressure" if told.get("pressure_is_osmotic") else "pressure"
-        value = rounded(told["pressure"], told.get("pressure_error", np.nan))
+        value = rounded(told["pressure"], numeric(told, "pressure_error", np.nan))
         said.append(f"At the volume of its data the model has a{'n' * (what[0] == 'o')} {what} of {value} bar.")
     return [Lines(said, "list")] if said else []
 

@@ -8,6 +8,8 @@ from ... import rundirectory
 from ...evaluation.record import RECORD, read_record
 from ...model.denoiser import Denoiser
 from ...model.file import find_model
+from ...settings import validated
+from ...simulation.langevin import SimulationConfig
 from ...units import shown
 
 TRAINING, SIMULATION, EVALUATION = "training", "simulation", "evaluation"
@@ -174,6 +176,9 @@ def runs_of(folder):
     folder = folder.resolve()
     asked, found = rundirectory.asked_for(folder), []
     kind = next((kind for kind, keys in MARKS.items() if keys <= set(asked)), None)
+    if kind == SIMULATION:  # whose numbers are needed, and those that an older version did not write
+        known = {key: value for key, value in asked.items() if key in SimulationConfig.model_fields}
+        asked = asked | validated(SimulationConfig, known, str(folder / rundirectory.SETTINGS)).model_dump(mode="json")
     if kind is not None:
         found.append(Run(kind, folder, asked))
     if (folder / "distillation.csv").exists():
@@ -194,7 +199,8 @@ def _named(run, lost):
         if Path(run.model_file).is_absolute() and folder.is_dir():
             found += [one for one in runs_of(folder) if run.model_file in one.makes]
     if run.kind == EVALUATION:
-        for path in map(Path, map(str, run.asked.get("trajectories") or [])):
+        told = run.asked.get("trajectories")
+        for path in map(Path, map(str, told if isinstance(told, list) else [])):
             folder = path if path.is_dir() else path.parent
             if not path.exists():
                 lost.append(f"{run.path} was made of {path}, which is not there any more.")

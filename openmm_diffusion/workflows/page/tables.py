@@ -68,6 +68,13 @@ def read_mapping(path, remedy=None):
     return found
 
 
+def numeric(mapping, key, default=None):
+    """A finite number of a mapping that somebody else may have written; the default for anything else."""
+    value = mapping.get(key) if isinstance(mapping, dict) else None
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return value if known else default
+
+
 def size(number):
     """A number of bytes in words."""
     for unit in ("bytes", "kB", "MB"):

@@ -7,10 +7,12 @@ import yaml
 from commandline import prepared
 from models import LICL
 
-FITTED = {"data": {"frames": str(LICL), "limit": 200}, "network": None, "pair": {"spacing": 0.05, "sigma": 0},
+from openmm_diffusion import Frames
+
+FITTED = {"data": {"frames": "frames.npz"}, "network": None, "pair": {"spacing": 0.05, "sigma": 0},
           "prior": {"coulomb": {"charges": {"Li": 1, "Cl": -1}, "relative_permittivity": 78.3},
                     "wall": {}}}  # fmt: skip
-MD = {"duration": 6.0, "interval": 0.1, "backend": "python", "platform": "Reference", "replicas": 3}
+MD = {"duration": 3.0, "timestep": 0.005, "interval": 0.05, "backend": "python", "platform": "Reference", "replicas": 3}
 
 
 @pytest.fixture(scope="session")
@@ -23,13 +25,14 @@ def run_command():
 def made(run_command, tmp_path_factory):
     """A folder with trained/, md/, evaluated/ and what the commands said."""
     folder = tmp_path_factory.mktemp("made")
+    Frames.load(LICL)[::5].save(folder / "frames.npz")
     (folder / "config.yaml").write_text(yaml.safe_dump(FITTED))
     (folder / "md.yaml").write_text(yaml.safe_dump(MD | {"friction": 5.0}))
     said = {}
     for name, words in {
         "trained": ["train", folder / "config.yaml"],
         "md": ["simulate", folder / "trained", "--config", folder / "md.yaml", "--start", LICL],
-        "evaluated": ["evaluate", folder / "md", LICL, "--discard", "1"],
+        "evaluated": ["evaluate", folder / "md", folder / "frames.npz", "--discard", "1"],
     }.items():
         done = run_command(*words, "--output", folder / name)
         assert done.returncode == 0, done.stderr

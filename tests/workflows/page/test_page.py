@@ -100,12 +100,12 @@ def test_numbers_of_the_page_are_those_of_training_and_md(page, made):
         start = sentence.split(" +- ")[0].replace("^2", "\N{SUPERSCRIPT TWO}")
         assert start in page.words
     state = pandas.read_csv(made.folder / "md" / "state.csv")
-    later = state[state["Time (ps)"] > 0.25 * 6.0]["Temperature (K)"]
+    later = state[state["Time (ps)"] > 0.25 * 3.0]["Temperature (K)"]
     rows = {row[0]: row[1] for table in page.tables for row in table if len(row) == 2}
     told = re.match(r"([\d.]+)\s.\s([\d.]+) K", rows["mean temperature"])
     assert abs(float(told[1]) - later.mean()) < 0.06 and 0 < float(told[2]) < 20
-    assert rows["length"] == "6 of 6 ps in steps of 0.004 ps" and rows["resumed"] == "never"
-    assert rows["frames"].startswith("60, one each 0.1 ps, of 3 independent copies")
+    assert rows["length"] == "3 of 3 ps in steps of 0.005 ps" and rows["resumed"] == "never"
+    assert rows["frames"].startswith("60, one each 0.05 ps, of 3 independent copies")
     # Of 144 particles: the kinetic temperature has 432 degrees of freedom.
     assert rows["its fluctuation"].endswith(f"that of the canonical ensemble is {300 * np.sqrt(2 / 432):.3g} K")
     header = Denoiser.load(made.folder / "trained" / "model.safetensors").header
@@ -142,8 +142,8 @@ def test_the_commands_of_the_page_are_ones_that_the_program_takes(page, made):
         given[name] = commands[name].make_context(name, words).params
         assert program == "openmm-diffusion" and str(given[name]["output"]).endswith("-again")
     assert list(given) == ["train", "simulate", "evaluate"]
-    assert given["simulate"]["duration"] == 6.0 and given["simulate"]["replicas"] == 3
-    assert given["simulate"]["backend"] == "python" and given["simulate"]["interval"] == 0.1
+    assert given["simulate"]["duration"] == 3.0 and given["simulate"]["replicas"] == 3
+    assert given["simulate"]["backend"] == "python" and given["simulate"]["interval"] == 0.05
     (echoed,) = [line for line in lines if line[0] == "echo"]
     assert yaml.safe_load(echoed[1]) == {"friction": 5.0}, "which is no option of the command"
     assert given["evaluate"]["discard"] == 1.0 and given["evaluate"]["trajectory"] == [made.folder / "md"]

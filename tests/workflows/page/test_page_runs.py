@@ -96,7 +96,7 @@ def test_a_run_that_is_at_work_has_a_page(made, tmp_path):
     trajectory.write_bytes(trajectory.read_bytes()[:-100])
     with occupied(tmp_path / "md"):
         page = page_of(write_page([tmp_path / "md"], tmp_path / "page"))
-    assert f"unfinished: 5.9 of 6 ps (in use by process {os.getpid()} on " in page.words
+    assert f"unfinished: 2.95 of 3 ps (in use by process {os.getpid()} on " in page.words
     assert "cannot be read" in page.words and "trajectory-01.dcd" in page.words
 
 
