@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas
 import yaml
 
+from ...progress import significant
 from ...rundirectory import damaged
 
 
@@ -79,6 +80,6 @@ def size(number):
     """A number of bytes in words."""
     for unit in ("bytes", "kB", "MB"):
         if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.3g} {unit}"
+            return f"{significant(number, 3)} {unit}"
         number /= 1000
-    return f"{number:,.3g} GB"
+    return f"{significant(number, 3)} GB"
