@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from .drawing import dashed, save
+from .drawing import dashed, plain, save
 from .structure import draw_rdf, pairs_of
 
 
@@ -108,7 +108,7 @@ def _draw_force_errors(ax, table):
     if noise is not None:
         at = place[rmse.index.isin(noise.index)] + 0.2
         ax.errorbar(at, noise["value"], noise["error"], fmt="k_", ms=14, capsize=2, label="label noise, at most")
-    ax.set_xticks(place, rmse.index, rotation=20)
+    ax.set_xticks(place, [plain(group) for group in rmse.index], rotation=20)
     ax.set(
         ylabel="per component / (kJ/mol/nm)",
         title="force error (bars: 1 standard error)",

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from .drawing import dashed, save
+from .drawing import dashed, plain, save
 
 #: Pairs that are drawn at most, those of which the data hold most, and panels in a row.
 PANELS, COLUMNS = 12, 3
@@ -51,7 +51,7 @@ def terms_figure(curves, path, distances=None):
                 style,
                 color=colour,
                 lw=1.4,
-                label=term.replace("$", r"\$"),
+                label=plain(term),
                 zorder=order,
             )
             if "sd_kJ/mol" in curve and curve["sd_kJ/mol"].notna().any():
