@@ -192,8 +192,8 @@ def _of_simulation(run, model, found):
             f"{where} has {density:.3g} particles / nm\N{SUPERSCRIPT THREE}, its data had {header.number_density:.3g}: "
             "coarse forces hold at the density of their data."
         )
-    if found.why:
-        said.append(f"The trajectories of {run.path} cannot be read: {found.why}")
+    if found.why and found.rows:
+        said.append(f"The frames of {run.path} were not looked at: {found.why}.")
     return said
 
 

@@ -1,6 +1,7 @@
 """Whether molecular dynamics went well, on a page: temperature, closest approach, spread, speed, interruptions."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -20,8 +21,9 @@ from .tables import numeric, read_table
 
 #: Start of a run (ps) that is left out of means, as `evaluate` does, and part of a short run.
 DISCARD, PART = 5.0, 0.25
-#: Frames of each trajectory that are looked at for the closest approach, evenly over it.
-FRAMES = 200
+#: Frames that are looked at for the closest approach, evenly over all trajectories, and the particles up to which:
+#: all pairs of 3,000 are 72 MB.
+FRAMES, LARGEST = 600, 3000
 TIME, TEMPERATURE, ENERGY, SPEED = "Time (ps)", "Temperature (K)", "Potential Energy (kJ/mole)", "Speed (ns/day)"
 SPREAD = ("time_ps", "largest_spread_kJ_per_mol_nm", "particle")
 #: How much warmer or colder than its thermostat a run may be: standard errors, and a part of the temperature.
@@ -137,11 +139,13 @@ def _read_state(found, table):
 
 def _some_frames(run, header, found):
     """Frames of the trajectories after the start, evenly; or None and why."""
+    if not found.rows:
+        return None, "no frame was saved yet"
     try:
         parts = []
         for one in runs_in([run.path]):
             types = types_in(one.path, one.top, header.species, header.elemental)
-            stride = max(1, found.rows // FRAMES)
+            stride = max(1, found.rows * run.asked["replicas"] // FRAMES)
             frames = Frames.from_trajectory(
                 one.path, top=one.top, types=types, temperature=header.temperature, stride=stride, replica=len(parts)
             )
@@ -149,7 +153,7 @@ def _some_frames(run, header, found):
             parts.append(frames[min(skip, len(frames) - 1) :])
         return Frames.concatenate(parts), ""
     except (ValueError, OSError) as error:  # a run that is at work may have half a frame
-        return None, " ".join(str(error).split())
+        return None, f"the trajectory cannot be read, {' '.join(str(error).split())}"
 
 
 def health_sections(runs, healths):
@@ -240,7 +244,7 @@ def _fluctuation(found):
 
 def closer(found, denoiser):
     """Pairs that came closer in MD than data support by half of what the guard allows: (pair, MD, data), nm."""
-    if found.frames is None:
+    if found.frames is None or len(found.frames.types) > LARGEST:
         return []
     return [row[:3] for row in _closest(found, denoiser) if row[1] < 0.5 * (row[2] + row[3])]
 
@@ -250,8 +254,8 @@ def _closest(found, denoiser):
     header, allowed = denoiser.header, closest_allowed(denoiser)
     rows = []
     for (a, b), shortest in found.frames.shortest_distances(header.exclusions).items():
-        i, j = header.species.index(a), header.species.index(b)
-        known = header.shortest_distances[i][j]
+        i, j = (header.species.index(kind) if kind in header.species else None for kind in (a, b))
+        known = None if i is None or j is None else header.shortest_distances[i][j]
         if known is not None:
             rows.append((f"{a}-{b}", shortest, known, float(allowed[i, j])))
     return rows
@@ -261,7 +265,11 @@ def _approach(found, denoiser):
     if denoiser is None:
         return [missing("The model of the run is not there: its data's closest approach is not known.")]
     if found.frames is None:
-        return [missing(f"Closest approaches are not known, for the trajectory cannot be read: {found.why}")]
+        return [missing(f"Closest approaches are not known: {found.why}.")]
+    if len(found.frames.types) > LARGEST:
+        return [
+            missing(f"Closest approaches are not computed of more than {LARGEST:,} particles: evaluate tells them.")
+        ]
     rows = [[pair, *(f"{value:.4f}" for value in values)] for pair, *values in _closest(found, denoiser)]
     told = (
         f"Closest approach in {len(found.frames):,} frames of MD, beside the data's, and where the guard of the run "
@@ -273,13 +281,13 @@ def _approach(found, denoiser):
 def structure_alone(runs, healths):
     """g(r) of MD that no evaluation on the page has compared."""
     told = [run.asked.get("trajectories") for run in runs.of(EVALUATION)]
-    compared = {str(place) for places in told if isinstance(places, list) for place in places}
+    compared = [Path(str(place)) for places in told if isinstance(places, list) for place in places]
     blocks = []
     for number, run in enumerate(runs.of(SIMULATION)):
         frames = healths[run.path].frames
-        if any(str(run.path) == place or place.startswith(f"{run.path}/") for place in compared):
+        if any(run.path == place or run.path in place.parents or place in run.path.parents for place in compared):
             continue
-        if frames is None or frames.box is None or len(frames) < 2:
+        if frames is None or frames.box is None or len(frames) < 2 or len(frames.types) > LARGEST:
             continue
         half = 0.5 * float(np.diagonal(frames.boxes, axis1=1, axis2=2).min())
         table = compute_rdf(frames, (0.0, min(1.0, 0.01 * np.floor(100 * half)))).table()
