@@ -110,7 +110,7 @@ def rdf(
     say(f"{output / 'rdf.csv'}, {output / 'rdf.png'}")
 
 
-@command(PANEL, "report runs/evaluation")
+@command(PANEL, "report runs/evaluation --output runs/page")
 def report(
     runs: Annotated[
         list[Path],
