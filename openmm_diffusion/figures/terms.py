@@ -59,6 +59,10 @@ def terms_figure(curves, path, distances=None):
                 ax.fill_between(curve["r_nm"], low, high, color=colour, alpha=0.2, lw=0)
         ax.axhline(0, color="0.8", lw=0.8, zorder=0)
         lowest, highest = own["u_kJ/mol"].min(), own["u_kJ/mol"].max()
+        if "sd_kJ/mol" in own:  # most of the bands, for a few points at the ends of the data are known by nobody
+            sd = 2 * own["sd_kJ/mol"].fillna(0)
+            lowest = min(lowest, (own["u_kJ/mol"] - sd).quantile(0.1))
+            highest = max(highest, (own["u_kJ/mol"] + sd).quantile(0.9))
         ax.set_ylim(max(1.15 * lowest, -HIGHEST) - 0.5, np.clip(1.15 * highest, 1.0, HIGHEST))
         span = own["r_nm"].min() - 0.02, own["r_nm"].max()
         ax.set(title=dashed(pair), xlim=span, ylabel="u(r) / (kJ/mol)" if number % columns == 0 else None)

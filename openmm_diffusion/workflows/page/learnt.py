@@ -365,7 +365,7 @@ def _wells(curves):
         r, u = (own[own["term"] == term][name].to_numpy() for name in ("r_nm", "u_kJ/mol"))
         wells = 1 + np.flatnonzero((u[1:-1] < u[:-2]) & (u[1:-1] <= u[2:]))
         if not len(wells):
-            rows.append([pair, "-", "none: it repels, or attracts, at all distances"])
+            rows.append([pair, "-", "none within the data"])
             continue
         at = wells[np.argmin(u[wells])]
         learnt = own[own["term"] == "learnt"]
