@@ -1,4 +1,4 @@
-"""What an installed package does in an empty folder: the lines of the README, a training and a simulation.
+"""What an installed package does in an empty folder: the lines of the README, a training, its page, a simulation.
 
     cd EMPTY && python installed.py README.md
 
@@ -32,6 +32,7 @@ def main(readme):
     command("simulate", "licl", "--output", "md", "--duration", "6")
     frames = Frames.from_trajectory("md/trajectory.dcd", top="md/topology.pdb", temperature=300)
     train(frames, TRAINING, output="training", progress=False)
+    command("report", "training")
     command("simulate", "training/pair.safetensors", "--output", "again", "--duration", "0.5")
     print(f"openmm_diffusion {openmm_diffusion.__version__} from {Path(openmm_diffusion.__file__).parent}")
 

@@ -48,7 +48,7 @@ def test_wheel_and_source_hold_the_package_and_nothing_else(distribution):
     package = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "openmm_diffusion").rglob("*")
-        if path.suffix in (".py", ".safetensors", ".typed") and "__pycache__" not in path.parts
+        if path.suffix in (".py", ".safetensors", ".typed", ".html", ".css") and "__pycache__" not in path.parts
     }
     assert len(package) > 100 and sum(name.endswith(".safetensors") for name in package) >= 2
     in_wheel = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}

@@ -5,6 +5,7 @@ import functools
 import inspect
 import logging
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -18,8 +19,8 @@ from .. import rundirectory
 NAME = "openmm-diffusion"
 #: Commands in the order of the help, that in which they are first needed.
 ORDER = (
-    "init", "coarsen", "generate", "train", "simulate", "sample", "evaluate", "rdf", "refine", "distil", "combine",
-    "export", "compile", "benchmark",
+    "init", "coarsen", "generate", "train", "simulate", "sample", "evaluate", "rdf", "report", "refine", "distil",
+    "combine", "export", "compile", "benchmark",
 )  # fmt: skip
 
 log = logging.getLogger("openmm_diffusion")
@@ -146,6 +147,11 @@ def found_model(model):
 def written(directory):
     """Names of the tables and pictures in a directory, in one line."""
     return ", ".join(sorted(path.name for path in directory.glob("*.*") if path.suffix in (".csv", ".png", ".yaml")))
+
+
+def say_report(directory):
+    """How to get a page about what was just written."""
+    say(f"page: {NAME} report {shlex.quote(str(directory))}")
 
 
 def _clear():

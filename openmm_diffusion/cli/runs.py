@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .application import MODEL, Output, Resume, command, found_model, heard, say, written
+from .application import MODEL, Output, Resume, command, found_model, heard, say, say_report, written
 
 DATA, RUNS, SPEED = "Before a training", "Molecular dynamics", "Speed"
 
@@ -110,6 +110,7 @@ def simulate(
     settings = validated(SimulationConfig, settings, str(config or "options"))
     paths = run(found_model(model), output, settings, resume, progress=heard())
     say("\n".join(map(str, paths)) if isinstance(paths, list) else paths)
+    say_report(output)
 
 
 @command(RUNS, "sample runs/sampling/model.safetensors --output runs/samples --frames examples/licl/licl.npz")

@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .application import Output, Resume, command, found_model, heard, say, written
+from .application import Output, Resume, command, found_model, heard, say, say_report, written
 
 PANEL = "From frames to a model"
 
@@ -41,6 +41,7 @@ def train(
     say(f"next: openmm-diffusion simulate {output} --output {output}-md --duration 100 {start}")
     if where is not None:
         say(f"then: openmm-diffusion evaluate {output}-md {where} --output {output}-evaluation")
+    say_report(output)
 
 
 def _shown(path):

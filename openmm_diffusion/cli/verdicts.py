@@ -1,4 +1,4 @@
-"""Commands that compare: evaluate, rdf."""
+"""Commands that compare and tell: evaluate, rdf, report."""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from .. import rundirectory
-from .application import MODEL, Output, command, found_model, say, written
+from .application import MODEL, Output, command, found_model, say, say_report, written
 
 PANEL = "Is it right?"
 
@@ -38,6 +38,7 @@ def evaluate(
 ):
     """Compare a model with frames: structure, molecules, forces, calibration, held-out loss; tables and pictures."""
     from ..data.frames import Frames
+    from ..evaluation.record import record
     from ..evaluation.report import evaluate as run
     from ..evaluation.tables import readable, write
     from ..figures.evaluation import evaluation_figure
@@ -45,11 +46,16 @@ def evaluate(
     from ..figures.structure import rdf_figure
     from ..model.denoiser import Denoiser
 
-    denoiser = Denoiser.load(found_model(model))
+    file = found_model(model)
+    denoiser, reference = Denoiser.load(file), Frames.load(frames, temperature)
     if not trajectory and Path(model).is_dir() and not (Path(model) / "model.safetensors").exists():
         trajectory = [Path(model)]
-    result = run(denoiser, Frames.load(frames, temperature), trajectory or [], top, discard, interval)
+    result = run(denoiser, reference, trajectory or [], top, discard, interval)
     write(result, output)
+    record(
+        output, denoiser, reference, model=file, file=frames, trajectories=trajectory or [], topology=top,
+        discard=discard, interval=interval, temperature=temperature,
+    )  # fmt: skip
     if len(result.errors):
         rdf_figure(result.rdf, output / "rdf.png", denoiser.sigma)
     evaluation_figure(result, output / "evaluation.png", denoiser.sigma)
@@ -58,6 +64,7 @@ def evaluate(
     say("\n".join(["", readable(result.table), "", *(f"- {note}" for note in result.notes)]))
     say("\n".join(["", "In short:", *(f"- {sentence}" for sentence in result.verdict["sentence"])]))
     say(f"\n{output}: {written(output)}")
+    say_report(output)
 
 
 @command(PANEL, "rdf MD=runs/md data=examples/licl/licl.npz --output runs/rdf")
@@ -101,3 +108,23 @@ def rdf(
     rundirectory.write_table(rundirectory.made(output) / "rdf.csv", table.round(5))
     compared_rdf_figure({name or "g(r)": one for name, one in tables.items()}, output / "rdf.png")
     say(f"{output / 'rdf.csv'}, {output / 'rdf.png'}")
+
+
+@command(PANEL, "report runs/evaluation --output runs/page")
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Directories that train, simulate, evaluate, refine or distil wrote, on one page; what they name is "
+            "followed: runs and model of an evaluation, model of a simulation, training of a model."
+        ),
+    ],
+    output: Annotated[
+        Optional[Path],
+        typer.Option("--output", "-o", help="Directory of the page.", show_default="the first of the runs"),
+    ] = None,
+):
+    """Write one page about runs, report.html: data, fit, curves, g(r), forces, MD, warnings, how to repeat it."""
+    from ..workflows.page.page import write_page
+
+    say(write_page(runs, output))

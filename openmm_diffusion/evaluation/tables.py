@@ -26,7 +26,7 @@ def readable(table):
     cells, curves = {}, [curve for curve in ("", "clean", "noised", "model") if curve in set(table["curve"])]
     for row in table.itertuples():
         key = (row.quantity, row.of, "" if row.unit == "1" else row.unit)
-        cells.setdefault(key, {})[row.curve] = _number(row.value, row.error)
+        cells.setdefault(key, {})[row.curve] = rounded(row.value, row.error)
     lines = [[*key, *(values.get(curve, "") for curve in curves)] for key, values in cells.items()]
     previous = None
     for line in lines:
@@ -36,7 +36,7 @@ def readable(table):
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in lines)
 
 
-def _number(value, error):
+def rounded(value, error=np.nan):
     """A value with its error, to the second digit of the error."""
     if not np.isfinite(error) or error <= 0:
         return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"

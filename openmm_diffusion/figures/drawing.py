@@ -30,5 +30,11 @@ def save(figure, path, dpi):
             temporary.unlink(missing_ok=True)
 
 
+def plain(text):
+    """A name from a file as text; a dollar in it begins no formula."""
+    return text.replace("$", r"\$")
+
+
 def dashed(pair):
-    return pair.replace("-", "\N{EN DASH}")
+    """A pair of types as a title."""
+    return plain(pair).replace("-", "\N{EN DASH}")

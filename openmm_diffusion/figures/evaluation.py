@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from .drawing import dashed, save
+from .drawing import dashed, plain, save
 from .structure import draw_rdf, pairs_of
 
 
@@ -26,7 +26,7 @@ def evaluation_figure(evaluation, path, sigma=None):
     bool
         False, and no picture, where there are neither labels nor trajectories.
     """
-    below = [] if evaluation.comparison is None else [_draw_parity, _draw_force_errors]
+    below = [] if evaluation.comparison is None else [_draw_parity, _draw_forces]
     pairs = pairs_of(evaluation.rdf)
     below += [_draw_differences] if pairs else []
     if not below:
@@ -46,6 +46,39 @@ def evaluation_figure(evaluation, path, sigma=None):
     return True
 
 
+def force_errors_figure(table, path):
+    """Force errors by group beside the labels and the bound on their noise; `table` as `Evaluation.table`."""
+    figure = Figure(figsize=(6.3, 3.6), layout="constrained")
+    _draw_force_errors(figure.subplots(), table)
+    save(figure, path, 130)
+
+
+def two_errors_figure(errors, path):
+    """The errors of g(r) apart: what learning left, what noise does, both, and two halves of the reference.
+
+    Parameters
+    ----------
+    errors : DataFrame
+        Columns pair, error ("learning", ...), value and standard error `se`, RMSDs of g(r).
+    path : path
+        PNG to write.
+    """
+    pairs, kinds = list(dict.fromkeys(errors["pair"])), list(dict.fromkeys(errors["error"]))
+    figure = Figure(figsize=(max(6.3, 1.4 * len(pairs)), 3.4), layout="constrained")
+    ax = figure.subplots()
+    colours = {"learning": "tab:red", "smoothing": "tab:gray", "total": "black", "reference": "tab:blue"}
+    width = 0.8 / len(kinds)
+    for number, kind in enumerate(kinds):
+        own = errors[errors["error"] == kind].set_index("pair").reindex(pairs)
+        at = np.arange(len(pairs)) + (number - (len(kinds) - 1) / 2) * width
+        ax.bar(at, own["value"], 0.9 * width, yerr=own["se"], capsize=2, label=kind, color=colours.get(kind))
+    ax.set_xticks(range(len(pairs)), [dashed(pair) for pair in pairs])
+    ax.set(ylabel="RMSD of g(r)", ylim=(0, None))
+    ax.legend(frameon=False, fontsize=9, ncols=len(kinds), title="bars: 1 standard error", loc="lower center",
+              bbox_to_anchor=(0.5, 1.0))  # fmt: skip
+    save(figure, path, 130)
+
+
 def _draw_parity(ax, evaluation):
     """Density of (label, force of the model), every Cartesian component a point."""
     labels, forces = (values.ravel() for values in (evaluation.comparison.labels, evaluation.comparison.forces))
@@ -59,9 +92,12 @@ def _draw_parity(ax, evaluation):
     ax.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
 
 
-def _draw_force_errors(ax, evaluation):
+def _draw_forces(ax, evaluation):
+    _draw_force_errors(ax, evaluation.table)
+
+
+def _draw_force_errors(ax, table):
     """RMSE by group beside the rms of the labels, and the bound on their noise; bars of one standard error."""
-    table = evaluation.table
     rows = {q: table[table["quantity"] == q].set_index("of") for q in table["quantity"].unique()}
     rmse, labels, noise = rows["force RMSE"], rows["force rms, labels"], rows.get("label noise, at most")
     place = np.arange(len(rmse))
@@ -72,7 +108,7 @@ def _draw_force_errors(ax, evaluation):
     if noise is not None:
         at = place[rmse.index.isin(noise.index)] + 0.2
         ax.errorbar(at, noise["value"], noise["error"], fmt="k_", ms=14, capsize=2, label="label noise, at most")
-    ax.set_xticks(place, rmse.index, rotation=20)
+    ax.set_xticks(place, [plain(group) for group in rmse.index], rotation=20)
     ax.set(
         ylabel="per component / (kJ/mol/nm)",
         title="force error (bars: 1 standard error)",

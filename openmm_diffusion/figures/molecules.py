@@ -5,7 +5,7 @@ import re
 import numpy as np
 from matplotlib.figure import Figure
 
-from .drawing import COLOURS, LABELS, dashed, save
+from .drawing import COLOURS, LABELS, dashed, plain, save
 
 #: Panels of one quantity and in a row, and maps, that are drawn of molecules; highest free energy of a map, kJ/mol.
 PANELS, PANEL_COLUMNS, MAPS, MAP_HIGHEST = 18, 6, 12, 25.0
@@ -57,7 +57,7 @@ def _draw_distribution(ax, rows, quantity, kind):
     # What lies beyond all bins is in the outermost, which would dwarf the data.
     top = min(rows[["clean", "model"]].to_numpy().max(), 2.5 * rows["clean"].max())
     ax.set(xlabel=f"{name} / {unit}", ylabel=f"density / (1/{unit})", ylim=(0, 1.08 * top))
-    ax.set_title(dashed(kind) if len(kind) < 30 else f"{kind[:27]}...", fontsize=9)
+    ax.set_title(dashed(kind) if len(kind) < 30 else f"{plain(kind[:27])}...", fontsize=9)
     ax.tick_params(labelsize=7)
     ax.xaxis.label.set_size(8)
     ax.yaxis.label.set_size(8)

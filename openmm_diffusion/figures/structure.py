@@ -20,9 +20,13 @@ def rdf_figure(table, path, sigma=None, title=None):
     title : str, optional
     """
     pairs = pairs_of(table)
-    figure = Figure(figsize=(4.2 * len(pairs), 3.6), layout="constrained")
-    axes = figure.subplots(1, len(pairs), sharex=True, squeeze=False)
-    draw_rdf(axes[0], table, pairs, sigma)
+    columns = max(1, min(len(pairs), 4))
+    rows = -(-len(pairs) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    draw_rdf(axes, table, pairs, sigma)
+    for ax in axes[len(pairs) :]:
+        ax.remove()
     if title:
         figure.suptitle(title)
     save(figure, path, 150)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
-from .drawing import dashed, save
+from .drawing import dashed, plain, save
 
 
 def loss_figure(log, path):
@@ -44,7 +44,7 @@ def bonded_figure(table, path):
     for ax, energy in zip(panels, energies):
         own = table[table["energy"] == energy]
         for types, curve in own.groupby("types", sort=False):
-            ax.plot(curve["value"], curve["u_kJ/mol"], label=types)
+            ax.plot(curve["value"], curve["u_kJ/mol"], label=plain(types))
         ax.set(title=energy, xlabel=names[own["axis"].iloc[0]], ylabel="energy / (kJ/mol)", ylim=(0, 40))
         if own["types"].nunique() <= 12:
             ax.legend(fontsize="x-small")
@@ -111,7 +111,7 @@ def _draw_loss(ax, table):
         at = place + (number - (len(bars) - 1) / 2) * width
         ax.bar(at, share, width, yerr=error, color=colour, label=label, capsize=2)
         top = max(top, (share + error.fillna(0)).max())
-    ax.set_xticks(place, whole.index, rotation=20)
+    ax.set_xticks(place, [plain(group) for group in whole.index], rotation=20)
     ax.set(ylabel="rms lost / % of the learnt force", title="loss (bars: 1 standard error)")
     ax.set_ylim(0, 1.35 * top)
     ax.legend(frameon=False, fontsize=8)

@@ -15,6 +15,7 @@ from ..data.frames import Frames
 from ..evaluation.gains import gains
 from ..figures import bonded_figure, loss_figure, potential_figure
 from ..learning.config import Config, kind_of, read_config
+from ..learning.defaults import for_systems
 from ..learning.training import train as learn
 from ..learning.trainingset import frames_of
 from ..model.combination import members
@@ -66,6 +67,9 @@ def train(
     """
     settings = read_config(config)
     given = frames_of(settings.data) if frames is None else frames
+    systems = given if isinstance(given, (list, tuple)) else [given]
+    if all(isinstance(one, Frames) for one in systems):  # what else is given is refused by the training
+        settings = for_systems(settings, systems)  # so that nothing is missed that these frames do not ask for
     denoiser = learn(given, settings, output, resume, progress)
     if output is not None:
         first = given if isinstance(given, Frames) else given[0]
@@ -80,7 +84,7 @@ def _tell(denoiser, frames, config, output):
     metrics = output / "log" / "metrics.csv"
     if metrics.exists():
         loss_figure(metrics, output / "loss.png")
-    curves = _curves(denoiser, output)
+    curves = curves_of(denoiser, output)
     if curves is not None:
         distances = distance_histogram(training, float(curves["r_nm"].max()), denoiser.header.exclusions)
         write_table(output / "distances.csv", distances, float_format="%.6g")
@@ -92,11 +96,23 @@ def _tell(denoiser, frames, config, output):
     write_whole(output / ACCOUNT, yaml.safe_dump(found, sort_keys=False, width=120, allow_unicode=True))
 
 
-def _curves(denoiser, output):
-    """The learnt sums over pairs with their standard deviation, where it is known; None without any."""
+def curves_of(denoiser, output=None):
+    """The learnt sums over pairs with their standard deviation, where it is known; None without any.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    output : Path or None
+        Directory of its training, which has kept both in curves.csv.
+
+    Returns
+    -------
+    DataFrame or None
+        As of `model.curves.pair_curves`, and sd_kJ/mol.
+    """
     if not any(term.learnt and term.joins for term in denoiser.header.terms):
         return None
-    if (output / "curves.csv").exists():
+    if output is not None and (output / "curves.csv").exists():
         return pandas.read_csv(output / "curves.csv")
     curves, parts = pair_curves(denoiser), members(denoiser)
     if len(parts) > 1:  # which are resampled, or seeded anew

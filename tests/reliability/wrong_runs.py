@@ -13,6 +13,7 @@ from openmm_diffusion.workflows.benchmark.run import benchmark
 from openmm_diffusion.workflows.compilation import compile_ahead
 from openmm_diffusion.workflows.distillation import distil
 from openmm_diffusion.workflows.export import export
+from openmm_diffusion.workflows.page.page import write_page
 from openmm_diffusion.workflows.refine import refine
 
 NAN, INF, HUGE = float("nan"), float("inf"), 10**12
@@ -203,4 +204,36 @@ CONFIGURATIONS = [
     generated("F", "a misspelt key", "did you mean interval", intervall=2.0),
 ]  # fmt: skip
 
-ENTRIES = [*TRAIN, *SIMULATE, *EVALUATE, *CONFIGURATIONS]
+
+def told(letter, what, files, says):
+    """A page about a directory that holds files (a dict of contents by name)."""
+
+    def call(i):
+        for name, content in files.items():
+            i.write(name, content)
+        write_page([i.folder], i.out)
+
+    return Wrong(letter, "report", what, call, says)
+
+
+SIMULATED = "timestep: 0.004\nfriction: 2.0\nforce: {}\nmodel: x\nduration: 1.0\nmodel_file: licl\n"
+STATE = '#"Step","Time (ps)","Temperature (K)"\n'
+REPORT = [
+    Wrong("F", "report", "a directory that is not there", lambda i: write_page(["nowhere"], i.out), "nowhere.*not there"),
+    Wrong("F", "report", "no directory", lambda i: write_page([], i.out), "runs is empty"),
+    Wrong("F", "report", "a path alone", lambda i: write_page("nowhere", i.out), "runs is 'nowhere': give a list"),
+    Wrong("F", "report", "a number", lambda i: write_page(3, i.out), "runs is 3"),
+    Wrong("F", "report", "a list of None", lambda i: write_page([None], i.out), "run is None"),
+    Wrong("E", "report", "a file", lambda i: write_page([i.write("file", "x")], i.out), "a file: name the directory"),
+    Wrong("E", "report", "an empty directory", lambda i: write_page([i.folder], i.out), "an empty directory"),
+    told("E", "a directory of others", {"notes.txt": "x"}, "a directory without a run of ours"),
+    told("A", "settings of random bytes", {"config.yaml": bytes(range(256))}, "config.yaml is damaged or empty"),
+    told("A", "settings without end", {"config.yaml": "[" * 5000}, "config.yaml is damaged or empty"),
+    told("A", "a table of random bytes", {"config.yaml": SIMULATED, "state.csv": bytes(range(256))}, "state.csv is damaged"),
+    told("A", "a table of another program", {"config.yaml": SIMULATED, "state.csv": "a,b\n1,2\n"}, "no column Time"),
+    told("A", "words for numbers", {"config.yaml": SIMULATED, "state.csv": STATE + "1,soon,300\n"}, "words in column Time"),
+    told("A", "an evaluation without a table", {"evaluation.yaml": "discard: 5.0\n"}, "evaluation.csv is missing or empty"),
+    told("A", "an evaluation of no keys", {"evaluation.yaml": "- 1\n"}, "evaluation.yaml is damaged"),
+]  # fmt: skip
+
+ENTRIES = [*TRAIN, *SIMULATE, *EVALUATE, *CONFIGURATIONS, *REPORT]
