@@ -8,10 +8,12 @@ import torch
 from ..analysis.rdf import compute_rdf, rmsd, smear
 from ..analysis.resampling import split_half_error
 from ..energies.bonded.survey import surveyed
+from ..energies.network import NetworkTerm
 from ..particles import ordered
 from ..space.batch import make_batch
-from ..space.boxes import minimum_image
+from ..space.boxes import check_cutoff, minimum_image
 from ..space.connectivity import connectivity, free_pairs
+from .config import kind_of
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,32 @@ HELD_WITHIN, FRAMES_THAT_SHOW = 0.6, 20
 
 #: Part of the stiffness of a bond or an angle that noise may take.
 SOFTENED = 0.1
+
+
+def check_system(frames, config):
+    """Refuse frames of one system that a configuration does not fit, and warn of what will hurt."""
+    config.prior.check(frames.types.tolist(), frames.box is not None)
+    for kind, _ in config.learners:
+        if not kind.linear and kind is not NetworkTerm:
+            raise ValueError(
+                f"{kind_of(kind)} is asked for, but nothing can learn a {kind.noun}: only energies that are linear in "
+                "their coefficients and the network are trained"
+            )
+    check_apart(frames)
+    if frames.box is not None:
+        for kind, settings in config.learners:
+            check_cutoff(settings.cutoff, torch.as_tensor(frames.boxes), f"{kind_of(kind)}.cutoff")
+    if config.noise.species is not None or config.noise.axes != "xyz":
+        if config.linear:
+            kinds = [kind_of(kind) for kind, _ in config.linear]
+            raise ValueError(
+                f"noise.species and noise.axes leave coordinates clean, which the {kinds[0]} fit cannot: "
+                f"set {', '.join(f'{kind}: null' for kind in kinds)}"
+            )
+    given = [kind for kind, settings in config.linear if settings.sigma is not None and config.network is None]
+    key = f"{kind_of(given[0])}.sigma" if given else "noise.sigma"
+    check_internal(frames, config, key)
+    warn_of_smoothing(frames, config.sigma, key)
 
 
 def check_apart(frames):

@@ -11,6 +11,7 @@ import pandas
 import yaml
 
 from ..analysis.contacts import distance_histogram
+from ..cluster import checked
 from ..data.frames import Frames
 from ..evaluation.gains import gains
 from ..figures import bonded_figure, loss_figure, potential_figure
@@ -36,6 +37,7 @@ def train(
     output: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = True,
+    client: Any = None,
 ) -> Denoiser:
     """Learn a denoiser from configurations, and say what was learnt.
 
@@ -54,6 +56,9 @@ def train(
         Go on with the run in `output`.
     progress : bool
         Show a progress bar.
+    client : distributed.Client, optional
+        Of a Dask scheduler, whose workers make the averages that fits in closed form need, and read the files of frames
+        that `data` names, which need not fit into memory together.
 
     Returns
     -------
@@ -65,8 +70,8 @@ def train(
         For configurations, frames and directories that do not fit.
     """
     settings = read_config(config)
-    given = frames_of(settings.data) if frames is None else frames
-    denoiser = learn(given, settings, output, resume, progress)
+    given = frames_of(settings.data, checked(client)) if frames is None else frames
+    denoiser = learn(given, settings, output, resume, progress, client)
     if output is not None:
         first = given if isinstance(given, Frames) else given[0]
         with explained(output, "go on with --resume: what was saved before is whole"):
