@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from ..cluster import connected
-from .application import Output, Resume, command, found_model, heard, say, written
+from .application import Output, Resume, command, found_model, heard, loudness, say, written
 
 PANEL = "From frames to a model"
 Scheduler = Annotated[
@@ -32,14 +32,19 @@ def train(
 ):
     """Learn a denoiser from configurations: writes model.safetensors, log and loss picture."""
     from ..learning.config import read_config
+    from ..learning.network.processes import place
     from ..learning.trainingset import frames_of
     from ..workflows.training import read_account
     from ..workflows.training import train as run
 
-    settings = read_config(config)
-    with connected(scheduler, workers) as client:
+    settings, first = read_config(config), place().first
+    if not first:  # one of several processes, of which one speaks
+        loudness(True, False)
+    with connected(*((scheduler, workers) if first else ())) as client:
         given = frames_of(settings.data, client, frames) if frames else None
         denoiser = run(given, settings, output, resume, heard(), client)
+    if not first:
+        return
     say("\n".join(["", *read_account(output)["sentences"], ""]))
     kinds = [term.kind for term in denoiser.header.terms]
     parts = [kind if kinds.count(kind) == 1 else f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)]

@@ -14,6 +14,7 @@ from ..space.batch import make_batch
 from ..space.boxes import check_cutoff, minimum_image
 from ..space.connectivity import connectivity, free_pairs
 from .config import kind_of
+from .network.processes import check_world
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +129,11 @@ def check_pressure(systems, config):
 
 def check_devices(validation, config):
     """Refuse more processes than there are GPUs, on a machine that has some, or frames for their held-out loss."""
-    number = config.training.devices
-    if config.network is None or number == 1:
+    number, nodes = config.training.devices, config.training.nodes
+    if config.network is None:
+        return
+    check_world(config)
+    if number * nodes == 1:
         return
     if torch.cuda.is_available() and number > torch.cuda.device_count():
         raise ValueError(
@@ -138,9 +142,10 @@ def check_devices(validation, config):
         )
     # Force matching knows labelled frames only.
     n = sum(int(part.labelled.sum()) if config.target == "force" else len(part) for part in validation)
-    if number > n:
+    if number * nodes > n:
+        asked = f"training.devices is {number}" + (f" on each of {nodes} nodes" if nodes > 1 else "")
         raise ValueError(
-            f"training.devices is {number}, but there are {n} validation frames to share: give fewer devices, or more "
+            f"{asked}, but there are {n} validation frames to share: give fewer devices, or more "
             "frames (data.validation_fraction)"
         )
 

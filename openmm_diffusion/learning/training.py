@@ -34,7 +34,7 @@ from .defaults import for_systems
 from .header import header_of
 from .linear.fit import fit_linear, weights_report
 from .measured import with_pressure
-from .network.processes import run_processes
+from .network.processes import place, run_processes, shared
 from .stored import StoredFrames
 from .trainingset import TrainingSystem, frames_of, set_up_for, tensors
 
@@ -92,6 +92,12 @@ def train(
     several = isinstance(frames, Sequence) and not isinstance(frames, (str, Frames))
     systems = [sets.as_frames(one) for one in (frames if several else [frames])]
     config = for_systems(config, systems)
+    here = place()
+    if not here.first:  # the first process has the directory, and tells this one what it needs
+        with tempfile.TemporaryDirectory() as directory:
+            check_training(systems, config)
+            return _train_all(systems, config, Path(directory), resume, False)
+    resume = resume or here.starts > 0
     if output is None:
         with tempfile.TemporaryDirectory() as directory:
             check_training(systems, config, client)
@@ -170,14 +176,17 @@ def _train(systems, config, output, resume, progress, sample=None, client=None):
     if sample is not None:
         training = [resampled(part, sample + 7919 * number) for number, part in enumerate(training)]
     finished, fitted = output / "model.safetensors", output / "pair.safetensors"
-    if resume and finished.exists():
+    here = place()
+    if known := shared(finished.read_bytes() if here.first and resume and finished.exists() else b""):
         log.info("%s is finished", finished)
-        return _kept(finished)
-    if resume and fitted.exists():
+        return _kept(finished) if here.first else Denoiser.from_bytes(known)
+    if here.first and resume and fitted.exists():
         denoiser = _kept(fitted)
-    else:
+    elif here.first:
         denoiser = fit_linear(Denoiser(header), training, config, output / "curves.csv", client)
         denoiser.save(fitted)
+    if here.world > 1:
+        denoiser = Denoiser.from_bytes(shared(denoiser.to_bytes() if here.first else b""))
     if config.network is not None:
         denoiser = _add_network(denoiser, training, validation, config, output, resume, progress)
     denoiser = with_pressure(denoiser, training[0])
@@ -229,7 +238,7 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
     if config.target == "hybrid":
         weights = task.force_weights.tolist(), task.textbook_weights.tolist()
         held_out = weights_report(denoiser.header.species, term.kind, *weights)
-    if config.training.devices == 1:
+    if config.training.devices == 1 or place().world > 1:
         result = train_network(task, output, resume, progress)
     else:
         result = train_in_processes(denoiser, training, validation, config, output, resume, progress)

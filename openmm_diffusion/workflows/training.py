@@ -16,6 +16,7 @@ from ..data.frames import Frames
 from ..evaluation.gains import gains
 from ..figures import bonded_figure, loss_figure, potential_figure
 from ..learning.config import Config, kind_of, read_config
+from ..learning.network.processes import place
 from ..learning.training import train as learn
 from ..learning.trainingset import frames_of
 from ..model.combination import members
@@ -72,7 +73,7 @@ def train(
     settings = read_config(config)
     given = frames_of(settings.data, checked(client)) if frames is None else frames
     denoiser = learn(given, settings, output, resume, progress, client)
-    if output is not None:
+    if output is not None and place().first:
         first = given if isinstance(given, Frames) else given[0]
         with explained(output, "go on with --resume: what was saved before is whole"):
             _tell(denoiser, first, settings, Path(output))

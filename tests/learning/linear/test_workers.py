@@ -1,4 +1,4 @@
-"""Fits whose averages several workers make: those of one process, whoever dies, and of more frames than memory holds."""
+"""Fits whose averages several workers make: those of one process, whoever dies, of more frames than memory holds."""
 
 import os
 import signal
