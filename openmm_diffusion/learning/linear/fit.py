@@ -33,7 +33,7 @@ OF_EACH = ("penalty", "scale", "scale_error", "degrees_of_freedom", "force_squar
 
 
 #: Numbers of the design that a piece of the frames has: seconds of work for a worker, and the frames of it few MB.
-PIECE = 4_000_000_000
+PIECE = 500_000_000
 
 
 def fit_linear(denoiser, training, config, table=None, client=None):
