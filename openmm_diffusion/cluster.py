@@ -7,14 +7,16 @@ Dask is imported where it is asked for, and never without.
 """
 
 import contextlib
+import importlib
 import logging
+import pickle
 import warnings
 from collections import deque
 
 log = logging.getLogger(__name__)
 
 #: Seconds until a scheduler must have answered.
-PATIENCE = 5.0
+PATIENCE = 3.0
 #: Pieces that are sent ahead for each thread of the workers, and at least: more would fill memory, fewer leave workers
 #: idle while one piece takes longer than others.
 AHEAD, AT_LEAST = 4, 8
@@ -124,7 +126,7 @@ def mapped(client, function, pieces):
         for piece in pieces:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Sending large graph")  # frames are as large as they are
-                waiting.append(client.submit(_called, function, piece, pure=False))
+                waiting.append(client.submit(_called, pickle.dumps((function, piece)), pure=False))
             if len(waiting) >= ahead:
                 yield _result(waiting.popleft())
                 ahead = _ahead(client)
@@ -146,8 +148,11 @@ def _ahead(client):
     return max(AT_LEAST, AHEAD * threads)
 
 
-def _called(function, piece):
+def _called(asked):
     """In a worker: what a function returns of a piece, and what it had to say."""
+    # Before OpenMM, as the face of the package has it: openmm-torch's plugins load only where torch's libraries are.
+    importlib.import_module("torch")
+    function, piece = pickle.loads(asked)
     told = _Told()
     logger = logging.getLogger("openmm_diffusion")
     logger.addHandler(told)

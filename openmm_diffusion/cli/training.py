@@ -76,6 +76,8 @@ def refine(
     temperature: Annotated[
         Optional[float], typer.Option(help="Temperature of frames that do not say, K.", show_default="what they say")
     ] = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
     resume: Resume = False,
 ):
     """Give the linear energies of a model the relative populations of the data: MD, then a step."""
@@ -88,5 +90,6 @@ def refine(
     if iterations is not None:
         settings["iterations"] = iterations
     settings = validated(RefineConfig, settings, str(config or "options"))
-    run(found_model(model), Frames.load(frames, temperature), output, settings, resume, say)
+    with connected(scheduler, workers) as client:
+        run(found_model(model), Frames.load(frames, temperature), output, settings, resume, say, client)
     say(output / "model.safetensors")

@@ -113,7 +113,7 @@ def whole(nodes, folder):
 def weights(output):
     state = torch.load(output / "checkpoints" / "best.ckpt", weights_only=True)
     assert state["global_step"] > 0
-    return state["state_dict"]
+    return {name: value for name, value in state["state_dict"].items() if value.numel()}
 
 
 MARKS = [
