@@ -39,7 +39,7 @@ def client():
 @pytest.fixture
 def small_pieces(monkeypatch):
     """So that every replica is several of them."""
-    monkeypatch.setattr(fitting, "PIECE", 1_000_000)
+    monkeypatch.setattr(fitting, "PIECE", 1)
     monkeypatch.setattr(fitting, "frames_at_once", lambda energy, species: 7)
 
 
