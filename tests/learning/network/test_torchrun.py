@@ -69,7 +69,8 @@ def begun(nodes, folder, output, port, *more):
     for number, (before, address, link) in enumerate(nodes):
         command = [
             *before, sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1",
-            "--local-addr", address, "--rdzv-conf", f"is_host={number == 0}", "--rdzv-backend", "c10d", "--rdzv-id", "test",
+            "--local-addr", address, "--rdzv-conf", f"is_host={number == 0}", "--rdzv-backend", "c10d",
+            "--rdzv-id", "test",
             "--rdzv-endpoint", f"{nodes[0][1]}:{port}", "-m", "openmm_diffusion",
             "train", "two.yaml", "-o", output, *more,
         ]  # fmt: skip
