@@ -9,7 +9,7 @@ import pytest
 import openmm_diffusion
 
 PACKAGE = Path(openmm_diffusion.__file__).parent
-BELOW = "units particles noise settings rundirectory progress figures"  # they import nothing of ours
+BELOW = "units particles noise settings rundirectory progress cluster figures"  # they import nothing of ours
 WORKFLOWS = "engines simulation systems forces evaluation learning model energies analysis data space"
 ALLOWED = {
     **dict.fromkeys(BELOW.split(), ""),
@@ -18,12 +18,12 @@ ALLOWED = {
     "energies": "space noise particles units",
     "analysis": "data space noise particles units",
     "model": "energies space noise particles units",
-    "learning": "model energies analysis data space noise particles units settings rundirectory progress",
+    "learning": "model energies analysis data space noise particles units settings rundirectory progress cluster",
     "evaluation": "model analysis data noise particles units rundirectory",
     "forces": "model energies space particles units",
     "systems": "forces model energies space particles units",
     "engines": "systems forces model energies space particles units rundirectory",
-    "simulation": "systems forces model data space particles units settings rundirectory progress",
+    "simulation": "systems forces model data space particles units settings rundirectory progress cluster",
     "potentials": "forces",
     "workflows": f"{WORKFLOWS} {BELOW}",
     "cli": f"workflows {WORKFLOWS} {BELOW}",

@@ -5,9 +5,17 @@ from typing import Annotated, Optional
 
 import typer
 
-from .application import Output, Resume, command, found_model, heard, say, say_report, written
+from ..cluster import connected
+from .application import Output, Resume, command, found_model, heard, loudness, say, say_report, written
 
 PANEL = "From frames to a model"
+Scheduler = Annotated[
+    Optional[str],
+    typer.Option(help="Address of a Dask scheduler, tcp://host:8786, whose workers do the work.", show_default="none"),
+]
+Workers = Annotated[
+    Optional[int], typer.Option(help="Processes on this machine that do the work.", show_default="this one alone")
+]
 
 
 @command(PANEL, "train examples/licl/licl.yaml --output runs/mine")
@@ -18,17 +26,25 @@ def train(
         Optional[list[Path]],
         typer.Option(help="File of frames, in place of data.frames of CONFIG; repeat for several systems."),
     ] = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
     resume: Resume = False,
 ):
     """Learn a denoiser from configurations: writes model.safetensors, log and loss picture."""
-    from ..data.frames import Frames
     from ..learning.config import read_config
+    from ..learning.network.processes import place
+    from ..learning.trainingset import frames_of
     from ..workflows.training import read_account
     from ..workflows.training import train as run
 
-    settings = read_config(config)
-    given = [Frames.load(path, settings.data.temperature) for path in frames or []] or None
-    denoiser = run(given, settings, output, resume, progress=heard())
+    settings, first = read_config(config), place().first
+    if not first:  # one of several processes, of which one speaks
+        loudness(True, False)
+    with connected(*((scheduler, workers) if first else ())) as client:
+        given = frames_of(settings.data, client, frames) if frames else None
+        denoiser = run(given, settings, output, resume, heard(), client)
+    if not first:
+        return
     say("\n".join(["", *read_account(output)["sentences"], ""]))
     kinds = [term.kind for term in denoiser.header.terms]
     parts = [kind if kinds.count(kind) == 1 else f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)]
@@ -61,6 +77,8 @@ def refine(
     temperature: Annotated[
         Optional[float], typer.Option(help="Temperature of frames that do not say, K.", show_default="what they say")
     ] = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
     resume: Resume = False,
 ):
     """Give the linear energies of a model the relative populations of the data: MD, then a step."""
@@ -73,5 +91,6 @@ def refine(
     if iterations is not None:
         settings["iterations"] = iterations
     settings = validated(RefineConfig, settings, str(config or "options"))
-    run(found_model(model), Frames.load(frames, temperature), output, settings, resume, say)
+    with connected(scheduler, workers) as client:
+        run(found_model(model), Frames.load(frames, temperature), output, settings, resume, say, client)
     say(output / "model.safetensors")

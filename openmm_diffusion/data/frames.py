@@ -385,6 +385,10 @@ class Frames:
         }
         return replace(self, box=box, **per_frame)
 
+    def renumbered(self, replica: np.ndarray) -> "Frames":
+        """The same frames, of replicas of other numbers (n_frames,)."""
+        return replace(self, replica=replica)
+
     def __repr__(self) -> str:
         species = ", ".join(f"{count} {kind}" for kind, count in Counter(map(str, self.types)).items())
         return (

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ def resampled(frames: Frames, seed: int) -> Frames:
         chosen = rng.integers(len(groups), size=len(groups))
     part = frames[np.concatenate([groups[number] for number in chosen])]
     numbers = np.concatenate([np.full(len(groups[number]), number) for number in chosen])
-    return replace(part, replica=numbers)
+    return part.renumbered(numbers)
 
 
 def blocks(frames: Frames, n_blocks: int) -> list[Frames]:

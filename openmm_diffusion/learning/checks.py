@@ -8,10 +8,13 @@ import torch
 from ..analysis.rdf import compute_rdf, rmsd, smear
 from ..analysis.resampling import split_half_error
 from ..energies.bonded.survey import surveyed
+from ..energies.network import NetworkTerm
 from ..particles import ordered
 from ..space.batch import make_batch
-from ..space.boxes import minimum_image
+from ..space.boxes import check_cutoff, minimum_image
 from ..space.connectivity import connectivity, free_pairs
+from .config import kind_of
+from .network.processes import check_world
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,32 @@ HELD_WITHIN, FRAMES_THAT_SHOW = 0.6, 20
 
 #: Part of the stiffness of a bond or an angle that noise may take.
 SOFTENED = 0.1
+
+
+def check_system(frames, config):
+    """Refuse frames of one system that a configuration does not fit, and warn of what will hurt."""
+    config.prior.check(frames.types.tolist(), frames.box is not None)
+    for kind, _ in config.learners:
+        if not kind.linear and kind is not NetworkTerm:
+            raise ValueError(
+                f"{kind_of(kind)} is asked for, but nothing can learn a {kind.noun}: only energies that are linear in "
+                "their coefficients and the network are trained"
+            )
+    check_apart(frames)
+    if frames.box is not None:
+        for kind, settings in config.learners:
+            check_cutoff(settings.cutoff, torch.as_tensor(frames.boxes), f"{kind_of(kind)}.cutoff")
+    if config.noise.species is not None or config.noise.axes != "xyz":
+        if config.linear:
+            kinds = [kind_of(kind) for kind, _ in config.linear]
+            raise ValueError(
+                f"noise.species and noise.axes leave coordinates clean, which the {kinds[0]} fit cannot: "
+                f"set {', '.join(f'{kind}: null' for kind in kinds)}"
+            )
+    given = [kind for kind, settings in config.linear if settings.sigma is not None and config.network is None]
+    key = f"{kind_of(given[0])}.sigma" if given else "noise.sigma"
+    check_internal(frames, config, key)
+    warn_of_smoothing(frames, config.sigma, key)
 
 
 def check_apart(frames):
@@ -100,8 +129,11 @@ def check_pressure(systems, config):
 
 def check_devices(validation, config):
     """Refuse more processes than there are GPUs, on a machine that has some, or frames for their held-out loss."""
-    number = config.training.devices
-    if config.network is None or number == 1:
+    number, nodes = config.training.devices, config.training.nodes
+    if config.network is None:
+        return
+    check_world(config)
+    if number * nodes == 1:
         return
     if torch.cuda.is_available() and number > torch.cuda.device_count():
         raise ValueError(
@@ -110,9 +142,10 @@ def check_devices(validation, config):
         )
     # Force matching knows labelled frames only.
     n = sum(int(part.labelled.sum()) if config.target == "force" else len(part) for part in validation)
-    if number > n:
+    if number * nodes > n:
+        asked = f"training.devices is {number}" + (f" on each of {nodes} nodes" if nodes > 1 else "")
         raise ValueError(
-            f"training.devices is {number}, but there are {n} validation frames to share: give fewer devices, or more "
+            f"{asked}, but there are {n} validation frames to share: give fewer devices, or more "
             "frames (data.validation_fraction)"
         )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ..data.mapping import Mapping
 from ..data.sets import TEST_FRACTION, VALIDATION_FRACTION, divide
@@ -22,8 +22,8 @@ from ..energies.wall import WallConfig
 from ..noise import NoiseConfig
 from ..settings import read_yaml, validated
 from ..space.connectivity import EXCLUSIONS
-from ..units import MOST
 from .linear.pressure import PressureConfig
+from .network.settings import TrainingConfig
 
 
 class DataConfig(BaseModel):
@@ -147,62 +147,6 @@ class PriorConfig(BaseModel):
     def parts(self):
         """Term classes of the prior with their settings."""
         return _asked_for(self, lambda term: not term.learnt)
-
-
-class TrainingConfig(BaseModel):
-    """The training loop of the network.
-
-    Attributes
-    ----------
-    steps : int
-        Optimiser steps at most.
-    batch : int
-        Frames per step, of all processes together; each is noised `draws` times, twice that with antithetic pairs.
-    devices : int
-        Processes that share every batch in equal parts: one on each GPU where there are some, else on the CPU.
-        The result is that of one process up to rounding.
-    learning_rate, weight_decay : float
-        Of AdamW; the rate falls to zero on a cosine.
-    ema_decay : float
-        Decay of the exponential moving average of the weights, which is what is saved.
-    check_every : int
-        Steps between evaluations of the held-out loss; a checkpoint follows each.
-    validation_draws : int
-        Noise draws per validation frame.
-    patience : int
-        Evaluations without improvement after which training stops.
-    seed : int
-    """
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    steps: PositiveInt = Field(2000, le=10**9)
-    batch: PositiveInt = Field(16, le=MOST)
-    devices: PositiveInt = Field(1, le=1024)
-    learning_rate: PositiveFloat = Field(1e-3, le=10)
-    weight_decay: NonNegativeFloat = Field(1e-2, le=10)
-    gradient_clip: PositiveFloat = 1.0
-    ema_decay: float = Field(0.99, ge=0, lt=1)
-    check_every: PositiveInt = Field(100, le=10**9)
-    validation_draws: PositiveInt = Field(4, le=10_000)
-    patience: PositiveInt = 8
-    seed: NonNegativeInt = Field(0, lt=2**31)
-
-    @pydantic.model_validator(mode="after")
-    def whole_checks(self):
-        """The best checked weights are kept: steps after the last check would be lost."""
-        if self.steps % self.check_every:
-            raise ValueError(f"steps is {self.steps}, check_every {self.check_every}: give a multiple of check_every")
-        return self
-
-    @pydantic.model_validator(mode="after")
-    def equal_shares(self):
-        """Gradients are averaged over processes: the mean of unequal shares would be another one."""
-        if self.batch % self.devices:
-            raise ValueError(
-                f"devices is {self.devices}, batch {self.batch}: give a batch that is a multiple of devices"
-            )
-        return self
 
 
 class EnsembleConfig(BaseModel):

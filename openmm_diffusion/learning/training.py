@@ -16,35 +16,26 @@ import numpy as np
 import torch
 
 from .. import rundirectory
+from ..cluster import checked, mapped
 from ..data import sets
-from ..data.checks import checked_masses
 from ..data.frames import Frames
 from ..data.sets import resampled
-from ..energies.base import DataSummary
 from ..energies.network import NetworkTerm
 from ..model.combination import deviation, ensemble, members
 from ..model.denoiser import Denoiser
-from ..model.header import Header
 from ..model.pressure import PRICE
-from ..particles import atomic_number, ordered
+from ..particles import ordered
 from ..settings import validated
-from ..space.boxes import check_cutoff
 from ..space.neighbours import neighbour_pairs
 from ..units import thermal_energy
-from .checks import (
-    check_apart,
-    check_bias,
-    check_devices,
-    check_internal,
-    check_labels,
-    check_pressure,
-    warn_of_smoothing,
-)
-from .config import Config, config_model, kind_of, read_config
+from .checks import check_bias, check_devices, check_labels, check_pressure, check_system
+from .config import Config, config_model, read_config
 from .defaults import for_systems
+from .header import header_of
 from .linear.fit import fit_linear, weights_report
 from .measured import with_pressure
-from .network.processes import run_processes
+from .network.processes import place, run_processes, shared
+from .stored import StoredFrames
 from .trainingset import TrainingSystem, frames_of, set_up_for, tensors
 
 log = logging.getLogger(__name__)
@@ -64,6 +55,7 @@ def train(
     output: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = True,
+    client: Any = None,
 ) -> Denoiser:
     """Learn a denoiser from configurations.
 
@@ -81,6 +73,9 @@ def train(
         Go on with the run in `output`.
     progress : bool
         Show a progress bar.
+    client : distributed.Client, optional
+        Whose workers make the averages that fits in closed form need, piece by piece; files of frames that `data` names
+        are read by them, and need not fit into memory together.
 
     Returns
     -------
@@ -91,16 +86,22 @@ def train(
     ValueError
         For configurations, frames and directories that do not fit.
     """
-    config = read_config(config)
+    config, client = read_config(config), checked(client)
     if frames is None:
-        frames = frames_of(config.data)
+        frames = frames_of(config.data, client)
     several = isinstance(frames, Sequence) and not isinstance(frames, (str, Frames))
     systems = [sets.as_frames(one) for one in (frames if several else [frames])]
     config = for_systems(config, systems)
-    if output is None:
+    here = place()
+    if not here.first:  # the first process has the directory, and tells this one what it needs
         with tempfile.TemporaryDirectory() as directory:
             check_training(systems, config)
-            return _train_all(systems, config, Path(directory), False, progress)
+            return _train_all(systems, config, Path(directory), resume, False)
+    resume = resume or here.starts > 0
+    if output is None:
+        with tempfile.TemporaryDirectory() as directory:
+            check_training(systems, config, client)
+            return _train_all(systems, config, Path(directory), False, progress, client)
     output, given = rundirectory.named(output), config.model_dump(mode="json")
 
     def understood(old):
@@ -118,9 +119,9 @@ def train(
             raise ValueError(
                 f"output {output} was begun with other frames: resume with those, or name another directory"
             )
-        check_training(systems, config)
+        check_training(systems, config, client)
         with rundirectory.begun(output, given):
-            return _train_all(systems, config, output, resume, progress)
+            return _train_all(systems, config, output, resume, progress, client)
 
 
 def _kept(path):
@@ -131,10 +132,10 @@ def _kept(path):
         raise rundirectory.damaged(path, "delete it and resume: it is fitted again") from error
 
 
-def _train_all(systems, config, output, resume, progress):
+def _train_all(systems, config, output, resume, progress, client=None):
     """One model, or the members of an ensemble one after the other, each in a directory of its own."""
     if config.ensemble is None:
-        return _train(systems, config, output, resume, progress)
+        return _train(systems, config, output, resume, progress, client=client)
     found = []
     for number in range(config.ensemble.members):
         log.info("member %d of %d", number + 1, config.ensemble.members)
@@ -143,7 +144,7 @@ def _train_all(systems, config, output, resume, progress):
         directory = output / f"member-{number}"
         directory.mkdir(parents=True, exist_ok=True)
         sample = seed if config.ensemble.bootstrap else None
-        found.append(_train(systems, one, directory, resume, progress, sample))
+        found.append(_train(systems, one, directory, resume, progress, sample, client))
     denoiser = ensemble(found)
     parts, values = [part.learnt for part in members(denoiser)], []
     for frames in systems:
@@ -164,25 +165,28 @@ def _train_all(systems, config, output, resume, progress):
     return denoiser
 
 
-def _train(systems, config, output, resume, progress, sample=None):
+def _train(systems, config, output, resume, progress, sample=None, client=None):
     """Train one model; `sample` seeds a bootstrap sample of its training frames."""
     training, validation, test = zip(*[config.data.divide(frames) for frames in systems])
     for number, parts in enumerate(zip(training, validation, test)):
         which = f"system {number}: " if len(systems) > 1 else ""
         counts = [0 if part is None else len(part) for part in parts]
         log.info("%s%d frames to train on, %d to validate, %d kept apart", which, *counts)
-    header = _header(systems, training, validation, test, config)
+    header = header_of(systems, training, validation, test, config, client)
     if sample is not None:
         training = [resampled(part, sample + 7919 * number) for number, part in enumerate(training)]
     finished, fitted = output / "model.safetensors", output / "pair.safetensors"
-    if resume and finished.exists():
+    here = place()
+    if known := shared(finished.read_bytes() if here.first and resume and finished.exists() else b""):
         log.info("%s is finished", finished)
-        return _kept(finished)
-    if resume and fitted.exists():
+        return _kept(finished) if here.first else Denoiser.from_bytes(known)
+    if here.first and resume and fitted.exists():
         denoiser = _kept(fitted)
-    else:
-        denoiser = fit_linear(Denoiser(header), training, config, output / "curves.csv")
+    elif here.first:
+        denoiser = fit_linear(Denoiser(header), training, config, output / "curves.csv", client)
         denoiser.save(fitted)
+    if here.world > 1:
+        denoiser = Denoiser.from_bytes(shared(denoiser.to_bytes() if here.first else b""))
     if config.network is not None:
         denoiser = _add_network(denoiser, training, validation, config, output, resume, progress)
     denoiser = with_pressure(denoiser, training[0])
@@ -190,7 +194,7 @@ def _train(systems, config, output, resume, progress, sample=None):
     return denoiser
 
 
-def check_training(systems, config):
+def check_training(systems, config, client=None):
     """Refuse what cannot work with these systems, warn of what will hurt: cutoffs, charges, smoothing."""
     if not systems:
         raise ValueError("frames is an empty list: give at least one set of frames")
@@ -210,107 +214,15 @@ def check_training(systems, config):
     config.check_network()
     names = ordered(kind for frames in systems for kind in frames.types)
     unknown = sorted(set(config.noise.species or []) - set(names))
-    for frames in systems:
-        _check_system(frames, config)
+    # Of frames that lie in files, workers look at all of them.
+    apart = client if all(isinstance(frames, StoredFrames) for frames in systems) else None
+    for _ in mapped(apart, check_system, [(frames, config) for frames in systems]):
+        pass
     training, validation, _ = zip(*[config.data.divide(frames) for frames in systems])
     check_labels(training, validation, config)
     check_devices(validation, config)
     if unknown:
         raise ValueError(f"noise.species is {unknown}, but the frames hold {names}")
-
-
-def _check_system(frames, config):
-    config.prior.check(frames.types.tolist(), frames.box is not None)
-    for kind, _ in config.learners:
-        if not kind.linear and kind is not NetworkTerm:
-            raise ValueError(
-                f"{kind_of(kind)} is asked for, but nothing can learn a {kind.noun}: only energies that are linear in "
-                "their coefficients and the network are trained"
-            )
-    check_apart(frames)
-    if frames.box is not None:
-        for kind, settings in config.learners:
-            check_cutoff(settings.cutoff, torch.as_tensor(frames.boxes), f"{kind_of(kind)}.cutoff")
-    if config.noise.species is not None or config.noise.axes != "xyz":
-        if config.linear:
-            kinds = [kind_of(kind) for kind, _ in config.linear]
-            raise ValueError(
-                f"noise.species and noise.axes leave coordinates clean, which the {kinds[0]} fit cannot: "
-                f"set {', '.join(f'{kind}: null' for kind in kinds)}"
-            )
-    given = [kind for kind, settings in config.linear if settings.sigma is not None and config.network is None]
-    key = f"{kind_of(given[0])}.sigma" if given else "noise.sigma"
-    check_internal(frames, config, key)
-    warn_of_smoothing(frames, config.sigma, key)
-
-
-def _header(systems, training, validation, test, config):
-    """The header of a model before anything is learnt; composition, box and bonds are those of the first system."""
-    first = systems[0]
-    species = ordered(kind for frames in systems for kind in frames.types)
-    exclusions = config.exclusions if any(frames.bonds is not None for frames in systems) else 0
-    shortest = [part.shortest_distances(exclusions) for part in training]
-    distances = [
-        [min((d for d in (s.get((a, b), s.get((b, a))) for s in shortest) if d is not None), default=None)
-         for b in species]
-        for a in species
-    ]  # fmt: skip
-    summary = DataSummary(species, distances, config.sigma, config.noise.sigmas is not None)
-    parts = {"training": training, "validation": validation, "test": test}
-    several = {}
-    if len(systems) > 1:
-        weights = config.data.system_weights(len(systems))
-        several = {"systems": [_described(frames, weight) for frames, weight in zip(systems, weights)]}
-    return Header(
-        species=species,
-        particles=first.types.tolist(),
-        temperature=first.temperature,
-        box=None if first.box is None else first.boxes.mean(0).tolist(),
-        number_density=first.number_density,
-        shortest_distances=distances,
-        **_known_of(systems, species),
-        bonds=None if first.bonds is None else first.bonds.tolist(),
-        exclusions=exclusions,
-        terms=config.prior.terms(summary),
-        noised={"species": config.noise.species, "axes": config.noise.axes},
-        data={
-            "digest": sets.digest(systems),
-            "n_frames": sum(map(len, systems)),
-            **config.data.division,
-            **{f"{k}_frames": sum(0 if part is None else len(part) for part in v) for k, v in parts.items()},
-            "target": config.target,
-            "labelled_training_frames": sum(int(part.labelled.sum()) for part in training),
-            **several,
-        },
-    )
-
-
-def _described(frames, weight):
-    """What the header of a model says of one of several systems."""
-    return {
-        "digest": frames.digest(),
-        "n_frames": len(frames),
-        "weight": weight,
-        "temperature": frames.temperature,
-        "number_density": frames.number_density,
-        "composition": {kind: int((frames.types == kind).sum()) for kind in ordered(frames.types)},
-    }
-
-
-def _known_of(systems, species):
-    """Atomic number and mean mass (amu) of each type, as entries of a header: only what the types do not tell."""
-    types, of_all, given = (
-        np.concatenate([getattr(frames, name) for frames in systems]) for name in ("types", "species", "masses")
-    )
-    first = [int(np.argmax(types == kind)) for kind in species]
-    numbers = of_all[first].tolist()
-    masses = [float(given[types == kind].mean()) for kind in species]
-    elements = checked_masses(None, of_all[first])
-    told = [None if np.isnan(m) or np.isclose(m, own) else m for m, own in zip(masses, elements)]
-    return {
-        "numbers": None if numbers == [atomic_number(kind) for kind in species] else numbers,
-        "masses": None if not any(told) else told,
-    }
 
 
 def _add_network(denoiser, training, validation, config, output, resume, progress):
@@ -326,7 +238,7 @@ def _add_network(denoiser, training, validation, config, output, resume, progres
     if config.target == "hybrid":
         weights = task.force_weights.tolist(), task.textbook_weights.tolist()
         held_out = weights_report(denoiser.header.species, term.kind, *weights)
-    if config.training.devices == 1:
+    if config.training.devices == 1 or place().world > 1:
         result = train_network(task, output, resume, progress)
     else:
         result = train_in_processes(denoiser, training, validation, config, output, resume, progress)

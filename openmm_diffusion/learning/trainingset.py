@@ -8,6 +8,7 @@ import torch
 from ..data.coarsening import coarsen
 from ..data.frames import Frames
 from ..space.connectivity import Connectivity
+from .stored import stored
 
 
 @dataclass
@@ -91,8 +92,19 @@ def set_up_for(denoiser, frames):
     return denoiser.in_box(None if frames.box is None else frames.boxes.mean(0))
 
 
-def frames_of(data):
-    """The frames of each system that the `data` of a configuration names: those of files, or of trajectories."""
+def frames_of(data, client=None, paths=None):
+    """The frames of each system that the `data` of a configuration names: those of files, or of trajectories.
+
+    Parameters
+    ----------
+    data : DataConfig
+    client : distributed.Client, optional
+        With one, frames of files stay there until they are needed.
+    paths : list of path, optional
+        Files of frames in place of those that `data` names; what it says of these is their temperature alone.
+    """
+    if paths:
+        data = data.model_copy(update={"frames": paths, "trajectory": None, "box": None, "forces_key": None})
     if data.trajectory is None:
         if data.frames is None:
             raise ValueError(
@@ -100,6 +112,8 @@ def frames_of(data):
                 "frames"
             )
         paths = data.frames if isinstance(data.frames, list) else [data.frames]
+        if client is not None:
+            return stored(paths, data.temperature, data.box, data.forces_key, client)
         return [Frames.load(path, data.temperature, box=data.box, forces_key=data.forces_key) for path in paths]
     if data.map is not None:
         return [coarsen(data.trajectory, data.top, data.map, data.temperature, box=data.box)]

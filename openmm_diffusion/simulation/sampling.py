@@ -19,8 +19,10 @@ from pydantic import (
 )
 
 from .. import rundirectory
+from ..cluster import mapped
 from ..data.sets import read_runs
 from ..forces.platforms import default_platform
+from ..model.denoiser import Denoiser
 from ..progress import Progress
 from .langevin import LOOK, simulate
 from .trajectories import topology_path
@@ -79,7 +81,7 @@ class Together(Progress):
         super().at(sum(come.values()), more)
 
 
-def sample_ensemble(denoiser, output, starts, config, report=None):
+def sample_ensemble(denoiser, output, starts, config, report=None, client=None):
     """Frames of MD under a model; runs that are in `output` already are gone on with, finished ones only read.
 
     Parameters
@@ -92,6 +94,9 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
     config : SamplingConfig
     report : callable, optional
         Called with one line of text when a run is finished.
+    client : distributed.Client, optional
+        Whose workers simulate, a run each; they must see `output` as this machine does.  With a run whose worker dies
+        another goes on.
 
     Returns
     -------
@@ -105,17 +110,38 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
     # XTC rounds to 0.001 nm: far below any feature of a g(r), but it widens a bond of width 0.003 nm by 1 %.
     extension = "dcd" if header.bonds else "xtc"
 
-    def one(number):
+    def settings_of(number):
         threads = 1 if platform == "CPU" else None
         settings = config.model_dump(include={"duration", "interval", "timestep"})
         settings |= dict(seed=config.seed + number, platform=platform, threads=threads, format=extension)
-        start = np.asarray(starts[number % len(starts)], dtype=float)
+        return settings, np.asarray(starts[number % len(starts)], dtype=float)
+
+    def said(number):
+        if report:
+            report(f"{output.name}: run {number + 1} of {config.runs}, {config.duration:g} ps, done")
+
+    if client is None:
+        paths = _side_by_side(denoiser, output, config, settings_of, said, platform)
+    else:
+        paths = _shared(denoiser, output, config, settings_of, said, client)
+    topology = topology_path(output / "run-0")
+    known = header.species, header.elemental
+    bonded = bool(header.bonds)
+    frames = read_runs(paths, topology, header.temperature, config.discard, config.interval, *known, bonded=bonded)
+    last = np.stack([frames.positions[frames.replica == number][-1] for number in range(config.runs)])
+    return (replace(frames, bonds=np.array(header.bonds)) if bonded else frames), last
+
+
+def _side_by_side(denoiser, output, config, settings_of, said, platform):
+    """Trajectories of all runs, in threads of this process."""
+
+    def one(number):
+        settings, start = settings_of(number)
         path = simulate(
             denoiser, output / f"run-{number}", settings, resume=True, positions=start,
             progress=lambda time: come.update({number: time}), stop=ending.is_set,
         )  # fmt: skip
-        if report:
-            report(f"{output.name}: run {number + 1} of {config.runs}, {config.duration:g} ps, done")
+        said(number)
         return path
 
     ending = threading.Event()
@@ -136,10 +162,27 @@ def sample_ensemble(denoiser, output, starts, config, report=None):
     failed = [run.exception() for run in runs if not run.cancelled() and run.exception() is not None]
     if failed:
         raise next((error for error in failed if not isinstance(error, rundirectory.Interrupted)), failed[0])
-    paths = [run.result() for run in runs]
-    topology = topology_path(output / "run-0")
-    known = header.species, header.elemental
-    bonded = bool(header.bonds)
-    frames = read_runs(paths, topology, header.temperature, config.discard, config.interval, *known, bonded=bonded)
-    last = np.stack([frames.positions[frames.replica == number][-1] for number in range(config.runs)])
-    return (replace(frames, bonds=np.array(header.bonds)) if bonded else frames), last
+    return [run.result() for run in runs]
+
+
+def _shared(denoiser, output, config, settings_of, said, client):
+    """Trajectories of all runs, by the workers of a client."""
+    content, place = denoiser.to_bytes(), output.resolve()
+    pieces = ((content, place / f"run-{number}", *settings_of(number)) for number in range(config.runs))
+    paths = []
+    with Progress(f"{output}: MD of {config.runs} runs", config.runs, "runs") as told:
+        for number, path in enumerate(mapped(client, _simulated, pieces)):
+            if not Path(path).exists():
+                raise FileNotFoundError(
+                    f"{path} was written by a worker and is not there on this machine: name an output on a disk that "
+                    "all machines share"
+                )
+            paths.append(path)
+            told.add()
+            said(number)
+    return paths
+
+
+def _simulated(content, directory, settings, start):
+    """In a worker: one run, from where another may have left it."""
+    return simulate(Denoiser.from_bytes(content), directory, settings, resume=True, positions=start, progress=False)

@@ -12,6 +12,7 @@ from ..analysis.comparison import noised
 from ..analysis.molecules.comparison import compare_molecules
 from ..analysis.rdf import compute_rdf, rmsd
 from ..analysis.structure import BIN_WIDTH, rdf_range
+from ..cluster import checked
 from ..data.formats import as_path
 from ..data.sets import as_frames, blocks, trained_on
 from ..energies.linear import LinearSum
@@ -56,7 +57,7 @@ class RefineConfig(BaseModel):
     sampling: SamplingConfig = SamplingConfig()
 
 
-def refine(model, frames, output, config=None, resume=False, report=None):
+def refine(model, frames, output, config=None, resume=False, report=None, client=None):
     """A model whose linear energies also give the relative populations of the data.
 
     All of them move together, each with the penalty of its own fit; what else is learnt stays.
@@ -80,6 +81,8 @@ def refine(model, frames, output, config=None, resume=False, report=None):
         Go on with the refinement in `output`.
     report : callable, optional
         Called with lines of text as the work goes on.
+    client : distributed.Client, optional
+        Of a Dask scheduler, whose workers simulate, a run each; they must see `output` as this machine does.
 
     Returns
     -------
@@ -96,6 +99,7 @@ def refine(model, frames, output, config=None, resume=False, report=None):
         config = validated(RefineConfig, config or {}, "config")
     original = model if isinstance(model, Denoiser) else Denoiser.load(model)
     denoiser, output = merged(original), as_path(output, "output")
+    checked(client)
     as_frames(frames)
     places = [i for i, term in enumerate(denoiser.header.terms) if term.linear]
     terms = [denoiser.header.terms[i] for i in places]
@@ -119,10 +123,10 @@ def refine(model, frames, output, config=None, resume=False, report=None):
         started = (output / "model.safetensors").exists() or any(output.glob("iteration-*/run-*/checkpoint.xml"))
         rundirectory.check(output, given, resume, started, what="refinement", differs=ANOTHER)
         with rundirectory.begun(output, given):
-            return _refined(original, denoiser, places, used, output, config, report)
+            return _refined(original, denoiser, places, used, output, config, report, client)
 
 
-def _refined(original, denoiser, places, used, output, config, report):
+def _refined(original, denoiser, places, used, output, config, report, client):
     """Rounds of MD and a step; the terms at `places` of the merged denoiser are those that move."""
     terms = [denoiser.header.terms[i] for i in places]
     replicas, sums = _reference(denoiser, places, used)
@@ -138,7 +142,7 @@ def _refined(original, denoiser, places, used, output, config, report):
     rows, kT = [], thermal_energy(denoiser.header.temperature)
     for iteration in range(config.iterations):
         directory = output / f"iteration-{iteration}"
-        md, starts = sample_ensemble(denoiser, directory, starts, config.sampling, report)
+        md, starts = sample_ensemble(denoiser, directory, starts, config.sampling, report, client)
         reference = noised(used, original.sigma) if original.sigma else used
         row = {"iteration": iteration, **_structure(md, reference), **_molecules(md, reference, directory)}
         energy, index = _linear(denoiser, places), denoiser.species_index(md.types)

@@ -11,11 +11,13 @@ import pandas
 import yaml
 
 from ..analysis.contacts import distance_histogram
+from ..cluster import checked
 from ..data.frames import Frames
 from ..evaluation.gains import gains
 from ..figures import bonded_figure, loss_figure, potential_figure
 from ..learning.config import Config, kind_of, read_config
 from ..learning.defaults import for_systems
+from ..learning.network.processes import place
 from ..learning.training import train as learn
 from ..learning.trainingset import frames_of
 from ..model.combination import members
@@ -37,6 +39,7 @@ def train(
     output: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = True,
+    client: Any = None,
 ) -> Denoiser:
     """Learn a denoiser from configurations, and say what was learnt.
 
@@ -55,6 +58,9 @@ def train(
         Go on with the run in `output`.
     progress : bool
         Show a progress bar.
+    client : distributed.Client, optional
+        Of a Dask scheduler, whose workers make the averages that fits in closed form need, and read the files of frames
+        that `data` names, which need not fit into memory together.
 
     Returns
     -------
@@ -66,12 +72,12 @@ def train(
         For configurations, frames and directories that do not fit.
     """
     settings = read_config(config)
-    given = frames_of(settings.data) if frames is None else frames
+    given = frames_of(settings.data, checked(client)) if frames is None else frames
     systems = given if isinstance(given, (list, tuple)) else [given]
     if all(isinstance(one, Frames) for one in systems):  # what else is given is refused by the training
         settings = for_systems(settings, systems)  # so that nothing is missed that these frames do not ask for
-    denoiser = learn(given, settings, output, resume, progress)
-    if output is not None:
+    denoiser = learn(given, settings, output, resume, progress, client)
+    if output is not None and place().first:
         first = given if isinstance(given, Frames) else given[0]
         with explained(output, "go on with --resume: what was saved before is whole"):
             _tell(denoiser, first, settings, Path(output))

@@ -15,9 +15,10 @@ from models import licl_denoiser, licl_frames
 from scipy.stats import norm
 
 from openmm_diffusion.data.frames import Frames
+from openmm_diffusion.learning.checks import warn_of_smoothing
 from openmm_diffusion.learning.config import DataConfig, read_config
 from openmm_diffusion.learning.network.forcematching import make_task
-from openmm_diffusion.learning.training import train, warn_of_smoothing
+from openmm_diffusion.learning.training import train
 from openmm_diffusion.learning.trainingset import TrainingSystem, tensors
 from openmm_diffusion.model.denoiser import Denoiser
 from openmm_diffusion.noise import draw_noise

@@ -5,6 +5,7 @@ from cases import NO_COUNTS, Wrong, arrays, numbers
 from openmm import unit
 
 from openmm_diffusion import Frames, evaluate, simulate, train
+from openmm_diffusion.cluster import connected
 from openmm_diffusion.learning.config import config_model, read_config
 from openmm_diffusion.settings import read_yaml, validated
 from openmm_diffusion.simulation.generation import generate
@@ -28,6 +29,16 @@ def simulated(letter, what, says, **options):
     return Wrong(letter, "simulate", what, lambda i: simulate(i.denoiser, i.out, options, progress=False), says)
 
 
+def shared(letter, what, says, **given):
+    """Work that workers are asked for."""
+
+    def call(_):
+        with connected(**given):
+            raise AssertionError("it was connected")
+
+    return Wrong(letter, "workers", what, call, says)
+
+
 def training(key, values, says=None):
     return [
         trained("C", f"training.{key} of {v}", says or f"training.{key}", network={}, training={key: v}) for v in values
@@ -41,6 +52,14 @@ TRAIN = [
     *training("ema_decay", (NAN, 1, -0.1)),
     *training("steps", (0, -1, 1.5)),
     *training("patience", (0, -1, 1.5, True)),
+    *training("nodes", (0, -1, 1.5, True, HUGE)),
+    trained("E", "two nodes by one process", "this is one process: start it on every node by torchrun", network={}, training={"nodes": 2}),
+    Wrong("F", "train", "a client of an address", lambda i: train(i.frames, PAIR, i.out, client="tcp://host:8786"), "client is 'tcp://host:8786': give a distributed.Client"),
+    *[shared("C", f"{v!r} workers", "workers is", workers=v) for v in (0, -1, 1.5, True, "2", HUGE)],
+    *[shared("F", f"a scheduler at {v!r}", "scheduler is .*: give an address such as tcp", scheduler=v) for v in ("host", "", 8786)],
+    shared("E", "a scheduler where none is", "none answers there within 3 s", scheduler="tcp://127.0.0.1:9"),
+    shared("E", "a scheduler on no host", "none answers there within 3 s", scheduler="tcp://no-such-host.invalid:8786"),
+    shared("F", "a scheduler and workers", "scheduler is .* and workers 2: give one", scheduler="tcp://a:1", workers=2),
     *[trained("C", f"a noise level of {v}", "noise.sigma", noise={"sigma": v}) for v in (NAN, INF, 0, -0.005, True, 1e6, [0.05, 0.003], [0.003])],
     *[trained("C", f"a permittivity of {v}", "relative_permittivity", prior={"coulomb": {"charges": {"Li": 1, "Cl": -1}, "relative_permittivity": v}}) for v in (NAN, INF, 0, -78, True)],
     *[trained("C", f"charges of {v}", "charges", prior={"coulomb": {"charges": v}}) for v in ({"Li": NAN, "Cl": -1}, {"Li": 1}, {"Li": 1, "Cl": 1}, {"Li": True, "Cl": -1}, None)],

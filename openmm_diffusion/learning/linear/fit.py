@@ -1,10 +1,16 @@
 """The closed-form part of a training: moments, replica by replica, and a fit of each linear energy at every level."""
 
+import functools
 import logging
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from ...cluster import mapped
 from ...data.sets import blocks
 from ...energies.linear import LEVELS, LinearSum, Sample
 from ...model.sum import energy_and_forces
@@ -26,7 +32,11 @@ log = logging.getLogger(__name__)
 OF_EACH = ("penalty", "scale", "scale_error", "degrees_of_freedom", "force_square", "force_variance")
 
 
-def fit_linear(denoiser, training, config, table=None):
+#: Numbers of the design that a piece of the frames has: seconds of work for a worker, and the frames of it few MB.
+PIECE = 500_000_000
+
+
+def fit_linear(denoiser, training, config, table=None, client=None):
     """A denoiser with the linear energies that a configuration asks for, fitted in one joint solve.
 
     They are fitted to frames noised by their noise level, or to those as they are.  Over a range of
@@ -42,6 +52,8 @@ def fit_linear(denoiser, training, config, table=None):
     config : Config
     table : path, optional
         CSV file to write the learnt pair potential to, with its standard deviation.
+    client : distributed.Client, optional
+        Whose workers average over the frames, piece by piece; None: this process does.
 
     Returns
     -------
@@ -63,7 +75,7 @@ def fit_linear(denoiser, training, config, table=None):
     noun, kT = " + ".join(term.noun for term in terms), thermal_energy(training[0].temperature)
     results = []
     for i, level in enumerate(levels or [terms[0].sigma]):
-        replicas, system = _replicas(energy, denoiser, settings, training, config, level)
+        replicas, system = _replicas(energy, denoiser, settings, training, config, level, client)
         if config.target == "denoise" and not any(replica.A.any() for replica in replicas):
             raise ValueError(
                 f"no frame holds anything that a {noun} is of: the only pairs within the cutoff are at most "
@@ -130,11 +142,17 @@ def _batches(denoiser, training, config, levels, frames_at_once=256):
                 yield make_batch(y[chunk], box, data.species, 0.0, None, data.connectivity)
 
 
-def _noised(data, draws, sigma, generator):
-    """Positions and boxes of the frames of a `TrainingSet`, noised by sigma (nm)."""
+def _noised(data, draws, sigma, generator, whole=None, rows=slice(None)):
+    """Positions and boxes of the frames of a `TrainingSet`, noised by sigma (nm): `rows` of a `whole` of frames.
+
+    The generator may be the state of one.
+    """
     if not sigma > 0:
         return data.positions, data.box
-    eps = draw_noise(data.positions, draws, True, generator)
+    if isinstance(generator, torch.Tensor):
+        generator = torch.Generator().set_state(generator)
+    shape = data.positions[:1].expand(len(data.positions) if whole is None else whole, -1, -1)
+    eps = draw_noise(shape, draws, True, generator)[:, rows]
     return data.noised(eps.new_full(eps.shape[:2], sigma), eps)
 
 
@@ -164,56 +182,157 @@ def _coordinates(training, config):
     return float(np.average([np.prod(frames.positions.shape[1:]) for frames in training], weights=counts))
 
 
-def _replicas(energy, denoiser, settings, training, config, sigma):
+def _replicas(energy, denoiser, settings, training, config, sigma, client=None):
     """Moments of the training frames noised by sigma (nm), one for each replica, and the system that each is of.
 
-    With labels, `LabelledMoments`.
+    With labels, `LabelledMoments`.  Where memory holds no more, several replicas of one fold are joined.
     """
-    generator = torch.Generator().manual_seed(config.training.seed)
-    replicas, system = [], []
+    weights, folds = config.data.system_weights(len(training)), min(one.folds for one in settings)
+    most = replicas_at_most(energy, folds, 1 if config.target == "denoise" else 2 * energy.n_species)
     copies = 2 * config.linear_draws if sigma > 0 else 1
     at = f" at sigma = {sigma:g} nm" if sigma > 0 else ""
     told = Progress(f"averages over frames{at}", copies * sum(map(len, training)))
-    for number, (frames, weight) in enumerate(zip(training, config.data.system_weights(len(training)))):
-        found = _moments_of(energy, denoiser, settings, frames, config, sigma, generator, told.add)
-        replicas += [replica.weighted(weight) for replica in found]
-        system += [number] * len(found)
+    # Of every piece, the replica that it is of, in the order in which pieces are made: results have the same.
+    owners: list[tuple[int, int]] = []
+    found: list[dict[int, Any]] = [{} for _ in training]
+    pieces = _pieces(energy, denoiser, training, config, sigma, folds, client, told.add, owners)
+    for result in mapped(client, _averages, pieces):
+        system, number = owners.pop(0)
+        if client is not None:
+            told.add(copies * result.frames)
+        known, number = found[system], number % most
+        known[number] = known[number].joined(result.moments) if number in known else result.moments
     told.close()
-    return replicas, system
+    replicas = [known[n].weighted(w) for known, w in zip(found, weights) for n in sorted(known)]
+    return replicas, [number for number, known in enumerate(found) for _ in known]
 
 
-def _moments_of(energy, denoiser, settings, training, config, sigma, generator, told):
-    """Moments of the replicas of one system; what a bias did to its frames is part of what is known of the forces.
+@dataclass
+class Averaged:
+    """What a piece of the frames has come to: its moments, and how many frames it has, without their noised copies."""
 
-    Where memory holds no more, several replicas of one fold are joined.
+    moments: Any
+    frames: int
+
+
+@dataclass
+class Piece:
+    """Frames of one replica, and which of the noise of that replica is theirs.
+
+    Attributes
+    ----------
+    frames : Frames
+    generator : torch.Generator, or Tensor
+        That draws it, or its state before it draws that of the whole replica.
+    whole : int
+        Frames of the replica.
+    rows : slice
+        Which of them these are.
     """
-    kT, model = thermal_energy(training.temperature), set_up_for(denoiser, training).model
-    replicas, folds = [], min(one.folds for one in settings)
-    most = replicas_at_most(energy, folds, 1 if config.target == "denoise" else 2 * energy.n_species)
-    for number, block in enumerate(blocks(training, folds)):
-        data = tensors(block, denoiser, config, torch.float64)
-        y, boxes = _noised(data, config.linear_draws, sigma, generator)
-        level = y.new_full((len(y),), sigma)
-        step = frames_at_once(energy, data.species)
-        parts = zip(y.split(step), [None] * len(y) if boxes is None else boxes.split(step), level.split(step))
-        links = data.connectivity
-        found = [energy_and_forces(model, *part, data.species, sigma=at, connectivity=links)[1] for *part, at in parts]
-        prior_forces = torch.cat(found)
-        if block.bias_forces is not None:
-            prior_forces = prior_forces + torch.as_tensor(block.bias_forces)
-        if config.target == "denoise":
-            found = moments(energy, y, prior_forces, boxes, data.species, kT, step, links, told)
-            if config.pressure is not None:
-                found.strain = strain(energy, model, y, boxes, data.species, kT, links)
-        else:
-            labels = torch.full_like(data.positions, torch.nan) if data.forces is None else data.forces
-            labels = labels.repeat(len(y) // len(labels), 1, 1)
-            found = labelled_moments(energy, y, prior_forces, labels, boxes, data.species, kT, step, links, told)
-        if number < most:
-            replicas.append(found)
-        else:
-            replicas[number % most] = replicas[number % most].joined(found)
-    return replicas
+
+    frames: Any
+    generator: Any
+    whole: int
+    rows: slice
+
+
+@dataclass
+class Asked:
+    """What averages of the frames of one system are of.
+
+    Attributes
+    ----------
+    energy : LinearEnergy or LinearSum
+    denoiser : Denoiser
+        What is known of their forces, set up for their mean box.
+    sigma : float, nm
+    draws : int
+    noise : NoiseConfig
+    temperature : float, K
+    labels, strain : bool
+        Whether to average over labels too, and over what the pressure depends on.
+    """
+
+    energy: Any
+    denoiser: Any
+    sigma: float
+    draws: int
+    noise: Any
+    temperature: float
+    labels: bool
+    strain: bool
+
+
+def _pieces(energy, denoiser, training, config, sigma, folds, client, told, owners) -> Iterator[tuple]:
+    """Arguments of `_averages` for all frames: whole replicas, or for workers pieces of them.
+
+    Their number does not depend on that of the workers.  `owners` receives system and replica of each.
+    """
+    generator = torch.Generator().manual_seed(config.training.seed)
+    for system, frames in enumerate(training):
+        asked: Any = Asked(
+            energy, set_up_for(denoiser, frames), sigma, config.linear_draws, config.noise, frames.temperature,
+            config.target != "denoise", config.pressure is not None,
+        )  # fmt: skip
+        n, step = len(frames.types), 0
+        if client is not None:
+            asked = pickle.dumps(asked)  # once, not for every piece
+            copies, at_once = 2 * config.linear_draws if sigma > 0 else 1, frames_at_once(energy, frames.types)
+            step = max(at_once, PIECE // max(1, 3 * n * sum(energy.sizes) * copies) // at_once * at_once)
+        for number, block in enumerate(blocks(frames, folds)):
+            if client is None:
+                owners.append((system, number))
+                yield asked, Piece(block, generator, len(block), slice(None)), told
+                continue
+            state = generator.get_state()
+            if sigma > 0:
+                _skip(generator, config.linear_draws * len(block) * n * 3)
+            for start in range(0, len(block), step):
+                rows = slice(start, min(start + step, len(block)))
+                owners.append((system, number))
+                yield asked, Piece(block[rows], state, len(block), rows)
+
+
+def _skip(generator, number, at_once=1 << 20):
+    """Leave a generator as it is after so many normal numbers of double precision, drawn at once.
+
+    Torch draws them in groups of 16, and what is over together with the group before it.
+    """
+    while number > at_once + 16:
+        torch.randn(at_once, generator=generator, dtype=torch.float64)
+        number -= at_once
+    torch.randn(number, generator=generator, dtype=torch.float64)
+
+
+@functools.lru_cache(maxsize=2)
+def _read(asked):
+    """What a process of our own asks of this one."""
+    return pickle.loads(asked)
+
+
+def _averages(asked, piece, told=None):
+    """`Averaged` of some frames of one replica; what a bias did to them is part of what is known of the forces."""
+    asked = _read(asked) if isinstance(asked, bytes) else asked
+    energy, model, kT, frames = asked.energy, asked.denoiser.model, thermal_energy(asked.temperature), piece.frames
+    data = tensors(frames, asked.denoiser, asked, torch.float64)
+    y, boxes = _noised(data, asked.draws, asked.sigma, piece.generator, piece.whole, piece.rows)
+    level = y.new_full((len(y),), asked.sigma)
+    step, links = frames_at_once(energy, data.species), data.connectivity
+    parts = zip(y.split(step), [None] * len(y) if boxes is None else boxes.split(step), level.split(step))
+    found = [energy_and_forces(model, *part, data.species, sigma=at, connectivity=links)[1] for *part, at in parts]
+    prior_forces = torch.cat(found)
+    if frames.bias_forces is not None:
+        prior_forces = prior_forces + torch.as_tensor(frames.bias_forces)
+    averages: Any
+    if not asked.labels:
+        averages = moments(energy, y, prior_forces, boxes, data.species, kT, step, links, told)
+        if asked.strain:
+            averages.strain = strain(energy, model, y, boxes, data.species, kT, links)
+    else:
+        labels = torch.full_like(data.positions, torch.nan) if data.forces is None else data.forces
+        labels = labels.repeat(len(y) // len(labels), 1, 1)
+        averages = labelled_moments(energy, y, prior_forces, labels, boxes, data.species, kT, step, links, told)
+    return Averaged(averages, len(frames))
 
 
 def frames_at_once(energy, species):

@@ -98,8 +98,8 @@ class TableLog(Logger):
         """There are none that config.yaml does not hold."""
 
 
-def read_checkpoint(path):
-    """The contents of a checkpoint: tensors, numbers and names, nothing that executes.
+def read_checkpoint(path, content=None):
+    """The contents of a checkpoint, of a file or of its bytes: tensors, numbers and names, nothing that executes.
 
     Raises
     ------
@@ -107,6 +107,7 @@ def read_checkpoint(path):
         For a file that is damaged or not there.
     """
     try:
-        return torch.load(io.BytesIO(Path(path).read_bytes()), map_location="cpu", weights_only=True)
+        content = Path(path).read_bytes() if content is None else content
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (EOFError, RuntimeError, ValueError, KeyError, FileNotFoundError, pickle.UnpicklingError) as error:
         raise damaged(path, AGAIN.format(directory=Path(path).parent)) from error

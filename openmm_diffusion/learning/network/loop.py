@@ -8,15 +8,15 @@ import contextlib
 import logging
 import math
 import signal
+import tempfile
 import warnings
+from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from ...model.sum import energy_and_forces
@@ -24,6 +24,7 @@ from ...noise import denoising_force, draw_noise, draw_sigmas
 from ...progress import Progress
 from ...rundirectory import held
 from .kept import Checkpoint, Interruptible, TableLog, WholeCheckpoints, read_checkpoint
+from .processes import environment, joined, shared
 
 log = logging.getLogger(__name__)
 
@@ -290,6 +291,16 @@ def train_network(task, directory, resume, progress=True):
     dict
         `held_out_loss` of the best check, `steps` taken, `best`: path of the weights.
     """
+    here = joined()
+    if here.first:
+        return _train(task, directory, resume, progress, here)
+    with (
+        tempfile.TemporaryDirectory() as own
+    ):  # what this process is told of checkpoints; the first alone writes others
+        return _train(task, Path(own), resume, False, here)
+
+
+def _train(task, directory, resume, progress, here):
     settings = task.config.training
     # The best and the last are two files.
     best = Checkpoint(directory / "checkpoints", "best", "held_out_loss")
@@ -303,12 +314,18 @@ def train_network(task, directory, resume, progress=True):
     if progress:
         callbacks.append(Told(settings.steps))
     resume, steps = resume and last.exists(), 0
+    several = here.world > 1
+    if several:
+        content = shared(last.read_bytes() if resume else b"")
+        resume = bool(content)
+        if resume and not here.first:
+            last.parent.mkdir()
+            last.write_bytes(content)
     if resume:
         state = read_checkpoint(last)
         steps = state["global_step"]
-        if any(callback.get("best_model_path") for callback in state["callbacks"].values()):
+        if here.first and any(callback.get("best_model_path") for callback in state["callbacks"].values()):
             read_checkpoint(last.with_name("best.ckpt"))  # one that is damaged should show now, not after hours
-    several = settings.devices > 1
     # Batches of several processes end at different times: they are ended by the one that started them.
     with contextlib.nullcontext(lambda: False) if several else held() as asked, warnings.catch_warnings(), _quiet():
         # Data and logs are small and in memory: Lightning's advice on workers and intervals is not for us.
@@ -318,11 +335,12 @@ def train_network(task, directory, resume, progress=True):
             max_steps=settings.steps,
             accelerator="cuda" if torch.cuda.is_available() else "cpu",
             devices=settings.devices,
-            # `processes` has started them: this is one.  Buffers are constants, the same in all.
+            num_nodes=settings.nodes,
+            # This is one of the processes, see `processes`.  Buffers are constants, the same in all.
             strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
-            plugins=[WholeCheckpoints(), *([LightningEnvironment()] if several else [])],
+            plugins=[WholeCheckpoints(), *([environment()] if several else [])],
             use_distributed_sampler=False,  # the task shares batches out itself
-            logger=TableLog(directory, steps) if rank_zero_only.rank == 0 else False,
+            logger=TableLog(directory, steps) if here.first else False,
             callbacks=[*callbacks, Interruptible(asked, last)],
             gradient_clip_val=settings.gradient_clip,
             reload_dataloaders_every_n_epochs=1,
@@ -341,12 +359,13 @@ def train_network(task, directory, resume, progress=True):
             raise KeyboardInterrupt from None
     for system in task.systems:
         system.fixed.cpu()
-    load_weights(task, best.best_model_path)
+    content = shared(Path(best.best_model_path).read_bytes() if here.first else b"")
+    load_weights(task, best.best_model_path, content)
     return {
         "held_out_loss": float(best.best_model_score), "steps": int(trainer.global_step), "best": best.best_model_path,
     }  # fmt: skip
 
 
-def load_weights(task, path):
-    """Give a task's network the (averaged) weights of a checkpoint."""
-    task.load_state_dict(read_checkpoint(path)["state_dict"])
+def load_weights(task, path, content=None):
+    """Give a task's network the (averaged) weights of a checkpoint, whose content (bytes) may be known."""
+    task.load_state_dict(read_checkpoint(path, content)["state_dict"])

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -9,17 +10,16 @@ from pathlib import Path
 from ...data.frames import Frames
 from ...model.denoiser import Denoiser
 from ..config import Config
-from .processes import end_with_parent
+from .processes import end_with_parent, place
 
 
 def main(directory):
     """Take part in the training described by the files of a directory; the first process writes result.json there."""
     end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the process that started this one says what there is to say
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*barrier\\(\\).*")  # gloo has no devices to name
-    from lightning.pytorch.utilities import rank_zero_only
-
     from ..training import network_task
     from .loop import train_network
 
@@ -29,12 +29,9 @@ def main(directory):
     denoiser = Denoiser.load(directory / "denoiser.safetensors")
     task, _, _ = network_task(denoiser, *parts, Config.model_validate(settings["config"]))
     result = train_network(task, Path(settings["output"]), settings["resume"], settings["progress"])
-    if rank_zero_only.rank == 0:
+    if place().first:
         (directory / "result.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]))
-    except KeyboardInterrupt:
-        sys.exit(130)  # the process that started this one says what there is to say
+    main(Path(sys.argv[1]))
