@@ -68,6 +68,18 @@ def test_a_training_in_a_script_leaves_its_account(trained):
     assert list(pandas.read_csv(output / "distances.csv")) == ["pair", "r_nm", "pairs"]
 
 
+def test_nothing_is_missed_that_bonded_frames_do_not_ask_for(tmp_path):
+    """Where there are bonds, no network is trained unless somebody asks for one: it was not left out."""
+    shape = np.array([[0, 0, 0], [0.15, 0, 0], [0.2, 0.14, 0]])
+    x = shape + np.random.default_rng(0).normal(0, 0.004, (200, 3, 3))
+    chains = Frames(x, [6, 7, 8], None, 300, bonds=[[0, 1], [1, 2]], replica=np.arange(200) // 20)
+    config = {"prior": {"wall": None}, "bonds": {"penalties": [0.01]}, "angles": None, "onethree": None, "pair": None}
+    train(chains, config, tmp_path / "run", progress=False)
+    told = read_account(tmp_path / "run")
+    assert list(told["parts"]) == ["bonds"] and told["left_out"] == []
+    assert not any("network" in sentence for sentence in told["sentences"])
+
+
 def test_what_gains_nothing_is_said_to_be_left_out(frames, tmp_path):
     """A network that is trained in one step at a rate that ruins it, and what it took from the loss."""
     config = FITTED | {
