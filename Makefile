@@ -25,7 +25,7 @@ quickstart: install
 test long reliability check doctest docs: export OCL_ICD_VENDORS := $(CURDIR)/.no-opencl
 
 # All but the longest: some twenty minutes on two cores.  In two halves, for what torch keeps of every scripted or compiled
-# module it keeps until the end of the process: in one, processes took 2.3 GB; in two, all but LAMMPS's tests 1.8.
+# module it keeps until the end of the process: in one, processes took 2.3 GB; in two, 1.6.
 HALF := tests/energies tests/forces tests/model tests/space tests/systems
 test: SUITE = $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadscope -m "not long and not reliability"
 test: install

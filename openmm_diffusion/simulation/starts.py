@@ -184,7 +184,10 @@ def _frames(path, top, denoiser):
     """Frames of a file, with types as the model calls them."""
     header = denoiser.header
     if top is None and Path(path).suffix.lower() in FRAMES:
-        return Frames.load(path, header.temperature)
+        try:  # a start may be of another temperature than the run
+            return Frames.load(path)
+        except ValueError:  # or of none that it tells
+            return Frames.load(path, header.temperature)
     types = types_in(path, top, header.species, header.elemental)
     return Frames.from_trajectory(path, top=top, temperature=header.temperature, types=types)
 

@@ -50,6 +50,14 @@ def test_molecules_and_clusters_are_not_scattered(tmp_path, header, config, mess
     assert not (tmp_path / "run").exists()
 
 
+def test_a_start_may_be_of_another_temperature_than_the_run(tmp_path):
+    hot = frames()
+    Frames(hot.positions, hot.species, None, 360.0, types=TYPES, masses=hot.masses).save(tmp_path / "start.npz")
+    bonded = model(bonds=[[0, 1], [1, 2]])
+    found = read_start(tmp_path / "start.npz", bonded, topology_like(bonded))
+    np.testing.assert_allclose(found[0], hot.positions[0], atol=1e-6)
+
+
 def test_a_molecule_runs_from_a_file_in_its_own_order_and_with_its_bonds(tmp_path):
     frames().save(tmp_path / "start.npz")
     bonded = model(bonds=[[0, 1], [1, 2]])
