@@ -300,7 +300,7 @@ def ready():
 
 if __name__ == "__main__":
     files = sys.argv[1:]
-    pair = {"start": 0.3, "cutoff": 0.5, "spacing": 0.1, "sigma": 0.0}
+    pair = {"start": 0.3, "cutoff": 0.5, "spacing": 0.04, "sigma": 0.0}
     data = {"frames": files, "test_fraction": 0, "validation_fraction": 0}
     config = {"pair": pair, "network": None, "prior": {"wall": None}, "data": data}
     with connected(workers=2) as client:
