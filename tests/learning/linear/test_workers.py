@@ -226,7 +226,7 @@ def test_nothing_is_lost_with_a_worker_that_is_killed(small_pieces, monkeypatch)
 
         monkeypatch.setattr(fitting, "mapped", counted)
         found, _ = known(monkeypatch, given, config, client)
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=300)
         assert killed and killed[0] not in client.run(os.getpid).values()
     for mine, theirs in zip(found[0], whole[0], strict=True):
         assert_same(mine, theirs)
