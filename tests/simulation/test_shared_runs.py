@@ -49,7 +49,7 @@ def test_workers_simulate_what_one_process_does_and_a_killed_one_loses_no_run(mo
         killer.start()
         shared, other = sample_ensemble(model, tmp_path / "shared", starts, config, told.append, client)
         killer.join(60)
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=300)
         assert pids[0] not in client.run(os.getpid).values()
     assert told == [f"shared: run {number} of 3, 0.6 ps, done" for number in (1, 2, 3)]
     np.testing.assert_array_equal(shared.replica, alone.replica)

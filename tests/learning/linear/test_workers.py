@@ -226,7 +226,7 @@ def test_nothing_is_lost_with_a_worker_that_is_killed(small_pieces, monkeypatch)
 
         monkeypatch.setattr(fitting, "mapped", counted)
         found, _ = known(monkeypatch, given, config, client)
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=300)
         assert killed and killed[0] not in client.run(os.getpid).values()
     for mine, theirs in zip(found[0], whole[0], strict=True):
         assert_same(mine, theirs)
@@ -300,7 +300,7 @@ def ready():
 
 if __name__ == "__main__":
     files = sys.argv[1:]
-    pair = {"start": 0.3, "cutoff": 0.5, "spacing": 0.1, "sigma": 0.0}
+    pair = {"start": 0.3, "cutoff": 0.5, "spacing": 0.04, "sigma": 0.0}
     data = {"frames": files, "test_fraction": 0, "validation_fraction": 0}
     config = {"pair": pair, "network": None, "prior": {"wall": None}, "data": data}
     with connected(workers=2) as client:
