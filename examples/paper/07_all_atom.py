@@ -14,10 +14,10 @@ import functools
 import numpy as np
 import torch
 from allatom import alanine, stiffness
-from allatom.claims import claims
+from allatom.claims import BARE, claims
 from allatom.dynamics import FRICTION, TIMESTEP, Copies, Limits, long_run
 from allatom.figure import draw
-from allatom.models import ALL, BONDED, Arm, chosen, error, quiet, recipe, trained
+from allatom.models import ALL, BONDED, Arm, chosen, error, quiet, recipe, trained, without_wall
 from allatom.structure import compared
 from protocol.records import Records, parse, run, tell
 
@@ -32,18 +32,21 @@ NETWORKS = {
     for name, linear in (("network alone", ()), ("linear + network", BONDED))
     for draws in (1, 2, 4, 0)
 }
+ALONE = [name for name in NETWORKS if name.startswith("network")]
 SETTINGS = {
     False: dict(
-        data=dict(runs=12, duration=400.0, discard=20.0), apart=4, seeds=3, frames=500, tests=400,
-        sigmas=(0.0, 0.001, 0.002, 0.005), alone=(0.001, 0.002, 0.003, 0.005), dimers=500,
-        networks=tuple(NETWORKS), steps=200, copies=4, life=2.0, backend="python",
-        lives=(0.0, 0.002), runs=2, duration=100.0,
-        long=dict(frames=2000, runs=8, duration=1250.0, timestep=0.002, interval=0.5, discard=10.0),
+        data=dict(runs=12, duration=400.0, discard=20.0), apart=4, seeds=3, frames=300, tests=300,
+        sigmas=(0.0, 0.002), alone=(0.001, 0.002, 0.005), dimers=4000,
+        networks=dict.fromkeys(ALONE, 3) | {"linear + network, 1 draws": 1},
+        steps=100, copies=3, life=1.0, backend="python",
+        lives=(0.0, 0.002), runs=1, duration=100.0,
+        long=dict(frames=1500, runs=8, duration=1250.0, timestep=0.002, interval=0.5, discard=10.0),
     ),
     True: dict(
         data=dict(runs=4, duration=7.0, discard=3.0), apart=1, seeds=2, frames=40, tests=20,
         sigmas=(0.0, 0.002), alone=(0.002, 0.005), dimers=400,
-        networks=("network alone, 1 draws", "network alone, fresh"), steps=10, copies=2, life=0.1, backend="python",
+        networks={"network alone, 1 draws": 2, "network alone, fresh": 2},
+        steps=10, copies=2, life=0.1, backend="python",
         lives=(0.0,), runs=1, duration=1.0, long=None,
     ),
 }  # fmt: skip
@@ -112,21 +115,24 @@ class Experiment:
         size, model = self.size, self.model(arm, seed)
         backend = size["backend"]
         copies = Copies(model, self.starts(size["copies"], seed), self.limits, backend, seed)
-        lives = copies.lives(size["life"])
+        lives, causes = copies.lives(size["life"])
         about = {**self.about(arm), "quantity": "life", "of": size["life"]}
-        return [{**about, "run": k, "value": float(life)} for k, life in enumerate(lives)]
+        return [{**about, "run": k, "value": float(life), "cause": c} for k, (life, c) in enumerate(zip(lives, causes))]
 
-    def linear_lives(self, arm, seed):
-        """Rows of longer runs of linear energies, and the stiffness of bonds in them."""
+    def linear_lives(self, arm, seed, wall):
+        """Rows of longer runs of linear energies, with the wall or without, and the stiffness of bonds in them."""
         size, model, about = self.size, self.model(arm, seed), self.about(arm)
+        if not wall:
+            model, about = without_wall(model), {**about, "learner": BARE}
         found, kept = [], []
         for k, start in enumerate(self.starts(size["runs"], seed)):
-            directory = self.models / f"run-{arm.sigma:g}-{seed}-{size['duration']:g}ps-{k}"
-            x, life = long_run(model, directory, start, size["duration"], TIMESTEP, 0.1, 10 * seed + k + 1, self.limits)
-            found.append({**about, "quantity": "life", "run": k, "value": life, "of": size["duration"]})
+            directory = self.models / f"run-{arm.sigma:g}-{seed}-{wall}-{size['duration']:g}ps-{k}"
+            given = (size["duration"], TIMESTEP, 0.1, 10 * seed + k + 1, self.limits)
+            x, life, cause = long_run(model, directory, start, *given)
+            found.append({**about, "quantity": "life", "run": k, "value": life, "of": size["duration"], "cause": cause})
             kept.append(x[10:] if len(x) > 20 else x[:0])
         x = np.concatenate(kept)
-        if len(x):
+        if len(x) and wall:
             found += stiffness.in_dynamics(x, self.others, arm.sigma, about)
         return found
 
@@ -141,8 +147,8 @@ class Experiment:
             start = self.frames.positions[step * k + step // 2].astype(float)
             directory = self.models / f"long-{k}"
             given = (size["duration"], size["timestep"], size["interval"])
-            x, life = long_run(model, directory, start, *given, 100 * seed + k + 1, self.limits)
-            found.append({**about, "quantity": "life", "run": k, "value": life, "of": size["duration"]})
+            x, life, cause = long_run(model, directory, start, *given, 100 * seed + k + 1, self.limits)
+            found.append({**about, "quantity": "life", "run": k, "value": life, "of": size["duration"], "cause": cause})
             kept.append(x[round(size["discard"] / size["interval"]) :])
         found.append({**about, "quantity": "force error", "value": error(model, self.tests)})
         return found + [{**about, **row} for row in compared(self.all, kept)]
@@ -162,10 +168,11 @@ class Experiment:
                 self.part(f"linear, {sigma:g} nm", compute, seed, size["frames"], **given)
                 if sigma in size["lives"]:
                     given |= {key: size[key] for key in ("runs", "duration")} | {"timestep": TIMESTEP}
-                    compute = functools.partial(self.linear_lives, arm, seed)
-                    self.part(f"MD of linear, {sigma:g} nm", compute, seed, size["frames"], **given)
-        for name in size["networks"]:
-            for number in range(size["seeds"]):
+                    for wall in (True, False):
+                        compute = functools.partial(self.linear_lives, arm, seed, wall)
+                        self.part(f"MD of linear, {sigma:g} nm", compute, seed, size["frames"], **given, wall=wall)
+        for name, seeds in size["networks"].items():
+            for number in range(seeds):
                 seed, arm = 100 * self.seed + number, NETWORKS[name]
                 given = dict(recipe=recipe(arm, size["steps"], seed), tests=size["tests"])
                 compute = functools.partial(self.errors, arm, seed)

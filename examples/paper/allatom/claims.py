@@ -9,6 +9,7 @@ WITHIN = 0.05
 #: Overlap of two distributions of a dihedral, at least.
 LEAST = 0.9
 ALONE, LINEAR, BOTH, LONG = "network alone", "linear alone", "linear + network", "linear, all terms"
+BARE = "linear, no wall"
 COLUMNS = ["claim", "measured", "expected", "verdict", "where"]
 
 
@@ -51,6 +52,7 @@ class Judge:
 
     def stiff(self, claim, rows, tolerance=WITHIN):
         """A claim that bonds are as stiff as the closed form says, for every noise level or number of draws."""
+        rows = rows.assign(fresh=rows["fresh"].eq(True))
         key = "sigma / nm" if rows["sigma / nm"].nunique() > 1 else "draws"
         found, good, bad, at = [], [], [], []
         for (fresh, value), part in rows.groupby(["fresh", key]):
@@ -171,11 +173,12 @@ def _lives(rows, judge):
             bad.append((alive + 1) / (of + 2) + slack < 0.5)
         length = first["of"].iloc[0]
         judge.add(f"most runs of {learner} live {length:g} ps", ", ".join(found), "more than half", verdict(good, bad))
-    linear = rows[rows["learner"] == LINEAR]
-    for (sigma, length), part in linear.groupby(["sigma / nm", "of"]):
+    linear = rows[rows["learner"].isin([LINEAR, BARE])]
+    for (learner, sigma, length), part in linear.groupby(["learner", "sigma / nm", "of"], sort=False):
         alive, of, error = survival(part)
         told = HOLDS if alive == of and of > 2 else FAILS if alive < of else OPEN
-        claim = f"runs of linear energies alone live {length:g} ps, {10 * sigma:g} A"
+        which = "linear energies alone" if learner == LINEAR else "linear energies without a wall"
+        claim = f"runs of {which} live {length:g} ps, {10 * sigma:g} A"
         judge.add(claim, f"{alive} of {of} (+- {error:.2f})", "all", told)
 
 

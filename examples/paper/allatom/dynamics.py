@@ -1,8 +1,8 @@
 """Molecular dynamics of all atoms under a model: which runs live, and for how long.
 
 A run ends where positions are NaN, where a bond is broken (half as long again as its mean in the data), or where two
-atoms without a bond between them come within 0.1 nm.  The guard of `simulate` is left out: of a molecule in few frames it
-takes another conformation for a collision.
+atoms without a bond between them come within 0.1 nm.  The guard of `simulate` is left out: of a molecule in few frames
+it takes another conformation for a collision.
 """
 
 import numpy as np
@@ -15,11 +15,12 @@ from openmm_diffusion.systems import training_topology
 BROKEN, COLLIDED = 1.5, 0.1  # of the mean length; nm
 TIMESTEP, FRICTION = 0.001, 1.0  # ps, 1/ps
 LOOK = 20  # steps between looks for a copy that has died
+CAUSES = ("", "broken bond", "collision", "not a number")
 BLOCK = 50.0  # ps of a long run that are kept together
 
 
 class Limits:
-    """Where a molecule is no longer one.
+    """Where a molecule is no longer one, and by what.
 
     Parameters
     ----------
@@ -34,11 +35,12 @@ class Limits:
         self.others = np.array([(i, j) for j in range(n) for i in range(j) if (i, j) not in bonded]).reshape(-1, 2)
 
     def passed(self, positions):
-        """Which of some configurations (n_frames, n_particles, 3), nm, are beyond them."""
+        """What of `CAUSES` some configurations (n_frames, n_particles, 3), nm, died of: their numbers, 0 if none."""
         lost = ~np.isfinite(positions).all((1, 2))
         whole = np.where(lost[:, None, None], 0.0, positions)
         broken = (lengths(whole, self.bonds) > self.longest).any(1)
-        return lost | broken | (lengths(whole, self.others) < COLLIDED).any(1)
+        collided = (lengths(whole, self.others) < COLLIDED).any(1)
+        return np.select([lost, broken, collided], [3, 1, 2], 0)
 
 
 def lengths(positions, pairs):
@@ -88,6 +90,8 @@ def long_run(denoiser, directory, start, duration, timestep, interval, seed, lim
     positions : array, shape (n_frames, n_particles, 3), nm
         While it lived.
     life : float, ps
+    cause : str
+        Of `CAUSES`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     found, last, block = [], None, min(BLOCK, duration)
@@ -116,8 +120,8 @@ def long_run(denoiser, directory, start, duration, timestep, interval, seed, lim
         found.append(positions)
         if limits.passed(positions[-1:]).any():
             whole = np.concatenate(found)
-            return whole[:-1], (len(whole) - 0.5) * interval
-    return np.concatenate(found), duration
+            return whole[:-1], (len(whole) - 0.5) * interval, CAUSES[limits.passed(positions[-1:])[0]]
+    return np.concatenate(found), duration, ""
 
 
 class Copies:
@@ -139,21 +143,23 @@ class Copies:
         self.context.setVelocitiesToTemperature(denoiser.header.temperature, seed + 1)
 
     def lives(self, duration):
-        """How long each copy lives, shape (n_copies,), ps; ends where none does."""
-        lives = np.full(len(self.starts), float(duration))
+        """How long each copy lives, shape (n_copies,), ps, and what of `CAUSES` ends it; ends where none lives."""
+        lives, causes = np.full(len(self.starts), float(duration)), np.full(len(self.starts), 0)
         for look in range(1, round(duration / TIMESTEP) // LOOK + 1):
             step(self.context, LOOK)
-            dead = self._buried()
-            lives[dead] = np.minimum(lives[dead], (look - 0.5) * LOOK * TIMESTEP)
+            cause = self._buried()
+            first = (cause > 0) & (lives >= duration)
+            lives[first], causes[first] = (look - 0.5) * LOOK * TIMESTEP, cause[first]
             if (lives < look * LOOK * TIMESTEP).all():
                 break
-        return lives
+        return lives, [CAUSES[cause] for cause in causes]
 
     def _buried(self):
-        """Which copies died; these are put back to their start, at rest."""
+        """What copies died of, by its number in `CAUSES`; these are put back to their start, at rest."""
         x, v = (values.reshape(self.starts.shape) for values in state_of(self.context))
-        dead = self.limits.passed(x)
+        cause = self.limits.passed(x)
+        dead = cause > 0
         if dead.any():
             self.context.setPositions(np.where(dead[:, None, None], self.starts, x).reshape(-1, 3))
             self.context.setVelocities(np.where(dead[:, None, None], 0.0, v).reshape(-1, 3))
-        return dead
+        return cause

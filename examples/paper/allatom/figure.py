@@ -25,6 +25,8 @@ def draw(table, path):
         As `07_all_atom.csv`.
     path : Path
     """
+    # Those of long runs, which a quick table has not.
+    table = table.reindex(columns=table.columns.union(["set", "at", "at psi"], sort=False))
     figure, axes = plt.subplots(2, 4, figsize=(20, 9.2), layout="constrained")
     _stiffness(axes[0, 0], table[table["quantity"] == "stiffness"])
     _learners(axes[0, 1], table[table["quantity"] == "stiffness"])
@@ -80,7 +82,7 @@ def _learners(ax, rows):
         if len(part):
             _bars(ax, {n: p.groupby("seed")["ratio"].mean() for n, p in arms(part).items()}, offset, learner)
     ax.axhline(1, color="black", lw=1)
-    ax.set(ylabel=r"stiffness / closed form")
+    ax.set(ylabel="stiffness / closed form", ylim=(0, 1.4))
     ax.set_title("Bonds of alanine dipeptide under networks")
 
 
@@ -96,7 +98,7 @@ def _errors(ax, rows):
         ax.axhline(part["value"].mean(), color=COLOURS[LINEAR], ls=styles[sigma], lw=1.5, label=label)
     if rows["of"].notna().any():
         ax.axhline(rows["of"].max(), color="0.5", lw=1, label="rms of the true forces")
-    ax.set(ylabel="force error / kJ mol$^{-1}$ nm$^{-1}$", ylim=(0, None))
+    ax.set(ylabel="force error / kJ mol$^{-1}$ nm$^{-1}$", ylim=(0, 1500))
     ax.set_title("Error against the true forces, other runs")
 
 
@@ -114,10 +116,13 @@ def _lives(ax, rows):
         if len(part):
             ax.plot([], [], ls="", marker="o", color=COLOURS[learner], label=f"{learner}, to {ends[learner]:g} ps")
     told = [
-        f"{part['of'].iloc[0]:g} ps {survival(part)[0]} of {len(part)}"
+        rf"{10 * part['sigma / nm'].iloc[0]:g} $\mathrm{{\AA}}$ {survival(part)[0]} of {len(part)}, "
+        f"{part['of'].iloc[0]:g} ps"
         for _, part in rows[rows["learner"].isin([LINEAR, LONG])].groupby(["learner", "sigma / nm"])
     ]
-    ax.set(yscale="log", ylabel="life of a run / ps", xlabel="linear energies alone: " + ", ".join(told))
+    ax.set(
+        yscale="log", ylim=(0.005, 5), ylabel="life of a run / ps", xlabel="linear energies alone:\n" + "; ".join(told)
+    )
     ax.set_xticks(range(len(ORDER)), ORDER)
     ax.set_title("Lives of runs, and how many reached the end")
 

@@ -12,14 +12,17 @@ import torch
 from openmm_diffusion import Denoiser, train
 
 #: Penalties tried, and folds of the cross-validation that chooses them.
-CHOICE = {"penalties": [1e-3, 1e-1, 10.0], "folds": 4}
+CHOICE = {"penalties": [1e-1, 10.0], "folds": 3}
 #: Energies along bonds, in the order of the fits.
 BONDED = ("bonds", "angles", "impropers", "dihedrals")
 #: With these, how bonds and angles depend on each other, and what atoms further apart feel.
 ALL = (*BONDED, "onethree", "onefour", "pair")
 EVERY = (*ALL, "maps")
 #: Of particles four bonds apart and more, in a coarse basis: 91 pairs of types must learn from few frames.
-PAIR = {"cutoff": 0.8, "spacing": 0.05, "penalties": [1.0, 100.0, 1e4], "folds": 4}
+PAIR = {"cutoff": 0.8, "spacing": 0.05}
+#: Penalties of all terms together: what cross-validation over four folds of 2,000 frames took from 0.001, 0.1 and 10
+#: (pair: 1, 100, 10,000), before any dynamics; to choose them again takes most of the time of such a fit.
+TAKEN = {"angles": 0.1, "dihedrals": 0.1, "pair": 1e4}
 #: The network, and how it is trained.
 NETWORK = {"cutoff": 0.4, "lmax": 1, "features": 8, "layers": 2}
 TRAINING = {"learning_rate": 0.01, "weight_decay": 0.01, "ema_decay": 0.98, "patience": 1000, "validation_draws": 2}
@@ -41,6 +44,8 @@ class Arm:
     draws : int
         Of noise for each frame, fixed for the whole training of a network; 0: fresh antithetic pairs at every step.
         The linear energies are fitted by exact score matching over noised frames, the mean over all draws.
+
+    Linear energies have a wall below the shortest distances of the frames as a prior, a network alone has none.
     """
 
     linear: tuple[str, ...] = BONDED
@@ -63,10 +68,14 @@ def quiet():
 
 def recipe(arm, steps, seed):
     """The configuration of a training."""
-    config = {"prior": {"wall": None}, "network": None, "data": {"test_fraction": 0, "seed": seed}}
+    wall = {} if arm.linear else None
+    config = {"prior": {"wall": wall}, "network": None, "data": {"test_fraction": 0, "seed": seed}}
     config["data"]["validation_fraction"] = 0.1 if arm.network else 0
     for kind in EVERY:
-        config[kind] = None if kind not in arm.linear else PAIR if kind == "pair" else CHOICE
+        config[kind] = None if kind not in arm.linear else CHOICE
+    if set(arm.linear) == set(ALL):
+        config |= {kind: {"penalties": [TAKEN.get(kind, 10.0)], "folds": 3} for kind in ALL}
+        config["pair"] |= PAIR
     if not arm.network:
         for kind in arm.linear:
             config[kind] = {**config[kind], "sigma": arm.sigma}
@@ -100,6 +109,12 @@ def trained(arm, frames, directory, steps, seed):
         path.parent.mkdir(parents=True, exist_ok=True)
         train(frames, config, progress=False).save(path)
     return Denoiser.load(path)
+
+
+def without_wall(denoiser):
+    """The same model without the wall."""
+    kept = [(term, module) for term, module in zip(denoiser.header.terms, denoiser.modules()) if term.kind != "wall"]
+    return denoiser.rebuilt(*map(list, zip(*kept)))
 
 
 def chosen(frames, number, seed):
