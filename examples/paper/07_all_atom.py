@@ -40,7 +40,7 @@ SETTINGS = {
         networks=dict.fromkeys(ALONE, 3) | {"linear + network, 1 draws": 1},
         steps=100, copies=3, life=1.0, backend="python",
         lives=(0.0, 0.002), runs=1, duration=100.0,
-        long=dict(frames=1500, runs=8, duration=1250.0, timestep=0.002, interval=0.5, discard=10.0),
+        long=dict(frames=1500, runs=8, duration=750.0, timestep=0.002, interval=0.5, discard=10.0),
     ),
     True: dict(
         data=dict(runs=4, duration=7.0, discard=3.0), apart=1, seeds=2, frames=40, tests=20,
@@ -89,6 +89,14 @@ class Experiment:
         model = train(frames, config, progress=False)
         about = {"system": "one bond", "learner": "linear alone", "draws": np.inf}
         return stiffness.rows(tests, model.forces, sigma, seed, about)
+
+    def truth(self):
+        """Rows: stiffness by the true forces on clean frames, run by run: what (4.2) of the theory has there is 1."""
+        found = []
+        for number in np.unique(self.all.replica):
+            about = {"system": "alanine", "learner": "true forces", "run": int(number)}
+            found += stiffness.rows(self.all[self.all.replica == number], None, 0.0, self.seed, about)
+        return found
 
     def about(self, arm):
         draws = arm.draws or np.inf
@@ -156,6 +164,7 @@ class Experiment:
     def all_parts(self):
         """Every part; those that are done are kept."""
         size = self.size
+        self.part("true forces", self.truth, self.seed, len(self.all))
         for number in range(size["seeds"]):
             seed = 100 * self.seed + number
             for sigma in size["alone"]:
