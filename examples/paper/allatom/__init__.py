@@ -1,0 +1,1 @@
+"""What 07_all_atom.py is made of."""

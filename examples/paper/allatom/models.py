@@ -1,0 +1,129 @@
+"""Models of all atoms: linear energies of bonded particles in closed form, networks, and both; each kept on disk."""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from openmm_diffusion import Denoiser, train
+
+#: Penalties tried, and folds of the cross-validation that chooses them.
+CHOICE = {"penalties": [1e-1, 10.0], "folds": 3}
+#: Energies along bonds, in the order of the fits.
+BONDED = ("bonds", "angles", "impropers", "dihedrals")
+#: With these, how bonds and angles depend on each other, and what atoms further apart feel.
+ALL = (*BONDED, "onethree", "onefour", "pair")
+EVERY = (*ALL, "maps")
+#: Of particles four bonds apart and more, in a coarse basis: 91 pairs of types must learn from few frames.
+PAIR = {"cutoff": 0.8, "spacing": 0.05}
+#: Penalties of all terms together: what cross-validation over four folds of 2,000 frames took from 0.001, 0.1 and 10
+#: (pair: 1, 100, 10,000), before any dynamics; to choose them again takes most of the time of such a fit.
+TAKEN = {"angles": 0.1, "dihedrals": 0.1, "pair": 1e4}
+#: The network, and how it is trained.
+NETWORK = {"cutoff": 0.4, "lmax": 1, "features": 8, "layers": 2}
+TRAINING = {"learning_rate": 0.01, "weight_decay": 0.01, "ema_decay": 0.98, "patience": 1000, "validation_draws": 2}
+#: Noised copies of frames in every step.
+COPIES = 8
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What learns, and from what noise.
+
+    Attributes
+    ----------
+    linear : tuple of str
+        Energies in closed form; none of them for a network alone.
+    network : bool
+    sigma : float, nm
+        0: exact score matching at clean positions, of linear energies alone.
+    draws : int
+        Of noise for each frame, fixed for the whole training of a network; 0: fresh antithetic pairs at every step.
+        The linear energies are fitted by exact score matching over noised frames, the mean over all draws.
+
+    Linear energies have a wall below the shortest distances of the frames as a prior, a network alone has none.
+    """
+
+    linear: tuple[str, ...] = BONDED
+    network: bool = False
+    sigma: float = 0.0
+    draws: int = 1
+
+    @property
+    def name(self):
+        parts = ["linear"] * bool(self.linear) + ["network"] * self.network
+        return " + ".join(parts) if len(parts) > 1 else f"{parts[0]} alone"
+
+
+def quiet():
+    """Settings of a process that computes arms."""
+    torch.set_num_threads(1)
+    for name in ("lightning.pytorch", "openmm_diffusion"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def recipe(arm, steps, seed):
+    """The configuration of a training."""
+    wall = {} if arm.linear else None
+    config = {"prior": {"wall": wall}, "network": None, "data": {"test_fraction": 0, "seed": seed}}
+    config["data"]["validation_fraction"] = 0.1 if arm.network else 0
+    for kind in EVERY:
+        config[kind] = None if kind not in arm.linear else CHOICE
+    if set(arm.linear) == set(ALL):
+        config |= {kind: {"penalties": [TAKEN.get(kind, 10.0)], "folds": 3} for kind in ALL}
+        config["pair"] |= PAIR
+    if not arm.network:
+        for kind in arm.linear:
+            config[kind] = {**config[kind], "sigma": arm.sigma}
+        return config
+    fresh = arm.draws == 0
+    config["noise"] = {"sigma": arm.sigma, "draws": max(arm.draws, 1), "antithetic": fresh, "fresh": fresh}
+    config["network"] = NETWORK
+    batch = COPIES // (2 if fresh else arm.draws)
+    config["training"] = {
+        **TRAINING, "steps": steps, "check_every": max(steps // 10, 1), "batch": batch, "seed": seed,
+    }  # fmt: skip
+    return config
+
+
+def trained(arm, frames, directory, steps, seed):
+    """The denoiser of an arm; one that is there is taken.
+
+    Parameters
+    ----------
+    arm : Arm
+    frames : Frames
+    directory : Path
+    steps : int
+        Of the network.
+    seed : int
+    """
+    config = recipe(arm, steps, seed)
+    text = json.dumps([config, frames.digest()], sort_keys=True)
+    path = Path(directory) / f"{arm.name.replace(' ', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        train(frames, config, progress=False).save(path)
+    return Denoiser.load(path)
+
+
+def without_wall(denoiser):
+    """The same model without the wall."""
+    kept = [(term, module) for term, module in zip(denoiser.header.terms, denoiser.modules()) if term.kind != "wall"]
+    return denoiser.rebuilt(*map(list, zip(*kept)))
+
+
+def chosen(frames, number, seed):
+    """So many random frames, in order of their runs and times."""
+    rng = np.random.default_rng([seed, 7])
+    return frames[np.sort(rng.choice(len(frames), min(number, len(frames)), replace=False))]
+
+
+def error(denoiser, tests):
+    """Rms of the force off the true force, kJ/mol/nm, per component, on frames of other runs."""
+    off = denoiser.forces(tests.positions, tests.boxes) - tests.forces
+    return float(np.sqrt(np.mean(np.square(off, dtype=float))))
