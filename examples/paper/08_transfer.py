@@ -47,15 +47,15 @@ SETTINGS = {
         seeds=2,
         liquids=(
             water(
-                (300, 360), 1.4, 91, dict(runs=4, discard=2, frames=20, interval=0.2, cutoff=0.6),
+                (300, 360), 1.4, 91, dict(runs=3, discard=1, frames=15, interval=0.2, cutoff=0.6),
                 {"pair": {"sigma": 0, "cutoff": 0.6, "spacing": 0.04, "folds": 2},
                  "manybody": {"sigma": 0, "cutoff": 0.4, "radial": 2, "lmax": 1, "folds": 2}},
-                dict(copies=2, duration=2.0, discard=0.5, backend="python"), (0.2, 0.65), 2,
+                dict(copies=2, duration=1.0, discard=0.2, backend="python"), (0.2, 0.65), 1,
             ),
             licl(
-                (4, 8), 1.5, dict(runs=4, discard=2, frames=20, interval=0.2, cutoff=0.6),
+                (4, 8), 1.5, dict(runs=3, discard=1, frames=15, interval=0.2, cutoff=0.6),
                 {"pair": {"sigma": 0, "cutoff": 0.7, "spacing": 0.04, "folds": 2}},
-                dict(copies=2, duration=2.0, discard=0.5, backend="python"), (0.2, 0.7), 2,
+                dict(copies=2, duration=1.0, discard=0.2, backend="python"), (0.2, 0.7), 1,
             ),
         ),
     ),

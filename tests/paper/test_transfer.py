@@ -24,7 +24,9 @@ def modules():
 def quick(modules, tmp_path_factory):
     """The quick table, where it lies, and where its frames do."""
     output, runs = (tmp_path_factory.mktemp(name) for name in ("results", "runs"))
-    modules[0].main([str(runs), "--quick", "--output", str(output)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENMM_CPU_THREADS", "1")
+        modules[0].main([str(runs), "--quick", "--output", str(output)])
     return pandas.read_csv(output / f"{NAME}.csv"), output, runs
 
 
@@ -49,7 +51,9 @@ def test_the_own_force_is_off_itself_by_nothing_and_others_by_something(quick):
     table, _, _ = quick
     own, others = (table[(table["part"] == "force") & (table["kind"] == kind)] for kind in ("own", "another's"))
     assert (own[["off own", "excess"]] == 0).all(axis=None)
-    assert (others["off own"] > 0).all() and (others["off own"] < 2 * others["force"]).all()
+    assert (others["off own"] > 0).all()
+    near = others[others["liquid"] == "water"]  # so few ions tell nothing
+    assert (near["off own"] < near["force"]).all()
     md = table[(table["part"] == "md") & (table["kind"] == "own")]
     assert (md["off own"] == 0).all() and (md["g(r) error"] > 0).all() and (md["survival"] == 1).all()
 
@@ -60,7 +64,7 @@ def test_runs_apart_are_the_same_in_every_state_and_take_no_part(quick, modules)
     for seed in (0, 1):
         seen, tests = sources.divided(first, seed)
         assert not set(seen.replica) & set(tests.replica)
-        assert len(seen) + len(tests) == len(sources.frames(first))
+        assert len(seen) + len(tests) == len(sources.frames(first)) == 45
         assert set(tests.replica) == set(sources.divided(second, seed)[1].replica)
     assert sources.fitted((first,), 0).header.data["digest"] == sources.divided(first, 0)[0].digest()
 

@@ -21,7 +21,7 @@ SAMPLING = {"duration": 0.6, "discard": 0.1, "interval": 0.1, "timestep": 0.005,
 
 @pytest.fixture(scope="module")
 def model():
-    config = {"network": None, "pair": {"spacing": 0.05}, "prior": {"coulomb": {}}}
+    config = {"network": None, "pair": {"spacing": 0.05}, "prior": {"coulomb": {"charges": {"Li": 1, "Cl": -1}}}}
     return train(Frames.load(LICL)[:600], config, progress=False)
 
 

@@ -107,7 +107,7 @@ class Sources:
         frames = Frames.load(self.given.get(state, self.folder(state) / "frames.npz"))
         if len(np.unique(frames.replica)) == 1:
             numbers = np.arange(len(frames)) * self.liquid.about["runs"] // len(frames)
-            frames = Frames(frames.positions, frames.species, frames.box, frames.temperature, frames.forces, numbers)
+            frames = frames.renumbered(numbers)
         return frames
 
     def divided(self, state, seed):
