@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 OF_EACH = ("penalty", "scale", "scale_error", "degrees_of_freedom", "force_square", "force_variance")
 
 
-#: Numbers of the design that a piece of the frames has: seconds of work for a worker, and the frames of it few MB.
-PIECE = 500_000_000
+#: Numbers of the design that a piece of the frames has at most, seconds of work for a worker, and coordinates: 8 MB.
+PIECE, COORDINATES = 500_000_000, 1_000_000
 
 
 def fit_linear(denoiser, training, config, table=None, client=None):
@@ -278,7 +278,8 @@ def _pieces(energy, denoiser, training, config, sigma, folds, client, told, owne
         if client is not None:
             asked = pickle.dumps(asked)  # once, not for every piece
             copies, at_once = 2 * config.linear_draws if sigma > 0 else 1, frames_at_once(energy, frames.types)
-            step = max(at_once, PIECE // max(1, 3 * n * sum(energy.sizes) * copies) // at_once * at_once)
+            most = min(PIECE // max(1, sum(energy.sizes)), COORDINATES) // (3 * n * copies)
+            step = max(at_once, most // at_once * at_once)
         for number, block in enumerate(blocks(frames, folds)):
             if client is None:
                 owners.append((system, number))
