@@ -90,6 +90,13 @@ def test_frames_are_named_by_the_configuration_of_a_training_on_trajectories(dir
     ):
         done = run_prepared("evaluate", tmp_path / "mine", *words, "-o", tmp_path / "none")
         assert done.returncode == 1 and said in done.stderr and not (tmp_path / "none").exists(), done.stderr
+    for name in ("refine", "distil"):
+        done = run_prepared(name, tmp_path / "mine", runs[0], "-o", tmp_path / "none")
+        assert done.returncode == 1 and "or the configuration of a training (YAML)" in done.stderr, done.stderr
+    done = run_prepared("sample", tmp_path / "mine", "--frames", runs[0], "-o", tmp_path / "none")
+    assert done.returncode == 1 and "or the configuration of a training (YAML)" in done.stderr, done.stderr
+    done = run_prepared("distil", tmp_path / "mine", config, "-o", tmp_path / "distilled")
+    assert done.returncode == 0 and (tmp_path / "distilled" / "model.safetensors").exists(), done.stderr
 
 
 def test_a_run_whose_model_is_gone_is_told_so(directories, run_prepared, tmp_path):
