@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [Path("README.md"), *sorted(path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md"))]
 COMMANDS = typer.main.get_command(app).commands
 #: Files of a reader's own.
-OWN = {"run.xtc", "top.gro", "map.yaml", "frames.npz", "beads.npz", "A.safetensors", "B.safetensors"}
+OWN = {"run.xtc", "run1.xtc", "run2.xtc", "conf.gro", "top.gro", "map.yaml", "frames.npz", "beads.npz"}
+OWN |= {"A.safetensors", "B.safetensors"}
 #: Words in capitals stand for what a reader puts there.
 PLACEHOLDER = re.compile(r"(?<![\w-])(?:[A-Z]{3,}(?:\.\w+)?|CONFIG\.yaml)(?![\w=])")
 #: Of these commands the page itself says that they take hours, or what they install.

@@ -144,6 +144,28 @@ def found_model(model):
     return told
 
 
+def found_frames(path, temperature=None):
+    """Frames that are named by their file, or by the configuration of a training on them, such as of trajectories."""
+    from ..data.frames import Frames
+    from ..learning.config import read_config
+    from ..learning.trainingset import frames_of
+
+    suffix = Path(path).suffix.lower()
+    if suffix in (".yaml", ".yml"):
+        if temperature is not None:
+            raise ValueError(f"temperature is {temperature:g} K, but {path} tells that of its frames: leave it out")
+        found = frames_of(read_config(path).data)
+        if len(found) > 1:
+            raise ValueError(f"frames is {path}, of {len(found)} systems: name the file of frames of one of them")
+        return found[0]
+    if Path(path).is_file() and suffix not in (".npz", ".xyz", ".extxyz", ".traj"):
+        raise ValueError(
+            f"frames is {path}: name a file of frames (npz, extxyz), or the configuration of a training (YAML), whose "
+            "data.trajectory and data.top name trajectories (init writes one)"
+        )
+    return Frames.load(path, temperature)
+
+
 def written(directory):
     """Names of the tables and pictures in a directory, in one line."""
     return ", ".join(sorted(path.name for path in directory.glob("*.*") if path.suffix in (".csv", ".png", ".yaml")))

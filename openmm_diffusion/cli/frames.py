@@ -57,6 +57,8 @@ def init(
             given[key] = [seen_from_there(one) for one in place] if isinstance(place, list) else seen_from_there(place)
     write_whole(output, template(found, given))
     say(f"{output}: the defaults for {found}")
+    if found.box is not None and found.bonds is None:
+        say(f"Nothing is taken to be charged: of ions, give the charges first, under prior: coulomb in {output}")
     say(f"next: openmm-diffusion train {output} --output runs/mine")
 
 

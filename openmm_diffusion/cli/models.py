@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .application import MODEL, Output, command, found_model, say
+from .application import MODEL, Output, command, found_frames, found_model, say
 
 PANEL = "From a model to others"
 
@@ -39,7 +39,8 @@ def combine(
 def distil(
     model: Annotated[str, typer.Argument(help=MODEL)],
     frames: Annotated[
-        Path, typer.Argument(help="File of configurations of its ensemble: the frames it was trained on, best.")
+        Path,
+        typer.Argument(help="File of configurations of its ensemble: the training's, best; or YAML of the training."),
     ],
     output: Output,
     config: Annotated[Optional[Path], typer.Option(help="YAML file with a section for each energy to fit.")] = None,
@@ -51,7 +52,6 @@ def distil(
     ] = None,
 ):
     """Fit the best linear energies to a model's learnt force, and say what is lost: model, table and picture."""
-    from ..data.frames import Frames
     from ..evaluation.tables import readable
     from ..figures.training import distillation_figure
     from ..settings import read_yaml
@@ -59,7 +59,7 @@ def distil(
     from ..workflows.distillation import write
 
     energies = read_yaml(config) if config else None
-    result = run(found_model(model), Frames.load(frames, temperature), energies=energies, cutoff=cutoff)
+    result = run(found_model(model), found_frames(frames, temperature), energies=energies, cutoff=cutoff)
     write(result, output)
     if len(result.curves):
         distillation_figure(result.curves, output / "distillation.png", result.table)

@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .application import MODEL, Output, Resume, command, found_model, heard, say, say_report, written
+from .application import MODEL, Output, Resume, command, found_frames, found_model, heard, say, say_report, written
 
 DATA, RUNS, SPEED = "Before a training", "Molecular dynamics", "Speed"
 
@@ -120,7 +120,8 @@ def sample(
     frames: Annotated[
         Optional[Path],
         typer.Option(
-            help="File of configurations to compare g(r) with: those of the training, best.", show_default="none"
+            help="File of configurations to compare g(r) with, those of the training, best; or its YAML.",
+            show_default="none",
         ),
     ] = None,
     samples: Annotated[Optional[int], typer.Option(help="Independent configurations.", show_default="1000")] = None,
@@ -130,7 +131,6 @@ def sample(
     resume: Resume = False,
 ):
     """Make independent configurations from noise, with their weights in the ensemble of a model: annealed sampling."""
-    from ..data.frames import Frames
     from ..evaluation.report import kept_apart
     from ..figures.sampling import samples_figure
     from ..model.denoiser import Denoiser
@@ -141,7 +141,7 @@ def sample(
     given = dict(samples=samples, levels=levels, steps=steps, seed=seed)
     settings = validated(AnnealingConfig, {k: v for k, v in given.items() if v is not None}, "options")
     denoiser = Denoiser.load(found_model(model))
-    reference = None if frames is None else kept_apart(denoiser, Frames.load(frames))
+    reference = None if frames is None else kept_apart(denoiser, found_frames(frames))
     result = anneal(denoiser, output, settings, resume, progress=heard())
     curves = None
     if reference is not None:

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from ..cluster import connected
-from .application import Output, Resume, command, found_model, heard, loudness, say, say_report, written
+from .application import Output, Resume, command, found_frames, found_model, heard, loudness, say, say_report, written
 
 PANEL = "From frames to a model"
 Scheduler = Annotated[
@@ -55,6 +55,8 @@ def train(
     free = denoiser.header.box is not None and not denoiser.header.bonds  # which random places are a start for
     start = "--replicas 4" if free else f"--start {where or 'FRAMES'}"
     say(f"next: openmm-diffusion simulate {output} --output {output}-md --duration 100 {start}")
+    if where is None and not frames and settings.data.trajectory is not None:
+        where = _shown(config)  # which tells the trajectories
     if where is not None:
         say(f"then: openmm-diffusion evaluate {output}-md {where} --output {output}-evaluation")
     say_report(output)
@@ -68,7 +70,7 @@ def _shown(path):
 @command(PANEL, "refine runs/mine/model.safetensors examples/licl/licl.npz --output runs/refined")
 def refine(
     model: Annotated[str, typer.Argument(help="Model file with linear energies, or directory of a training.")],
-    frames: Annotated[Path, typer.Argument(help="File of the frames it was trained on.")],
+    frames: Annotated[Path, typer.Argument(help="File of the frames it was trained on, or YAML of the training.")],
     output: Output,
     config: Annotated[Optional[Path], typer.Option(help="YAML file with the settings.")] = None,
     iterations: Annotated[
@@ -82,7 +84,6 @@ def refine(
     resume: Resume = False,
 ):
     """Give the linear energies of a model the relative populations of the data: MD, then a step."""
-    from ..data.frames import Frames
     from ..settings import read_yaml, validated
     from ..workflows.refine import RefineConfig
     from ..workflows.refine import refine as run
@@ -92,5 +93,5 @@ def refine(
         settings["iterations"] = iterations
     settings = validated(RefineConfig, settings, str(config or "options"))
     with connected(scheduler, workers) as client:
-        run(found_model(model), Frames.load(frames, temperature), output, settings, resume, say, client)
+        run(found_model(model), found_frames(frames, temperature), output, settings, resume, say, client)
     say(output / "model.safetensors")

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from .. import rundirectory
-from .application import MODEL, Output, command, found_model, say, say_report, written
+from .application import MODEL, Output, command, found_frames, found_model, say, say_report, written
 
 PANEL = "Is it right?"
 
@@ -16,7 +16,7 @@ def evaluate(
     model: Annotated[
         str, typer.Argument(help=f"{MODEL[:-1]}; or the directory of a run, with its trajectories and model.")
     ],
-    frames: Annotated[Path, typer.Argument(help="File of reference frames.")],
+    frames: Annotated[Path, typer.Argument(help="File of reference frames, or YAML of a training on them.")],
     output: Output,
     trajectory: Annotated[
         Optional[list[Path]],
@@ -37,7 +37,6 @@ def evaluate(
     ] = None,
 ):
     """Compare a model with frames: structure, molecules, forces, calibration, held-out loss; tables and pictures."""
-    from ..data.frames import Frames
     from ..evaluation.record import record
     from ..evaluation.report import evaluate as run
     from ..evaluation.tables import readable, write
@@ -47,7 +46,7 @@ def evaluate(
     from ..model.denoiser import Denoiser
 
     file = found_model(model)
-    denoiser, reference = Denoiser.load(file), Frames.load(frames, temperature)
+    denoiser, reference = Denoiser.load(file), found_frames(frames, temperature)
     if not trajectory and Path(model).is_dir() and not (Path(model) / "model.safetensors").exists():
         trajectory = [Path(model)]
     result = run(denoiser, reference, trajectory or [], top, discard, interval)

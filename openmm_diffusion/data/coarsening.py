@@ -27,6 +27,7 @@ from .formats.plausibility import check_plausible
 from .formats.statements import has_cell
 from .formats.topologies import complete, read_atoms
 from .mapping import Mapping
+from .readers import NO_TEMPERATURE
 from .trajectories import read_chunks, read_topology
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def coarsen(
         frames.save(target)
         return target
     if temperature is None and target is None:
-        raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
+        raise ValueError(NO_TEMPERATURE)
     temperature = None if temperature is None else kelvin(temperature)
     stream = _Stream(paths, top, mapping, stride, box, progress)
     if target is None:

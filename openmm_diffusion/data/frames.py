@@ -27,8 +27,8 @@ from .checks import (
 )  # fmt: skip
 from .formats import as_path, listed
 from .formats.archives import FORMAT
-from .readers import load_frames
-from .trajectories import read_trajectory
+from .readers import NO_TEMPERATURE, load_frames
+from .trajectories import read_trajectories
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -186,14 +186,16 @@ class Frames:
             Box of trajectories that have none.
         """
         if temperature is None:
-            raise ValueError("temperature is missing: pass the temperature of the simulated ensemble in K")
+            raise ValueError(NO_TEMPERATURE)
         stride, replica, temperature = (
             count(stride, "stride"),
             count(replica, "replica", at_least=0),
             kelvin(temperature),
         )
         paths = listed(trajectory, "trajectory")
-        fields = (read_trajectory(path, top, select, stride, types, box, temperature) for path in paths)
+        fields = read_trajectories(
+            paths, top, select=select, stride=stride, types=types, box=box, temperature=temperature
+        )
         runs = [cls(temperature=temperature, **each) for each in fields]
         frames = cls.concatenate(runs, paths) if len(runs) > 1 else runs[0]
         return replace(frames, replica=frames.replica + replica)

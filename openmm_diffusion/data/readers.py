@@ -20,6 +20,12 @@ from .formats.cells import chosen_box, one_if_constant, periodic_cell, turned
 from .formats.labels import name_zeros
 from .formats.plausibility import check_plausible
 
+#: What is said of trajectories that come without one.
+NO_TEMPERATURE = (
+    "temperature is missing: pass the temperature of the simulated ensemble in K (temperature=, --temperature, or "
+    "data.temperature of a configuration)"
+)
+
 
 def load_frames(
     path: str | os.PathLike[str],

@@ -29,6 +29,7 @@ from .formats.statements import has_cell, has_forces, pdb_cells
 from .formats.topologies import (
     DUMPS,
     XYZ,
+    Atoms,
     bonds_of,
     check_order,
     check_symbols,
@@ -272,14 +273,15 @@ def read_trajectory(
     box: ArrayLike | unit.Quantity | None = None,
     temperature: float | unit.Quantity | None = None,
     check: bool = True,
+    described: Atoms | None = None,
 ) -> dict[str, Any]:
     """Fields of Frames of the selected atoms of a trajectory; arguments as in `frames.Frames.from_trajectory`.
 
     Extended XYZ brings its forces and replicas; a temperature in it must agree with the one given.
-    Positions that cannot be right are refused, unless `check` is false.
+    Positions that cannot be right are refused, unless `check` is false. `described` is what `read_atoms` has said.
     """
     path = existing(path)
-    described = read_atoms(path, top)
+    described = read_atoms(path, top) if described is None else described
     topology = described.topology
     try:
         atoms = topology.select(select)
@@ -320,6 +322,13 @@ def read_trajectory(
         cells = None if vectors is None else reduced_box(vectors[:3], path)
         check_apart(positions[:3], species, cells, path, hint)
     return fields
+
+
+def read_trajectories(paths: Sequence[Path], top: Any, **given: Any) -> Iterator[dict[str, Any]]:
+    """As `read_trajectory`, of one after the other; a topology that all share is read, and warned of, once."""
+    described = None if top is None else read_atoms(paths[0], top)
+    for path in paths:
+        yield read_trajectory(path, top, described=described, **given)
 
 
 def _labelled(

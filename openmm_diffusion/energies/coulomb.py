@@ -36,7 +36,9 @@ class CoulombConfig(Settings):
     def check(self, types: Sequence[str], periodic: bool) -> None:
         missing = sorted(set(types) - set(self.charges))
         if missing:
-            raise ValueError(f"prior.coulomb.charges has no charge of {', '.join(missing)}: give one in e")
+            others = sorted(set(self.charges) - set(types))
+            beside = f", but of {', '.join(others)}, which no particle is called" if others else ""
+            raise ValueError(f"prior.coulomb.charges has no charge of {', '.join(missing)}{beside}: give one in e")
         net = sum(self.charges[kind] for kind in types)
         if periodic and abs(net) > 1e-6:
             raise ValueError(

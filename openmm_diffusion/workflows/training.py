@@ -163,7 +163,8 @@ def account(denoiser, config, held_out=None, metrics=None):
     sentences = [_fitted(header, learnt, parts, told, counts)]
     sentences += _gained(table, learnt)
     sentences += [
-        f"The {term.noun} was kept: its held-out loss is {told[f'{kind}_loss']:.2g}, and 0 without it."
+        f"The {term.noun} was kept: its held-out loss is {told[f'{kind}_loss']:.2g}, and 0 without it"
+        f"{_doubt(kind, parts)}."
         for kind, term in learnt.items()
         if f"{kind}_loss" in told
     ]
@@ -183,6 +184,14 @@ def _fitted(header, learnt, parts, told, counts):
     if not names:
         return f"Nothing was learnt from {counts['training']:,} frames."
     return f"Fitted to {counts['training']:,} frames {noise}: {_listed(names)}."
+
+
+def _doubt(kind, parts):
+    """What is to be done where a part that validation kept gains nothing on the frames kept apart."""
+    told = parts[kind]
+    if "gain" not in told or told["gain"] > SURE * told["error"]:
+        return ""
+    return f"; frames kept apart show no gain, so that {kind}: null, which runs faster, is likely to do as well"
 
 
 def _gained(table, learnt):

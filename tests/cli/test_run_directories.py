@@ -62,6 +62,43 @@ def test_an_evaluation_takes_the_directory_of_a_run(directories, run_prepared, t
     assert other.returncode == 0 and "was run under another model" in other.stderr
 
 
+def test_frames_are_named_by_the_configuration_of_a_training_on_trajectories(directories, run_prepared, tmp_path):
+    """Whoever has trajectories alone writes no other file of them: init, train and evaluate name the same YAML."""
+    frames = Frames.load(LICL)
+    for number in range(2):
+        frames[frames.replica == number][::20].to_mdtraj().save(str(tmp_path / f"run{number}.xtc"))
+    frames[:1].to_mdtraj().save(str(tmp_path / "top.pdb"))
+    config, runs = tmp_path / "train.yaml", [tmp_path / "run0.xtc", tmp_path / "run1.xtc"]
+    done = run_prepared("init", *runs, "--top", tmp_path / "top.pdb", "--temperature", 300, "-o", config)
+    assert done.returncode == 0 and f"under prior: coulomb in {config}" in done.stdout, done.stderr
+    asked = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(asked | {"network": None, "pair": {"sigma": 0}}))
+    done = run_prepared("train", config, "-o", tmp_path / "mine")
+    assert done.returncode == 0, done.stderr
+    assert f"then: openmm-diffusion evaluate {tmp_path / 'mine'}-md {config} --output" in done.stdout
+    Frames.from_trajectory(runs, tmp_path / "top.pdb", temperature=300).save(tmp_path / "same.npz")
+    tables = []
+    for named in (config, tmp_path / "mine" / "config.yaml", tmp_path / "same.npz"):
+        done = run_prepared("evaluate", tmp_path / "mine", named, "-o", tmp_path / f"of-{named.stem}")
+        assert done.returncode == 0 and "that training kept apart" in done.stderr, done.stderr
+        tables.append(pandas.read_csv(tmp_path / f"of-{named.stem}" / "evaluation.csv"))
+    pandas.testing.assert_frame_equal(tables[0], tables[1])
+    pandas.testing.assert_frame_equal(tables[0], tables[2])
+    for words, said in (
+        ([runs[0]], "run0.xtc: name a file of frames (npz, extxyz), or the configuration of a training (YAML)"),
+        ([config, "--temperature", 310], "train.yaml tells that of its frames: leave it out"),
+    ):
+        done = run_prepared("evaluate", tmp_path / "mine", *words, "-o", tmp_path / "none")
+        assert done.returncode == 1 and said in done.stderr and not (tmp_path / "none").exists(), done.stderr
+    for name in ("refine", "distil"):
+        done = run_prepared(name, tmp_path / "mine", runs[0], "-o", tmp_path / "none")
+        assert done.returncode == 1 and "or the configuration of a training (YAML)" in done.stderr, done.stderr
+    done = run_prepared("sample", tmp_path / "mine", "--frames", runs[0], "-o", tmp_path / "none")
+    assert done.returncode == 1 and "or the configuration of a training (YAML)" in done.stderr, done.stderr
+    done = run_prepared("distil", tmp_path / "mine", config, "-o", tmp_path / "distilled")
+    assert done.returncode == 0 and (tmp_path / "distilled" / "model.safetensors").exists(), done.stderr
+
+
 def test_a_run_whose_model_is_gone_is_told_so(directories, run_prepared, tmp_path):
     shutil.copytree(directories / "one", tmp_path / "run")
     told = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())

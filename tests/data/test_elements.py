@@ -57,6 +57,16 @@ def test_one_line_of_the_log_for_each_kind_that_mdtraj_took_for_another(tmp_path
     assert len(said) == 2 and "SOD of residue SOD is Na; mdtraj took it for S" in said[0] and "Cl" in said[1]
 
 
+def test_a_topology_that_several_runs_share_is_warned_of_once(tmp_path, caplog):
+    atoms, x = [("SOD", "SOD")] * 4 + [("CLA", "CLA")] * 4, grid(8, 2.0, 3)
+    write_gro(tmp_path / "a.gro", atoms, x[:1], [[2.0] * 3])
+    runs = [save(topology_of(atoms), x, 2.0, tmp_path / f"{number}.xtc") for number in range(3)]
+    with caplog.at_level(logging.WARNING, "openmm_diffusion"):
+        frames = Frames.from_trajectory(runs, top=tmp_path / "a.gro", temperature=300)
+    assert len(np.unique(frames.replica)) == 3 and frames.symbols == ["Na"] * 4 + ["Cl"] * 4
+    assert sum("SOD of residue SOD is Na" in record.getMessage() for record in caplog.records) == 1
+
+
 @pytest.mark.parametrize(
     ("column", "taken", "message"),
     [

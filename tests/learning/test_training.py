@@ -204,6 +204,10 @@ def test_what_is_kept_between_checks_is_what_would_be_computed_again():
         ({"pair": {"cutoff": 1.3}}, r"pair\.cutoff is 1\.3 nm, over half the box"),
         ({"network": {"cutoff": 1.3}}, r"network\.cutoff is 1\.3 nm, over half the box"),
         ({"prior": {"coulomb": {"charges": {"Li": 1}}}}, r"prior\.coulomb\.charges has no charge of Cl"),
+        (
+            {"prior": {"coulomb": {"charges": {"LI": 1, "CL": -1}}}},
+            r"has no charge of Cl, Li, but of CL, LI, which no particle is called: give one in e",
+        ),
         ({"prior": {"coulomb": {"charges": {"Li": 1, "Cl": -2}}}}, r"charges add up to -24 e"),
         ({"noise": {"species": ["Li"]}}, r"set pair: null"),
         ({"noise": {"species": ["Na"]}, "pair": None}, r"noise\.species is \['Na'\]"),

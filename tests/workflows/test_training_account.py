@@ -11,7 +11,7 @@ from openmm_diffusion import Denoiser, Frames, train
 from openmm_diffusion.analysis.contacts import distance_histogram
 from openmm_diffusion.evaluation.calibration import explained_variance, projections
 from openmm_diffusion.evaluation.gains import gains
-from openmm_diffusion.workflows.training import read_account
+from openmm_diffusion.workflows.training import _doubt, read_account
 
 FITTED = {"data": {"frames": str(LICL), "limit": 200}, "network": None, "pair": {"spacing": 0.05, "sigma": 0}}
 
@@ -109,6 +109,13 @@ def test_the_command_says_it_and_what_to_do_next(trained, tmp_path):
     assert f"next: openmm-diffusion simulate {tmp_path / 'run'} --output" in done.stdout
     assert f"{LICL.relative_to(LICL.parents[2])} --output" in done.stdout and "potential.png" in done.stdout
     assert "\r" not in done.stdout + done.stderr and "Tip" not in done.stderr
+
+
+@pytest.mark.parametrize(("gain", "doubted"), [(-25.0, True), (20.0, True), (60.0, False), (None, False)])
+def test_a_network_that_was_kept_and_gains_nothing_is_doubted(gain, doubted):
+    """The loss of validation has no error bar; gains on frames kept apart have."""
+    told = {} if gain is None else {"gain": gain, "error": 17.0}
+    assert ("network: null" in _doubt("network", {"network": told})) == doubted
 
 
 def test_a_damaged_account_is_told_so(tmp_path):

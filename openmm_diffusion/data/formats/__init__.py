@@ -101,8 +101,8 @@ def untold(path: Path) -> ValueError | None:
         )
     if kind in _BARE:
         return ValueError(
-            f"{path} does not say what its atoms are: give a topology, as in top='system.pdb' (PDB, mmCIF, .gro, "
-            "prmtop, PSF, mol2 or LAMMPS data)"
+            f"{path} does not say what its atoms are: give a topology, as in top='system.pdb' (--top system.pdb; "
+            "PDB, mmCIF, .gro, prmtop, PSF, mol2 or LAMMPS data)"
         )
     return None
 

@@ -61,9 +61,21 @@ def verdict_line(runs):
         OPEN: "what cannot be told:",
     }
     for word, told in words.items():
-        about = list(dict.fromkeys(name for name, finding in findings if finding == word))
+        about = _named(list(dict.fromkeys(name for name, finding in findings if finding == word)), findings)
         parts += [f"{told} {' and '.join(about)}"] if about else []
     return f"The model in one line: {'; '.join(parts)}."
+
+
+def _named(about, findings):
+    """Subjects of one finding, for a sentence: no pair beside all g(r), and runs only where there is nothing else."""
+    elsewhere = any(name.startswith("g(r) ") and name not in about for name, _ in findings)
+    named = []
+    for name in about:
+        pair = name.removeprefix("g(r) ") if name.startswith("g(r) ") else ""
+        if (pair and "g(r)" in about) or (name == "runs" and len(about) > 1):
+            continue
+        named.append(f"g(r) of {pair}" if pair else "all other g(r)" if name == "g(r)" and elsewhere else name)
+    return named
 
 
 def state(run, healths):

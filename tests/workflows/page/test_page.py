@@ -17,6 +17,7 @@ from openmm_diffusion.cli import app
 from openmm_diffusion.evaluation.tables import rounded
 from openmm_diffusion.model.curves import two_particles
 from openmm_diffusion.units import COULOMB
+from openmm_diffusion.workflows.page import cautions
 from openmm_diffusion.workflows.page.learnt import pair_terms
 
 pytestmark = pytest.mark.slow
@@ -30,6 +31,29 @@ def page(written):
 
 def shown(value, error=np.nan):
     return rounded(value, error).replace(" +- ", "\N{NO-BREAK SPACE}\N{PLUS-MINUS SIGN}\N{NO-BREAK SPACE}")
+
+
+@pytest.mark.parametrize(
+    ("findings", "line"),
+    [
+        (
+            {"runs": "cannot tell", "g(r)": "cannot tell", "g(r) Li-Cl": "cannot tell", "scale of forces": "differs"},
+            "it differs from the frames in scale of forces; what cannot be told: g(r).",
+        ),
+        (
+            {"g(r)": "agrees", "g(r) A-A": "differs", "g(r) A-B": "differs"},
+            "it differs from the frames in g(r) of A-A and g(r) of A-B; it agrees with the frames in all other g(r).",
+        ),
+        ({"runs": "cannot tell"}, "what cannot be told: runs."),
+    ],
+)
+def test_the_line_names_nothing_twice(monkeypatch, findings, line):
+    class Runs:
+        def of(self, kind):
+            return [kind]
+
+    monkeypatch.setattr(cautions, "_findings", lambda runs: list(findings.items()))
+    assert cautions.verdict_line(Runs()) == f"The model in one line: {line}"
 
 
 def test_commands_say_how_to_get_the_page(made):
