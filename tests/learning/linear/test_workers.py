@@ -309,7 +309,8 @@ if __name__ == "__main__":
         before = [peak(), *client.run(ready).values()]
         train(None, config, progress=False, client=client)
         after = [peak(), *client.run(peak).values()]
-    print(*[b - a for a, b in zip(before, after)])
+    # Of the workers the largest: which of them has done most before is chance.
+    print(after[0] - before[0], max(after[1:]) - max(before[1:]))
 """
 
 
@@ -334,4 +335,4 @@ def test_frames_of_more_files_than_memory_holds(tmp_path):
     grown = [float(word) for word in done.stdout.split()]
     held = sum(file.stat().st_size for file in files) / 2**20
     assert held > 140
-    assert len(grown) == 3 and max(grown) < 0.4 * held, (grown, held)
+    assert len(grown) == 2 and max(grown) < 0.4 * held, (grown, held)
