@@ -79,8 +79,9 @@ class ScriptedDenoiser(nn.Module):
         self.register_buffer("dtype_like", torch.zeros(1, dtype=precision))
         n = len(species) if all_pairs else 0
         pairs = torch.triu_indices(n, n, offset=1)
-        self.register_buffer("first", pairs[0].contiguous())
-        self.register_buffer("second", pairs[1].contiguous())
+        # Clones: torch 2.14 cannot load a part of nothing that it has saved, and `contiguous` leaves that as it is.
+        self.register_buffer("first", pairs[0].clone())
+        self.register_buffer("second", pairs[1].clone())
         self.sizes = dict.fromkeys(model.cutoffs, pairs.shape[1])
         # Tables as buffers of their own: those go where TorchForce runs, a tuple of them would stay behind.
         self.connected = connectivity is not None

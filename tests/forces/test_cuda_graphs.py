@@ -52,6 +52,17 @@ def test_no_operation_waits_for_values(all_pairs):
     assert bool(names & FORBIDDEN) == (not all_pairs), names & FORBIDDEN
 
 
+@pytest.mark.parametrize("all_pairs", [False, True])
+def test_no_buffer_begins_beyond_its_storage(all_pairs):
+    """Torch 2.14 saves a part of nothing, and refuses to load it."""
+    denoiser, frames = licl_denoiser(), licl_frames()
+    module = scripted_module(denoiser, denoiser.species_index(frames.species), True, True, "double", all_pairs)
+    buffers = dict(module.named_buffers())
+    assert "second" in buffers
+    for name, values in buffers.items():
+        assert values.storage_offset() * values.itemsize <= values.untyped_storage().nbytes(), name
+
+
 def test_other_backends_have_no_cuda_graphs():
     with pytest.raises(ValueError, match='cuda_graphs is True, but backend is "python"'):
         DiffusionForce(licl_denoiser(), licl_frames().topology(), backend="python", cuda_graphs=True)
