@@ -24,7 +24,7 @@ quickstart: install
 # The tests run where OpenMM has no OpenCL: with a driver, its platform would take all that name none.
 test long reliability check doctest docs: export OCL_ICD_VENDORS := $(CURDIR)/.no-opencl
 
-# All but the longest: some twenty minutes on two cores.  In two halves, for what torch keeps of every scripted or compiled
+# All but the longest: some twenty-five minutes on two cores.  In two halves, for what torch keeps of every scripted or compiled
 # module it keeps until the end of the process: in one, processes took 2.3 GB; in two, 1.6.
 HALF := tests/energies tests/forces tests/model tests/space tests/systems
 test: SUITE = $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadscope -m "not long and not reliability"
@@ -32,7 +32,7 @@ test: install
 	$(SUITE) $(HALF)
 	$(SUITE) tests $(HALF:%=--ignore %)
 
-# The longest, four minutes more.
+# The longest, some eight minutes more.
 long: install
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist load -m long
 

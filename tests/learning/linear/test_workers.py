@@ -111,7 +111,7 @@ def test_averages_over_labels_too(client, small_pieces, monkeypatch):
         assert (one.power - other.power).abs().max() <= 1e-12 * other.power.abs().max()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_models_are_the_same_to_the_last_digit_for_any_number_of_workers(client, small_pieces, tmp_path):
     """Of frames in memory, and of the same in a file."""
     given, config = licl(), {**ALONE, "pair": {**PAIR, "sigma": 0.004}}
@@ -232,7 +232,7 @@ def test_nothing_is_lost_with_a_worker_that_is_killed(small_pieces, monkeypatch)
         assert_same(mine, theirs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_line_with_a_scheduler_whose_worker_is_killed(tmp_path):
     """Scheduler, workers and training are processes of their own; one worker is killed, and the model is the same."""
     licl(300).save(tmp_path / "frames.npz")
