@@ -40,7 +40,7 @@ SETTINGS = {
         networks=dict.fromkeys(ALONE, 3) | {"linear + network, 1 draws": 1},
         steps=100, copies=3, life=1.0, backend="python",
         lives=(0.0, 0.002), runs=1, duration=100.0,
-        long=dict(frames=1500, runs=8, duration=750.0, timestep=0.002, interval=0.5, discard=10.0),
+        long=dict(frames=2000, runs=8, duration=1250.0, timestep=TIMESTEP, interval=0.5, discard=10.0),
     ),
     True: dict(
         data=dict(runs=4, duration=7.0, discard=3.0), apart=1, seeds=2, frames=40, tests=20,
@@ -153,7 +153,7 @@ class Experiment:
         step = len(self.frames) // size["runs"]
         for k in range(size["runs"]):
             start = self.frames.positions[step * k + step // 2].astype(float)
-            directory = self.models / f"long-{k}"
+            directory = self.models / f"long-{model.digest()[:6]}-{k}"
             given = (size["duration"], size["timestep"], size["interval"])
             x, life, cause = long_run(model, directory, start, *given, 100 * seed + k + 1, self.limits)
             found.append({**about, "quantity": "life", "run": k, "value": life, "of": size["duration"], "cause": cause})
