@@ -19,8 +19,8 @@ BONDED = ("bonds", "angles", "impropers", "dihedrals")
 ALL = (*BONDED, "onethree", "onefour", "maps", "pair")
 #: Of particles four bonds apart and more, in a coarse basis: 91 pairs of types must learn from few frames.
 PAIR = {"cutoff": 0.8, "spacing": 0.04}
-#: Penalties of all terms together, where they are not 10: what cross-validation took from the package's own lists, of the
-#: same 2,000 frames; to choose them again takes most of the time of such a fit.
+#: Penalties of all terms together, where they are not 10: what cross-validation took from the package's own lists, with
+#: the same 2,000 frames; to choose them again takes most of the time of such a fit.
 TAKEN = {"angles": 0.1, "dihedrals": 0.1, "pair": 1e6}
 #: The network, and how it is trained.
 NETWORK = {"cutoff": 0.4, "lmax": 1, "features": 8, "layers": 2}
