@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from ..rundirectory import damaged, write_whole
+from ..rundirectory import write_whole
 
 #: Not config.yaml: an evaluation may stand in the directory of the run that it is of.
 RECORD = "evaluation.yaml"
@@ -50,20 +50,6 @@ def record(directory, denoiser, frames, *, model, file, trajectories=(), topolog
         "versions": versions(),
     }
     write_whole(directory / RECORD, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
-
-
-def read_record(directory):
-    """What `record` wrote, a dict; empty where there is none, as of evaluations before it was written."""
-    path = Path(directory) / RECORD
-    if not path.exists():
-        return {}
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise damaged(path, "evaluate again") from error
-    if not isinstance(found, dict):
-        raise damaged(path, "evaluate again")
-    return found
 
 
 def _place(path):

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from ... import rundirectory
-from ...evaluation.record import RECORD, read_record
+from ...evaluation.record import RECORD
 from ...model.denoiser import Denoiser
 from ...model.file import find_model
 from ...settings import validated
 from ...simulation.langevin import SimulationConfig
 from ...units import shown
+from .tables import read_mapping
 
 TRAINING, SIMULATION, EVALUATION = "training", "simulation", "evaluation"
 REFINEMENT, DISTILLATION = "refinement", "distillation"
@@ -184,7 +185,7 @@ def runs_of(folder):
     if (folder / "distillation.csv").exists():
         found.append(Run(DISTILLATION, folder, {}))
     if (folder / "evaluation.csv").exists() or (folder / RECORD).exists():
-        found.append(Run(EVALUATION, folder, read_record(folder)))
+        found.append(Run(EVALUATION, folder, read_mapping(folder / RECORD, "evaluate again") or {}))
     if not found:
         for part in sorted(folder.glob("run-*")):
             found += [run for run in runs_of(part) if run.kind == SIMULATION] if part.is_dir() else []
