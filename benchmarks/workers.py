@@ -3,9 +3,10 @@
     python benchmarks/workers.py --output OUTPUT
 
 The job is what `openmm-diffusion train --workers N` shares: averages of the pair potential of the LiCl example over
-frames in files, noised. Clusters of all sizes stand side by side, each of workers of one thread; in every round each
-does the same job, the order reversed from round to round, so that a passing disturbance meets all. Ratios are within a
-round, the speed with N workers over that with one; parallel efficiency is the ratio over N.
+frames in files, noised. In every round workers of one thread each, first one, then two, then four, are started and do
+the same job, the order reversed from round to round, so that a passing disturbance meets all. Starting them is not
+counted. Ratios are within a round, the speed with N workers over that with one; parallel efficiency is the ratio over
+N.
 
 How they grow is measured in CPU time of this process, which other work beside hardly changes: over more frames, and
 over frames of more particles at one density, blocks of copies of the example's, each ion moved a little.
@@ -14,7 +15,6 @@ Writes workers.csv (one row per number of workers), growth.csv and workers.png; 
 """
 
 import argparse
-import contextlib
 import os
 import statistics
 import tempfile
@@ -51,15 +51,15 @@ def main():
     parser.add_argument("--draws", type=int, default=8, help="antithetic pairs of noise of each frame")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as folder:
         files = written(Path(folder), args.frames)
-        clients = {n: stack.enter_context(connected(workers=n)) for n in args.workers if args.rounds}
-        for client in clients.values() if args.rounds else ():  # imports are made once
-            averages(files[:1], 1, client)
-        begun, times = os.getloadavg(), {n: [] for n in clients}
+        begun, times = os.getloadavg(), {n: [] for n in args.workers if args.rounds}
         for number in range(args.rounds):
-            for n in list(clients)[:: 1 if number % 2 == 0 else -1]:
-                times[n].append(averages(files, args.draws, clients[n]))
+            for n in list(times)[:: 1 if number % 2 == 0 else -1]:
+                with connected(workers=n) as client:
+                    for _ in range(n):  # imports are made once, by every worker
+                        averages(files, 1, client, 0.0)
+                    times[n].append(averages(files, args.draws, client))
             print(f"round {number + 1}: " + ", ".join(f"{n} workers {times[n][-1]:.2f} s" for n in times), flush=True)
     rows = [speed(n, own, times[args.workers[0]], begun[0]) for n, own in times.items() if own]
     shared, grown = pandas.DataFrame(rows), growth()

@@ -20,6 +20,9 @@ PATIENCE = 3.0
 #: Pieces that are sent ahead for each thread of the workers, and at least: more would fill memory, fewer leave workers
 #: idle while one piece takes longer than others.
 AHEAD, AT_LEAST = 4, 8
+#: malloc of a worker keeps 256 MB for its next piece, and asks the system for arrays above 32 MB alone, as it does by
+#: itself.  Dask has it give back all but 64 kB each time: two thirds of the time are then spent to get and clear pages.
+MEMORY = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
 #: Workers on one machine at most, beyond which a number is a slip.
 MOST = 4096
 
@@ -61,13 +64,18 @@ def connected(scheduler=None, workers=None):
         yield None
         return
     distributed = _distributed()
+    import dask
+
     with contextlib.ExitStack() as open_ones:
         open_ones.enter_context(_quiet())
         if scheduler is None:
-            cluster = distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", protocol="tcp://",
-                silence_logs=logging.CRITICAL,
-            )  # fmt: skip
+            # Before a worker starts: malloc looks there once.
+            environment = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in MEMORY.items()}
+            with dask.config.set(environment):
+                cluster = distributed.LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", protocol="tcp://",
+                    silence_logs=logging.CRITICAL,
+                )  # fmt: skip
             scheduler = open_ones.enter_context(cluster).scheduler_address
         try:
             client = distributed.Client(scheduler, timeout=PATIENCE, set_as_default=False)

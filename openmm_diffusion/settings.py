@@ -6,46 +6,9 @@ import reprlib
 from pathlib import Path
 
 import pydantic
-import yaml
 from pydantic import BaseModel
 
-#: Levels of the deepest configuration: ours have five.
-DEEPEST = 50
-#: Bytes of the longest configuration file that is read: more is something else.
-LONGEST = 1_000_000
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice, of which YAML keeps the last, and names that stand for others.
-
-    A few lines of such names are gigabytes when they are written out.
-    """
-
-    depth = 0
-
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "a name that stands for other lines: write them out", mark)
-        self.depth += 1
-        if self.depth > DEEPEST:
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "brackets within brackets without end", mark)
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self.depth -= 1
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            name = self.construct_object(key, deep=True)
-            if not isinstance(name, (str, int, float)):
-                raise yaml.constructor.ConstructorError(None, None, "a key that is no name", key.start_mark)
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name} twice: keep one", key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
+from . import yamlfile
 
 
 def read_yaml(path):
@@ -55,17 +18,7 @@ def read_yaml(path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no configuration file {path}: name an existing YAML file")
-    try:
-        if path.stat().st_size > LONGEST:
-            raise ValueError(f"{path} has {path.stat().st_size} bytes: a configuration has at most {LONGEST}")
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
-        raise ValueError(f"{path} is not valid YAML{where}: {error.problem}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())[:200]}") from error
-    except RecursionError as error:
-        raise ValueError(f"{path} is not valid YAML: brackets within brackets without end") from error
+    values = yamlfile.read(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds no keys: start from examples/licl/licl.yaml")
     return values

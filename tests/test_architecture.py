@@ -9,19 +9,20 @@ import pytest
 import openmm_diffusion
 
 PACKAGE = Path(openmm_diffusion.__file__).parent
-BELOW = "units particles noise settings rundirectory progress cluster figures"  # they import nothing of ours
+BELOW = "units particles noise yamlfile settings rundirectory progress cluster figures"
 WORKFLOWS = "engines simulation systems forces evaluation learning model energies analysis data space"
 ALLOWED = {
     **dict.fromkeys(BELOW.split(), ""),
+    **dict.fromkeys(("settings", "rundirectory"), "yamlfile"),
     "space": "units",
     "data": "space noise particles units settings rundirectory",
     "energies": "space noise particles units",
     "analysis": "data space noise particles units",
     "model": "energies space noise particles units",
-    "learning": "model energies analysis data space noise particles units settings rundirectory progress cluster",
-    "evaluation": "model analysis data noise particles units rundirectory",
+    "learning": f"model energies analysis data space {BELOW.removesuffix(' figures')}",
+    "evaluation": "model analysis data noise particles units yamlfile rundirectory",
     "forces": "model energies space particles units",
-    "systems": "forces model energies space particles units",
+    "systems": "forces model energies space particles units yamlfile settings",
     "engines": "systems forces model energies space particles units rundirectory",
     "simulation": "systems forces model data space particles units settings rundirectory progress cluster",
     "potentials": "forces",

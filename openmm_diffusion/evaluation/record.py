@@ -4,8 +4,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
-
+from .. import yamlfile
 from ..rundirectory import write_whole
 
 #: Not config.yaml: an evaluation may stand in the directory of the run that it is of.
@@ -49,7 +48,7 @@ def record(directory, denoiser, frames, *, model, file, trajectories=(), topolog
         "temperature": temperature,
         "versions": versions(),
     }
-    write_whole(directory / RECORD, yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
+    write_whole(directory / RECORD, yamlfile.text(told))
 
 
 def _place(path):

@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 import torch
-import yaml
 from pydantic import BaseModel
 
+from .. import yamlfile
 from ..energies.base import REGISTRY
 from ..particles import ordered
 from ..space.boxes import check_cutoff
@@ -150,7 +150,7 @@ def _flow(value):
         value = str(value)
     if isinstance(value, list):
         value = [one if isinstance(one, (str, int, float)) else str(one) for one in value]
-    return yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False).removesuffix("...\n").strip()
+    return yamlfile.text(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
 
 
 def _settings(annotation):

@@ -8,8 +8,7 @@ import reprlib
 import socket
 from pathlib import Path
 
-import yaml
-
+from .. import yamlfile
 from .interruptions import Interrupted, Interruption, held  # noqa: F401 - part of what a run does
 
 try:
@@ -212,7 +211,7 @@ def begun(directory, given):
         for left in Path(directory).rglob(".*.tmp"):  # by a process that was killed
             left.unlink(missing_ok=True)
         try:
-            write_whole(settings, yaml.safe_dump(given, sort_keys=False))
+            write_whole(settings, yamlfile.text(given))
             yield directory
         except BaseException:
             _restore(settings, before)
@@ -278,8 +277,8 @@ def asked_for(directory):
     if not settings.exists():
         return {}
     try:
-        found = yaml.safe_load(settings.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        found = yamlfile.read(settings)
+    except ValueError as error:
         raise damaged(settings) from error
     if not isinstance(found, dict):
         raise damaged(settings)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 from openmm import app, unit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .. import yamlfile
 from ..particles import check_type
+from ..settings import read_yaml
 from ..space.boxes import check_cutoff
 from ..units import MOLAR, MOST, count
 from .bias import BiasConfig
@@ -138,8 +139,7 @@ class GenerateConfig(BaseModel):
     def load(cls, source):
         """A configuration from a YAML file or a mapping."""
         if not isinstance(source, dict):
-            path = Path(source)
-            source = cls.anchored(yaml.safe_load(path.read_text()) or {}, path.parent)
+            source = cls.anchored(read_yaml(source), Path(source).parent)
         return cls.model_validate(source)
 
     @staticmethod
@@ -203,7 +203,7 @@ class GenerateConfig(BaseModel):
             return value
         if not Path(value).is_file():
             raise ValueError(f"map is {value}, and there is no such file: name a YAML file, or give the map itself")
-        return yaml.safe_load(Path(value).read_text())
+        return yamlfile.read(value)
 
     @field_validator("types")
     @classmethod

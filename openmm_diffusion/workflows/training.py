@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas
-import yaml
 
+from .. import yamlfile
 from ..analysis.contacts import distance_histogram
 from ..cluster import checked
 from ..data.frames import Frames
@@ -99,7 +99,7 @@ def _tell(denoiser, frames, config, output):
     if len(bonded):
         bonded_figure(bonded, output / "bonded.png")
     found = account(denoiser, config, test if test is not None else validation, metrics if metrics.exists() else None)
-    write_whole(output / ACCOUNT, yaml.safe_dump(found, sort_keys=False, width=120, allow_unicode=True))
+    write_whole(output / ACCOUNT, yamlfile.text(found, width=120))
 
 
 def curves_of(denoiser, output=None):
@@ -251,7 +251,7 @@ def read_account(output):
     """The account that a training has left in its directory; a dict."""
     path = Path(output) / ACCOUNT
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        found = yamlfile.read(path)
+    except (OSError, ValueError) as error:
         raise damaged(path, "resume the training: it is written again") from error
     return found

@@ -34,6 +34,8 @@ OF_EACH = ("penalty", "scale", "scale_error", "degrees_of_freedom", "force_squar
 
 #: Numbers of the design that a piece of the frames has at most, seconds of work for a worker, and coordinates: 8 MB.
 PIECE, COORDINATES = 500_000_000, 1_000_000
+#: Pieces of all frames, if there are enough: of fewer, workers that are done wait long for the last one.
+PIECES = 100
 
 
 def fit_linear(denoiser, training, config, table=None, client=None):
@@ -269,6 +271,7 @@ def _pieces(energy, denoiser, training, config, sigma, folds, client, told, owne
     Their number does not depend on that of the workers.  `owners` receives system and replica of each.
     """
     generator = torch.Generator().manual_seed(config.training.seed)
+    share = sum(map(len, training)) // PIECES
     for system, frames in enumerate(training):
         asked: Any = Asked(
             energy, set_up_for(denoiser, frames), sigma, config.linear_draws, config.noise, frames.temperature,
@@ -277,9 +280,10 @@ def _pieces(energy, denoiser, training, config, sigma, folds, client, told, owne
         n, step = len(frames.types), 0
         if client is not None:
             asked = pickle.dumps(asked)  # once, not for every piece
-            copies, at_once = 2 * config.linear_draws if sigma > 0 else 1, frames_at_once(energy, frames.types)
+            copies = 2 * config.linear_draws if sigma > 0 else 1
+            at_once = max(1, frames_at_once(energy, frames.types) // copies)
             most = min(PIECE // max(1, sum(energy.sizes)), COORDINATES) // (3 * n * copies)
-            step = max(at_once, most // at_once * at_once)
+            step = max(at_once, min(most, share) // at_once * at_once)
         for number, block in enumerate(blocks(frames, folds)):
             if client is None:
                 owners.append((system, number))

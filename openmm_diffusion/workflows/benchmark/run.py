@@ -13,9 +13,9 @@ import numpy as np
 import openmm
 import pandas
 import torch
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
+from ... import yamlfile
 from ...figures import benchmark_figure
 from ...forces.platforms import default_platform, platform_named
 from ...model.denoiser import Denoiser
@@ -133,7 +133,7 @@ def benchmark(model, output, config=None, report=None):
         torch.set_num_threads(threads)
     table = keep(*measured)
     conditions = _conditions(denoiser, topology, config, platform, runners, load)
-    write_whole(output / "benchmark.yaml", yaml.safe_dump(conditions, sort_keys=False))
+    write_whole(output / "benchmark.yaml", yamlfile.text(conditions))
     benchmark_figure(table, output / "benchmark.png", f"{conditions['device']}, {topology.getNumAtoms()} particles")
     return table
 

@@ -3,8 +3,7 @@
 import hashlib
 import shlex
 
-import yaml
-
+from ... import yamlfile
 from ...evaluation.record import versions
 from ...simulation.langevin import SimulationConfig
 from .blocks import Commands, Lines, Section, Table, missing
@@ -58,7 +57,7 @@ def _simulate(run, output):
         words += [option] if value is True else [option, *(value if isinstance(value, list) else [value])]
     lines = []
     if own:
-        text = yaml.safe_dump(own, default_flow_style=True, width=10_000).strip()
+        text = yamlfile.text(own, default_flow_style=True, width=10_000).strip()
         lines.append(f"echo {shlex.quote(text)} > settings.yaml")
         words += ["--config", "settings.yaml"]
     if run.model_file is None:
@@ -84,7 +83,7 @@ def _evaluate(run, output):
 
 def _refine(run, output):
     own = {key: run.asked[key] for key in ("iterations", "weight", "sampling") if key in run.asked}
-    text = yaml.safe_dump(own, default_flow_style=True, width=10_000).strip()
+    text = yamlfile.text(own, default_flow_style=True, width=10_000).strip()
     return [
         f"# The model had the checksum {run.asked.get('model')}, the frames {run.asked.get('frames')}.",
         f"echo {shlex.quote(text)} > settings.yaml",

@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 
 import pandas
-import yaml
 
+from ... import yamlfile
 from ...progress import significant
 from ...rundirectory import damaged
 
@@ -59,10 +59,10 @@ def read_table(path, columns, numbers=()):
 def read_mapping(path, remedy=None):
     """Keys and values of a YAML file of a run; None where there is none."""
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        found = yamlfile.read(path)
     except FileNotFoundError:
         return None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise damaged(path, remedy) from error
     if not isinstance(found, dict):
         raise damaged(path, remedy)
