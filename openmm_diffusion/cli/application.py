@@ -9,7 +9,7 @@ import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 import typer.core
@@ -53,6 +53,13 @@ app = typer.Typer(
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and where in the program an error arose.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Directory of the run.")]
+Scheduler = Annotated[
+    Optional[str],
+    typer.Option(help="Address of a Dask scheduler, tcp://host:8786, whose workers do the work.", show_default="none"),
+]
+Workers = Annotated[
+    Optional[int], typer.Option(help="Processes on this machine that do the work.", show_default="this one alone")
+]
 Resume = Annotated[bool, typer.Option(help="Go on with the run in --output.")]
 MODEL = "Model file, directory of a training, or name of a shipped model, such as licl, water or alanine."
 

@@ -5,7 +5,21 @@ from typing import Annotated, Optional
 
 import typer
 
-from .application import MODEL, Output, Resume, command, found_frames, found_model, heard, say, say_report, written
+from ..cluster import connected
+from .application import (
+    MODEL,
+    Output,
+    Resume,
+    Scheduler,
+    Workers,
+    command,
+    found_frames,
+    found_model,
+    heard,
+    say,
+    say_report,
+    written,
+)
 
 DATA, RUNS, SPEED = "Before a training", "Molecular dynamics", "Speed"
 
@@ -92,12 +106,19 @@ def simulate(
     seed: Annotated[
         Optional[int], typer.Option(help="Of placement, velocities and thermostat.", show_default="1")
     ] = None,
+    runs: Annotated[
+        Optional[int],
+        typer.Option(help="Independent runs side by side, in directories of their own.", show_default="one, in OUTPUT"),
+    ] = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
     resume: Resume = False,
 ):
     """Run Langevin dynamics under a model, from random places or a start."""
     from ..settings import read_yaml, validated
     from ..simulation.langevin import SimulationConfig
     from ..simulation.langevin import simulate as run
+    from ..simulation.sampling import simulate_runs
 
     given = dict(
         duration=duration, timestep=timestep, interval=interval, format=format, temperature=temperature, edge=edge,
@@ -108,7 +129,13 @@ def simulate(
     settings = read_yaml(config) if config else {}
     settings.update({key: value for key, value in given.items() if value is not None})
     settings = validated(SimulationConfig, settings, str(config or "options"))
-    paths = run(found_model(model), output, settings, resume, progress=heard())
+    if runs is None:
+        if scheduler is not None or workers is not None:
+            raise ValueError("workers share several runs, each of which one computes: say how many with --runs")
+        paths = run(found_model(model), output, settings, resume, progress=heard())
+    else:
+        with connected(scheduler, workers) as client:
+            paths = simulate_runs(found_model(model), output, settings, runs, resume, client)
     say("\n".join(map(str, paths)) if isinstance(paths, list) else paths)
     say_report(output)
 

@@ -6,16 +6,22 @@ from typing import Annotated, Optional
 import typer
 
 from ..cluster import connected
-from .application import Output, Resume, command, found_frames, found_model, heard, loudness, say, say_report, written
+from .application import (
+    Output,
+    Resume,
+    Scheduler,
+    Workers,
+    command,
+    found_frames,
+    found_model,
+    heard,
+    loudness,
+    say,
+    say_report,
+    written,
+)
 
 PANEL = "From frames to a model"
-Scheduler = Annotated[
-    Optional[str],
-    typer.Option(help="Address of a Dask scheduler, tcp://host:8786, whose workers do the work.", show_default="none"),
-]
-Workers = Annotated[
-    Optional[int], typer.Option(help="Processes on this machine that do the work.", show_default="this one alone")
-]
 
 
 @command(PANEL, "train examples/licl/licl.yaml --output runs/mine")

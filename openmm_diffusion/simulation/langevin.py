@@ -180,18 +180,24 @@ def simulate(
         Of a pressure too, where the model was fitted without one, see `forces.barostats`.
     """
     denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model)
+    config, output = configured(config), rundirectory.named(output)
+    every = round(config.interval / config.timestep)
+    with rundirectory.occupied(output):
+        return _simulated(model, denoiser, output, config, every, resume, positions, progress, topology, stop)
+
+
+def configured(config):
+    """Settings of a run from what a caller gives: a `SimulationConfig`, the path of a YAML file, a dict or None."""
     if not isinstance(config, SimulationConfig):
         values = read_yaml(config) if isinstance(config, (str, Path)) else {} if config is None else config
         config = validated(SimulationConfig, values, "config")
     files.check_format(config.format)
-    output = rundirectory.named(output)
     every = round(config.interval / config.timestep)
     if every < 1 or abs(every * config.timestep - config.interval) > 1e-6 * config.interval:
         raise ValueError(f"interval is {config.interval:g} ps: give a multiple of timestep, {config.timestep:g} ps")
     if config.duration < config.interval:
         raise ValueError(f"duration is {config.duration:g} ps, shorter than interval, {config.interval:g} ps: no frame")
-    with rundirectory.occupied(output):
-        return _simulated(model, denoiser, output, config, every, resume, positions, progress, topology, stop)
+    return config
 
 
 def _simulated(model, denoiser, output, config, every, resume, positions, progress, topology, stop):

@@ -10,6 +10,7 @@ from openmm_diffusion.learning.config import config_model, read_config
 from openmm_diffusion.settings import read_yaml, validated
 from openmm_diffusion.simulation.generation import generate
 from openmm_diffusion.simulation.langevin import SimulationConfig
+from openmm_diffusion.simulation.sampling import simulate_runs
 from openmm_diffusion.workflows.benchmark.run import benchmark
 from openmm_diffusion.workflows.compilation import compile_ahead
 from openmm_diffusion.workflows.distillation import distil
@@ -27,6 +28,12 @@ def trained(letter, what, says, **sections):
 
 def simulated(letter, what, says, **options):
     return Wrong(letter, "simulate", what, lambda i: simulate(i.denoiser, i.out, options, progress=False), says)
+
+
+def side_by_side(letter, what, says, **given):
+    """Several runs at once."""
+    given = {"config": {"duration": 1.0}, "runs": 2} | given
+    return Wrong(letter, "runs", what, lambda i: simulate_runs(i.denoiser, i.out, **given), says)
 
 
 def shared(letter, what, says, **given):
@@ -99,6 +106,11 @@ OPTIONS = {
     "anneal": (NAN, INF, -1, 0, True), "anneal_temperature": (NAN, INF, -1, 0, True),
 }  # fmt: skip
 SIMULATE = [
+    *[side_by_side("C", f"{v!r} runs", "runs is", runs=v) for v in (0, -1, 2.0, NAN, True, "2", None)],
+    side_by_side("D", f"{HUGE} runs", f"runs is {HUGE}: give a whole number from 1 to 10000", runs=HUGE),
+    side_by_side("C", "copies in each of several runs", "replicas is 2 and runs 2", config={"duration": 1.0, "replicas": 2}),
+    side_by_side("C", "runs without a frame", "no frame", config={"duration": 0.1}),
+    side_by_side("F", "runs by an address", "client is 'tcp://host:8786': give a distributed.Client", client="tcp://host:8786"),
     *[simulated("C", f"{key} of {v}", f"{key} is", **{key: v}) for key, values in OPTIONS.items() for v in values],
     *[simulated("D", f"{key} of {v}", f"{key}.* is {v}", **{key: v}) for key, v in {"replicas": 10**9, "threads": 10**9, "seed": 10**12, "edge": 10**9}.items()],
     simulated("D", "a thousand million ions", "composition", composition={"Li": 10**9, "Cl": 10**9}, edge=2.0),
