@@ -102,6 +102,13 @@ def simulate(
             show_default="auto, the fastest for a run of this length",
         ),
     ] = None,
+    guard_margin: Annotated[
+        Optional[float],
+        typer.Option(
+            help="How much closer than in the data a pair may come before the run is stopped, nm.",
+            show_default="0.04, or six noise levels",
+        ),
+    ] = None,
     replicas: Annotated[Optional[int], typer.Option(help="Independent copies in one System.", show_default="1")] = None,
     seed: Annotated[
         Optional[int], typer.Option(help="Of placement, velocities and thermostat.", show_default="1")
@@ -124,7 +131,8 @@ def simulate(
         duration=duration, timestep=timestep, interval=interval, format=format, temperature=temperature, edge=edge,
         box=box, molarity=molarity, top=top, start=start, state=state, anneal=anneal,
         anneal_temperature=anneal_temperature, pressure=pressure, allow_barostat=allow_barostat, platform=platform,
-        device=device, precision=precision, threads=threads, backend=backend, replicas=replicas, seed=seed,
+        device=device, precision=precision, threads=threads, backend=backend, guard_margin=guard_margin,
+        replicas=replicas, seed=seed,
     )  # fmt: skip
     settings = read_yaml(config) if config else {}
     settings.update({key: value for key, value in given.items() if value is not None})

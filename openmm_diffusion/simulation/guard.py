@@ -53,11 +53,13 @@ class Guard:
         A pair closer than `closest_allowed` of it stops the run, unless few bonds join them.
     topology : openmm.app.Topology
         That of one replica.
+    margin : float, nm, optional
+        Of `closest_allowed`.
     """
 
-    def __init__(self, path, every, denoiser, topology):
+    def __init__(self, path, every, denoiser, topology, margin=None):
         self.path, self.every, self.topology = Path(path), every, topology
-        self.allowed = closest_allowed(denoiser)
+        self.allowed = closest_allowed(denoiser, margin)
         self.names = denoiser.types_of(topology)
         self.species = denoiser.species_index(self.names)
         # What bonds hold comes closer than any other pair of the data.
@@ -115,6 +117,8 @@ class Guard:
             write_whole(self.path, text.getvalue())
             kept = f"the last good frame is in {self.path}"
         remedy = "use a shorter time step, other start positions or more training data"
+        if distance is not None and self.connectivity is not None:
+            remedy += "; if the frame is a conformation of a molecule that the data never had, let it with guard_margin"
         raise SimulationStopped(f"{what}; {kept}: {remedy}", time, distance)
 
 
@@ -181,10 +185,14 @@ class SpreadWatch:
             )  # fmt: skip
 
 
-def closest_allowed(denoiser):
-    """Shortest distance allowed for each pair of species (nm); 0 where the data have no such pair."""
+def closest_allowed(denoiser, margin=None):
+    """Shortest distance allowed for each pair of species (nm); 0 where the data have no such pair.
+
+    They may come closer than in the data by a margin (nm); None: 0.04 nm, or six noise levels.
+    """
     distances = np.array([[d or 0.0 for d in row] for row in denoiser.header.shortest_distances])
-    margin = max(GUARD_MARGIN, GUARD_SIGMAS * denoiser.sigma)
+    if margin is None:
+        margin = max(GUARD_MARGIN, GUARD_SIGMAS * denoiser.sigma)
     return np.maximum(distances - margin, 0.0)
 
 

@@ -38,7 +38,7 @@ ONE_THREAD = 500
 LOOK = 0.2
 #: What a run that goes on may be asked for anew: where and how it is computed, and how long; the model is known by its
 #: contents.
-MAY_DIFFER = ("duration", "platform", "device", "precision", "threads", "start", "model_file")
+MAY_DIFFER = ("duration", "platform", "device", "precision", "threads", "start", "model_file", "guard_margin")
 
 
 Edge = Annotated[float, Field(gt=0, le=LARGEST)]
@@ -91,6 +91,9 @@ class SimulationConfig(BaseModel):
     spread_limit : float, kJ/mol/nm, or None
         Where the forces of an ensemble's members on a particle differ by more (standard deviation),
         the run says so.  None: the largest spread on the training frames, if the model knows it.
+    guard_margin : float, nm, or None
+        How much closer than ever in the data a pair without bonds may come before the run is stopped; None: 0.04 nm, or
+        six noise levels.
     replicas : int
         Independent copies in one System, from different places: see `create_system`.
     seed : int
@@ -122,6 +125,7 @@ class SimulationConfig(BaseModel):
     precision: Literal["single", "mixed", "double"] | None = None
     threads: PositiveInt | None = Field(None, le=4096)
     spread_limit: PositiveFloat | None = None
+    guard_margin: PositiveFloat | None = Field(None, le=1.0)
     replicas: PositiveInt = Field(1, le=MOST)
     seed: NonNegativeInt = Field(1, lt=2**31)
 
@@ -270,7 +274,7 @@ def _advance(simulation, output, denoiser, topology, config, trajectories, limit
     """Run to the end, with a checkpoint every ten frames, and where somebody ends it before."""
     total, every = round(config.duration / config.timestep), round(config.interval / config.timestep)
     append = simulation.currentStep >= every  # before the first frame, files hold nothing to go on with
-    guard = Guard(output / "last_good.pdb", min(every, 50), denoiser, topology)
+    guard = Guard(output / "last_good.pdb", min(every, 50), denoiser, topology, config.guard_margin)
     guard.report(simulation, simulation.context.getState(positions=True))
     simulation.reporters.append(guard)
     simulation.reporters.extend(files.trajectory_reporters(trajectories, every, topology, append))

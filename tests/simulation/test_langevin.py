@@ -114,6 +114,18 @@ def test_a_pair_too_close_stops_the_run_with_the_last_good_frame(tmp_path):
                  progress=False)  # fmt: skip
 
 
+def test_a_wider_margin_lets_a_pair_come_closer_and_may_be_given_to_a_run_that_goes_on(tmp_path):
+    positions = Frames.load("examples/licl/licl.npz").positions[0].astype(float)
+    positions[1] = positions[0] + [0.19, 0, 0]
+    brief = {**SHORT, "timestep": 0.0001, "interval": 0.0001, "duration": 0.0002, "guard_margin": 0.2}
+    simulate("licl", tmp_path, brief, positions=positions, progress=False)
+    longer = {**brief, "duration": 0.0004}
+    with pytest.raises(SimulationStopped, match="closer than the 0.2.* that the data support"):
+        simulate("licl", tmp_path, longer | {"guard_margin": None}, resume=True, progress=False)
+    path = simulate("licl", tmp_path, longer, resume=True, progress=False)
+    assert len(mdtraj.load(str(path), top=str(tmp_path / "topology.pdb"))) == 4
+
+
 def test_exploding_positions_stop_the_run_and_keep_the_last_good_frame(tmp_path):
     with pytest.raises(SimulationStopped, match="(NaN|came to).*last good frame is in"):
         simulate("licl", tmp_path / "run", {**SHORT, "timestep": 0.1, "interval": 0.1, "duration": 20}, progress=False)

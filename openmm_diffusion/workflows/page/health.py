@@ -56,6 +56,8 @@ class Health:
         Some of the trajectories.
     why : str
         Why there are none.
+    margin : float or None, nm
+        Of the run's guard, where it is not the usual one.
     """
 
     asked_for: float
@@ -71,6 +73,7 @@ class Health:
     limit: float | None = None
     frames: Frames | None = None
     why: str = ""
+    margin: float | None = None
 
     @property
     def finished(self):
@@ -94,7 +97,9 @@ class Health:
 
 def health_of(run, model):
     """The `Health` of a simulation under a `Model` or None."""
-    found = Health(asked_for=run.asked["duration"], target=run.asked["temperature"])
+    found = Health(
+        asked_for=run.asked["duration"], target=run.asked["temperature"], margin=numeric(run.asked, "guard_margin")
+    )
     if found.target is None and model is not None:
         found.target = model.denoiser.header.temperature
     table = read_table(run.path / "state.csv", (TIME, TEMPERATURE), ())
@@ -249,9 +254,9 @@ def closer(found, denoiser):
     return [row[:3] for row in _closest(found, denoiser) if row[1] < 0.5 * (row[2] + row[3])]
 
 
-def _closest(found, denoiser):
-    """(pair, shortest in MD, in the data, of the guard), nm, of pairs that both have."""
-    header, allowed = denoiser.header, closest_allowed(denoiser)
+def _closest(found, denoiser, margin=None):
+    """(pair, shortest in MD, in the data, of a guard of that margin), nm, of pairs that both have."""
+    header, allowed = denoiser.header, closest_allowed(denoiser, margin)
     rows = []
     for (a, b), shortest in found.frames.shortest_distances(header.exclusions).items():
         i, j = (header.species.index(kind) if kind in header.species else None for kind in (a, b))
@@ -270,7 +275,7 @@ def _approach(found, denoiser):
         return [
             missing(f"Closest approaches are not computed of more than {LARGEST:,} particles: evaluate tells them.")
         ]
-    rows = [[pair, *(f"{value:.4f}" for value in values)] for pair, *values in _closest(found, denoiser)]
+    rows = [[pair, *(f"{value:.4f}" for value in values)] for pair, *values in _closest(found, denoiser, found.margin)]
     told = (
         f"Closest approach in {len(found.frames):,} frames of MD, beside the data's, and where the guard of the run "
         "ends it. Longer MD than the data comes a little closer by chance."
