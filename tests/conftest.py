@@ -5,10 +5,15 @@ import ctypes
 import gc
 import logging
 import resource
+import signal
 from pathlib import Path
 
 import pytest
 import torch  # before OpenMM: openmm-torch's plugins load only where torch's libraries are
+
+# What a script starts in the background ignores Ctrl-C, as would every process that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Results of a sum depend on how many threads share it.
 torch.set_num_threads(1)
