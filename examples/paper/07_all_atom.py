@@ -14,12 +14,13 @@ import functools
 import numpy as np
 import torch
 from allatom import alanine, stiffness
-from allatom.claims import BARE, claims
-from allatom.dynamics import FRICTION, TIMESTEP, Copies, Limits, long_run
+from allatom.claims import claims
+from allatom.dynamics import FRICTION, TIMESTEP, long_run
+from allatom.experiment import Experiment
 from allatom.figure import draw
-from allatom.models import ALL, BONDED, Arm, chosen, error, quiet, recipe, trained, without_wall
+from allatom.models import ALL, BONDED, Arm, error, quiet, recipe
 from allatom.structure import compared
-from protocol.records import Records, parse, run, tell
+from protocol.records import parse, run, tell
 
 from openmm_diffusion import train
 from openmm_diffusion.units import thermal_energy
@@ -52,35 +53,14 @@ SETTINGS = {
 }  # fmt: skip
 
 
-class Experiment:
-    """All parts of one call.
-
-    Attributes
-    ----------
-    frames, tests : Frames
-        Of runs that are learnt from, and of the others.
-    """
+class Alanine(Experiment):
+    """All parts of one call."""
 
     def __init__(self, options):
-        self.size, self.seed, self.quick = SETTINGS[options.quick], options.seed, options.quick
-        directory = options.output / "runs"
-        self.all = alanine.frames(directory / f"{NAME}-data", **self.size["data"], seed=self.seed)
-        apart = self.size["data"]["runs"] - self.size["apart"]
-        self.frames = self.all[self.all.replica < apart]
-        self.others = self.all[self.all.replica >= apart]
-        self.tests = chosen(self.others, self.size["tests"], self.seed)
-        self.digest = self.all.digest()
-        self.models = directory / f"{NAME}-{self.digest[:6]}-{self.seed}"
-        self.records = Records(options.output / f"{NAME}.csv")
-        self.limits = Limits(self.frames)
-
-    def part(self, name, compute, seed, frames, steps=0, **settings):
-        given = dict(settings, seed=seed, frames=frames, steps=steps, data=self.digest)
-        self.records.part(name, given, compute)
-
-    def model(self, arm, seed, number=None):
-        frames = chosen(self.frames, number or self.size["frames"], seed)
-        return trained(arm, frames, self.models, self.size["steps"], seed)
+        size, directory = SETTINGS[options.quick], options.output / "runs"
+        whole = alanine.frames(directory / f"{NAME}-data", **size["data"], seed=options.seed)
+        models = directory / f"{NAME}-{whole.digest()[:6]}-{options.seed}"
+        super().__init__(whole, size, models, options.output / f"{NAME}.csv", "alanine", options.seed)
 
     def alone(self, sigma, seed):
         """Rows of one stiff bond alone at a noise level."""
@@ -89,60 +69,6 @@ class Experiment:
         model = train(frames, config, progress=False)
         about = {"system": "one bond", "learner": "linear alone", "draws": np.inf}
         return stiffness.rows(tests, model.forces, sigma, seed, about)
-
-    def truth(self):
-        """Rows: stiffness by the true forces on clean frames, run by run: what (4.2) of the theory has there is 1."""
-        found = []
-        for number in np.unique(self.all.replica):
-            about = {"system": "alanine", "learner": "true forces", "run": int(number)}
-            found += stiffness.rows(self.all[self.all.replica == number], None, 0.0, self.seed, about)
-        return found
-
-    def about(self, arm):
-        draws = arm.draws or np.inf
-        if not arm.network:
-            draws = np.inf
-        name = "linear alone" if not arm.network else arm.name
-        return {"system": "alanine", "learner": name, "sigma / nm": arm.sigma, "draws": draws,
-                "fresh": arm.network and not arm.draws}  # fmt: skip
-
-    def errors(self, arm, seed):
-        """Rows of a model: its force error, and the stiffness of bonds."""
-        model, about = self.model(arm, seed), self.about(arm)
-        rms = float(np.sqrt(np.mean(np.square(self.tests.forces, dtype=float))))
-        network = "network" in [term.kind for term in model.header.terms]
-        found = [{**about, "quantity": "force error", "value": error(model, self.tests), "of": rms, "kept": network}]
-        return found + stiffness.rows(self.tests, model.forces, arm.sigma, seed, about)
-
-    def starts(self, number, seed):
-        """Frames that runs begin from."""
-        return chosen(self.frames, number, seed + 50).positions.astype(float)
-
-    def lives(self, arm, seed):
-        """Rows of short runs of a network: how long each lives."""
-        size, model = self.size, self.model(arm, seed)
-        backend = size["backend"]
-        copies = Copies(model, self.starts(size["copies"], seed), self.limits, backend, seed)
-        lives, causes = copies.lives(size["life"])
-        about = {**self.about(arm), "quantity": "life", "of": size["life"]}
-        return [{**about, "run": k, "value": float(life), "cause": c} for k, (life, c) in enumerate(zip(lives, causes))]
-
-    def linear_lives(self, arm, seed, wall):
-        """Rows of longer runs of linear energies, with the wall or without, and the stiffness of bonds in them."""
-        size, model, about = self.size, self.model(arm, seed), self.about(arm)
-        if not wall:
-            model, about = without_wall(model), {**about, "learner": BARE}
-        found, kept = [], []
-        for k, start in enumerate(self.starts(size["runs"], seed)):
-            directory = self.models / f"run-{arm.sigma:g}-{seed}-{wall}-{size['duration']:g}ps-{k}"
-            given = (size["duration"], TIMESTEP, 0.1, 10 * seed + k + 1, self.limits)
-            x, life, cause = long_run(model, directory, start, *given)
-            found.append({**about, "quantity": "life", "run": k, "value": life, "of": size["duration"], "cause": cause})
-            kept.append(x[10:] if len(x) > 20 else x[:0])
-        x = np.concatenate(kept)
-        if len(x) and wall:
-            found += stiffness.in_dynamics(x, self.others, arm.sigma, about)
-        return found
 
     def long(self):
         """Rows of the long runs: lives, basins, distributions."""
@@ -209,7 +135,7 @@ def main(arguments=None):
     options = parse(__doc__, arguments)
     quiet()
     torch.set_num_threads(1)
-    table = Experiment(options).all_parts()
+    table = Alanine(options).all_parts()
     draw(table, options.output / f"{NAME}.png")
     report(table)
     tell(claims(table, thermal_energy(alanine.TEMPERATURE)), options.output / f"{NAME}_claims.csv")

@@ -99,7 +99,7 @@ def test_a_broken_copy_dies_and_the_others_live(quick, modules):
     _, output = quick
     main, _, dynamics, _ = modules
     options = main.parse("", ["--quick", "--output", str(output)])
-    experiment = main.Experiment(options)
+    experiment = main.Alanine(options)
     model = experiment.model(main.Arm(), 0)
     starts = experiment.starts(2, 0)
     starts[1, 0] += 0.1
@@ -128,7 +128,7 @@ def test_verdicts_follow_the_numbers(modules, more, expected):
 def test_committed_results_carry_their_verdicts(modules):
     """Every claim has a row in the table of the README, with the numbers and verdicts that the results give now."""
     text = (PAPER / "README.md").read_text()
-    section = text.split("## 7. ")[1].split("\n## ")[0]
+    section = text.split("## 7. ")[1].split("\n## ")[0].split("\n### ")[0]
     rows = [
         [cell.strip() for cell in line.strip("| ").split(" | ")] for line in section.splitlines() if line[:2] == "| "
     ]

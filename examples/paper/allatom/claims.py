@@ -11,7 +11,9 @@ LEAST = 0.9
 #: Crossings between the basins, from which on their populations are measured.
 CROSSINGS = 10
 ALONE, LINEAR, BOTH, LONG = "network alone", "linear alone", "linear + network", "linear, all terms"
-BARE = "linear, no wall"
+WALLED, BARE = "network + wall", "linear, no wall"
+NETWORKS = (ALONE, WALLED, BOTH)
+LAW = "k_eff = k/(1 + 2 sigma^2 k/kT)"
 COLUMNS = ["claim", "measured", "expected", "verdict", "where"]
 
 
@@ -41,16 +43,21 @@ def arms(rows):
 class Judge:
     """Collects claims.
 
+    Parameters
+    ----------
+    about : str
+        Before every claim.
+
     Attributes
     ----------
     rows : list of dict
     """
 
-    def __init__(self):
-        self.rows = []
+    def __init__(self, about=""):
+        self.rows, self.about = [], about
 
     def add(self, claim, measured, expected, told, where=""):
-        self.rows.append(dict(zip(COLUMNS, (claim, measured, expected, told, where))))
+        self.rows.append(dict(zip(COLUMNS, (self.about + claim, measured, expected, told, where))))
 
     def stiff(self, claim, rows, tolerance=WITHIN):
         """A claim that bonds are as stiff as the closed form says, for every noise level or number of draws."""
@@ -114,26 +121,37 @@ def claims(table, kT):
         Columns `COLUMNS`.
     """
     judge = Judge()
-    by_kind = table[table["quantity"] == "stiffness"]
-    one, molecule = (by_kind[by_kind["system"] == name] for name in ("one bond", "alanine"))
-    law = "k_eff = k/(1 + 2 sigma^2 k/kT)"
-    judge.stiff(f"{law}, one bond alone, spline by exact score matching", one)
-    linear = molecule[molecule["learner"] == LINEAR]
-    judge.stiff(f"{law}, every bond of alanine dipeptide, linear energies", linear)
-    moved = table[(table["quantity"] == "stiffness in MD") & (table["learner"] == LINEAR)]
-    if len(moved):
-        judge.stiff(f"{law}, the same in MD", moved)
-    for learner in (ALONE, BOTH):
-        judge.stiff(f"{law}, {learner}", molecule[molecule["learner"] == learner], 2 * WITHIN)
-    _errors(table[table["quantity"] == "force error"], judge)
-    _lives(table[table["quantity"] == "life"], judge)
+    one = table[(table["quantity"] == "stiffness") & (table["system"] == "one bond")]
+    judge.stiff(f"{LAW}, one bond alone, spline by exact score matching", one)
+    of_molecule(table[table["system"] == "alanine"], judge, "alanine dipeptide")
     _long(table[table["learner"] == LONG], judge)
     return pandas.DataFrame(judge.rows, columns=COLUMNS)
 
 
+def of_molecule(table, judge, molecule):
+    """Add what is claimed of stiffness, forces and lives of one molecule, networks at one noise level.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    judge : Judge
+    molecule : str
+        What it is called.
+    """
+    stiff = table[table["quantity"] == "stiffness"]
+    judge.stiff(f"{LAW}, every bond of {molecule}, linear energies", stiff[stiff["learner"] == LINEAR])
+    moved = table[(table["quantity"] == "stiffness in MD") & (table["learner"] == LINEAR)]
+    if len(moved):
+        judge.stiff(f"{LAW}, the same in MD", moved)
+    for learner in NETWORKS:
+        judge.stiff(f"{LAW}, {learner}", stiff[stiff["learner"] == learner], 2 * WITHIN)
+    _errors(table[table["quantity"] == "force error"], judge)
+    _lives(table[table["quantity"] == "life"], judge)
+
+
 def _errors(rows, judge):
     """Force errors against the true forces."""
-    for learner in (ALONE, BOTH):
+    for learner in NETWORKS:
         found = {name: by_seed(part) for name, part in arms(rows[rows["learner"] == learner]).items()}
         first = found.pop("1 draw", None)
         if first is None:
@@ -148,7 +166,8 @@ def _errors(rows, judge):
         pairs = {f"{10 * sigma:g} A": (ours, alone)}
         clean = by_seed(linear[linear["sigma / nm"] == 0])
         pairs["no noise"] = (clean, alone)
-        judge.smaller("force: linear energies have a smaller error than a network alone at 0.02 A", pairs)
+        words = f"force: linear energies have a smaller error than a network alone at {10 * sigma:g} A"
+        judge.smaller(words, pairs)
         both = by_seed(rows[rows["learner"] == BOTH])
         judge.smaller("force: a network on top makes the error of linear energies smaller", {
             f"{10 * sigma:g} A": (both, ours)})  # fmt: skip
@@ -158,7 +177,7 @@ def _errors(rows, judge):
 
 def _lives(rows, judge):
     """Survival against the number of draws."""
-    for learner in (ALONE, BOTH):
+    for learner in NETWORKS:
         parts = arms(rows[rows["learner"] == learner])
         first = parts.pop("1 draw", None)
         if first is None or not parts:
@@ -212,13 +231,13 @@ def _long(rows, judge):
     for quantity, tolerance in (("bond", 0.05), ("angle", 0.1)):
         widths = rows.loc[rows["quantity"] == f"width of {quantity}", "value"]
         claim = f"... widths of {quantity}s over those of the data"
-        _kinds(judge, claim, widths, (widths - 1).abs() <= tolerance, f"1, within {tolerance:g}")
+        of_kinds(judge, claim, widths, (widths - 1).abs() <= tolerance, f"1, within {tolerance:g}")
     overlap = rows.loc[rows["quantity"] == "overlap of dihedral", "value"]
     claim = "... distributions of dihedrals overlap with those of the data"
-    _kinds(judge, claim, overlap, overlap >= LEAST, f"{LEAST:g} or more")
+    of_kinds(judge, claim, overlap, overlap >= LEAST, f"{LEAST:g} or more")
 
 
-def _kinds(judge, claim, values, inside, expected):
+def of_kinds(judge, claim, values, inside, expected):
     """A claim of every kind of coordinate, judged by the size of the deviation alone."""
     measured = f"{values.min():.3f} to {values.max():.3f}, {len(values)} kinds"
     where = "" if inside.all() or not inside.any() else f"{inside.sum()} of {len(values)} kinds"

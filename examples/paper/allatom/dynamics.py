@@ -134,29 +134,42 @@ class Copies:
     limits : Limits
     backend : str
     seed : int
+
+    Attributes
+    ----------
+    positions : array, shape (n_copies, n_particles, 3), nm
+        At the last look.
     """
 
     def __init__(self, denoiser, starts, limits, backend, seed):
         self.starts, self.limits = np.asarray(starts, dtype=float), limits
+        self.positions = self.starts
         self.context = context_of(denoiser, len(starts), backend, TIMESTEP, seed)
         self.context.setPositions(self.starts.reshape(-1, 3))
         self.context.setVelocitiesToTemperature(denoiser.header.temperature, seed + 1)
 
-    def lives(self, duration):
-        """How long each copy lives, shape (n_copies,), ps, and what of `CAUSES` ends it; ends where none lives."""
+    def lives(self, duration, kept=None, every=1):
+        """How long each copy lives, shape (n_copies,), ps, and what of `CAUSES` ends it; ends where none lives.
+
+        Positions of every so many looks go to the list `kept`, those of the dead as NaN.
+        """
         lives, causes = np.full(len(self.starts), float(duration)), np.full(len(self.starts), 0)
         for look in range(1, round(duration / TIMESTEP) // LOOK + 1):
             step(self.context, LOOK)
             cause = self._buried()
             first = (cause > 0) & (lives >= duration)
             lives[first], causes[first] = (look - 0.5) * LOOK * TIMESTEP, cause[first]
-            if (lives < look * LOOK * TIMESTEP).all():
+            alive = lives >= duration
+            if kept is not None and look % every == 0:
+                kept.append(np.where(alive[:, None, None], self.positions, np.nan))
+            if not alive.any():
                 break
         return lives, [CAUSES[cause] for cause in causes]
 
     def _buried(self):
         """What copies died of, by its number in `CAUSES`; these are put back to their start, at rest."""
         x, v = (values.reshape(self.starts.shape) for values in state_of(self.context))
+        self.positions = x
         cause = self.limits.passed(x)
         dead = cause > 0
         if dead.any():

@@ -4,15 +4,24 @@ import matplotlib
 import numpy as np
 from protocol.verdicts import mean_error
 
-from allatom.claims import ALONE, BOTH, LINEAR, LONG, arms, survival
+from allatom.claims import ALONE, BOTH, LINEAR, LONG, NETWORKS, WALLED, arms, survival
 from allatom.stiffness import STIFF, closed_form
 from openmm_diffusion.units import thermal_energy
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen before pyplot is imported
 
-COLOURS = {ALONE: "tab:red", BOTH: "tab:green", LINEAR: "tab:blue", LONG: "navy"}
-KINDS = {"C-H": "tab:orange", "N-H": "tab:purple", "C-C": "0.3", "C-N": "tab:brown", "C-O": "tab:pink"}
+COLOURS = {ALONE: "tab:red", WALLED: "tab:orange", BOTH: "tab:green", LINEAR: "tab:blue", LONG: "navy"}
+KINDS = {
+    "C-H": "tab:orange",
+    "N-H": "tab:purple",
+    "O-H": "tab:purple",
+    "C-C": "0.3",
+    "C-N": "tab:brown",
+    "C-O": "tab:pink",
+}
+#: Of bars and points beside each other.
+OFFSETS = {ALONE: -0.25, WALLED: 0.0, BOTH: 0.25}
 ORDER = ("1 draw", "2 draws", "4 draws", "fresh pairs")
 
 
@@ -29,9 +38,9 @@ def draw(table, path):
     table = table.reindex(columns=table.columns.union(["set", "at", "at psi"], sort=False))
     figure, axes = plt.subplots(2, 4, figsize=(20, 9.2), layout="constrained")
     _stiffness(axes[0, 0], table[table["quantity"] == "stiffness"])
-    _learners(axes[0, 1], table[table["quantity"] == "stiffness"])
-    _errors(axes[0, 2], table[table["quantity"] == "force error"])
-    _lives(axes[0, 3], table[table["quantity"] == "life"])
+    learners(axes[0, 1], table[table["quantity"] == "stiffness"])
+    errors(axes[0, 2], table[table["quantity"] == "force error"])
+    lives(axes[0, 3], table[table["quantity"] == "life"])
     long = table[table["learner"] == LONG]
     _map(axes[1, 0], long, "data")
     _map(axes[1, 1], long, "model")
@@ -65,7 +74,7 @@ def _stiffness(ax, rows):
     ax.set_title(r"Noise softens bonds; lines: $k/(1+2\sigma^2 k/kT)$")
 
 
-def _bars(ax, found, offset, learner, width=0.38):
+def bars(ax, found, offset, learner, width=0.24):
     """Means with two standard errors for every number of draws."""
     names = [name for name in ORDER if name in found]
     at = np.array([ORDER.index(name) for name in names]) + offset
@@ -75,40 +84,41 @@ def _bars(ax, found, offset, learner, width=0.38):
     ax.set_xticks(range(len(ORDER)), ORDER)
 
 
-def _learners(ax, rows):
+def learners(ax, rows, molecule="alanine dipeptide"):
     """Stiffness of all bonds of the molecule over the closed form, by learner and draws."""
-    for learner, offset in ((ALONE, -0.2), (BOTH, 0.2)):
+    for learner, offset in OFFSETS.items():
         part = rows[rows["learner"] == learner]
         if len(part):
-            _bars(ax, {n: p.groupby("seed")["ratio"].mean() for n, p in arms(part).items()}, offset, learner)
+            bars(ax, {n: p.groupby("seed")["ratio"].mean() for n, p in arms(part).items()}, offset, learner)
     ax.axhline(1, color="black", lw=1)
     ax.set(ylabel="stiffness / closed form", ylim=(0, 1.4))
-    ax.set_title("Bonds of alanine dipeptide under networks")
+    ax.set_title(f"Bonds of {molecule} under networks")
 
 
-def _errors(ax, rows):
+def errors(ax, rows):
     """Force errors."""
-    for learner, offset in ((ALONE, -0.2), (BOTH, 0.2)):
+    for learner, offset in OFFSETS.items():
         part = rows[rows["learner"] == learner]
         if len(part):
-            _bars(ax, {n: p.groupby("seed")["value"].mean() for n, p in arms(part).items()}, offset, learner)
-    styles = dict(zip((0.0, 0.001, 0.002, 0.005), ("-", ":", "--", "-.")))
-    for sigma, part in rows[rows["learner"] == LINEAR].groupby("sigma / nm"):
+            bars(ax, {n: p.groupby("seed")["value"].mean() for n, p in arms(part).items()}, offset, learner)
+    for (sigma, part), style in zip(rows[rows["learner"] == LINEAR].groupby("sigma / nm"), ("-", "--", "-.", ":")):
         label = rf"linear alone, $\sigma$ = {10 * sigma:g} $\mathrm{{\AA}}$"
-        ax.axhline(part["value"].mean(), color=COLOURS[LINEAR], ls=styles[sigma], lw=1.5, label=label)
+        ax.axhline(part["value"].mean(), color=COLOURS[LINEAR], ls=style, lw=1.5, label=label)
     if rows["of"].notna().any():
         ax.axhline(rows["of"].max(), color="0.5", lw=1, label="rms of the true forces")
-    ax.set(ylabel="force error / kJ mol$^{-1}$ nm$^{-1}$", ylim=(0, 1500))
+    top = 1.75 * rows["of"].max() if rows["of"].notna().any() else None
+    ax.set(ylabel="force error / kJ mol$^{-1}$ nm$^{-1}$", ylim=(0, top))
     ax.set_title("Error against the true forces, other runs")
 
 
-def _lives(ax, rows):
+def lives(ax, rows, title="Lives of runs, and how many reached the end"):
     """Lives of runs: every one, and the share that reached the end."""
-    ends = rows.groupby("learner")["of"].first()
-    for learner, offset in ((ALONE, -0.2), (BOTH, 0.2)):
+    networks = rows[rows["learner"].isin(NETWORKS)]
+    ends = networks.groupby("learner")["of"].first()
+    for learner, offset in OFFSETS.items():
         part = rows[rows["learner"] == learner]
         for name, own in arms(part).items():
-            at = ORDER.index(name) + offset + np.linspace(-0.12, 0.12, len(own))
+            at = ORDER.index(name) + offset + np.linspace(-0.09, 0.09, len(own))
             ax.plot(at, own["value"], ls="", marker="o", ms=5, color=COLOURS[learner], alpha=0.7)
             alive, of, _ = survival(own)
             place = (ORDER.index(name) + offset, 1.15 * ends[learner])
@@ -121,10 +131,13 @@ def _lives(ax, rows):
         for _, part in rows[rows["learner"].isin([LINEAR, LONG])].groupby(["learner", "sigma / nm"])
     ]
     ax.set(
-        yscale="log", ylim=(0.005, 5), ylabel="life of a run / ps", xlabel="linear energies alone:\n" + "; ".join(told)
+        yscale="log",
+        ylim=(0.005, 5 * max(1, ends.max())),
+        ylabel="life of a run / ps",
+        xlabel="linear energies alone:\n" + "; ".join(told),
     )
     ax.set_xticks(range(len(ORDER)), ORDER)
-    ax.set_title("Lives of runs, and how many reached the end")
+    ax.set_title(title)
 
 
 def _map(ax, rows, of):

@@ -22,11 +22,37 @@ PAIR = {"cutoff": 0.8, "spacing": 0.04}
 #: Penalties of all terms together, where they are not 10: what cross-validation took from the package's own lists, with
 #: the same 2,000 frames; to choose them again takes most of the time of such a fit.
 TAKEN = {"angles": 0.1, "dihedrals": 0.1, "pair": 1e6}
-#: The network, and how it is trained.
-NETWORK = {"cutoff": 0.4, "lmax": 1, "features": 8, "layers": 2}
-TRAINING = {"learning_rate": 0.01, "weight_decay": 0.01, "ema_decay": 0.98, "patience": 1000, "validation_draws": 2}
-#: Noised copies of frames in every step.
-COPIES = 8
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network and how it is trained: the same for every arm of a molecule.
+
+    Attributes
+    ----------
+    network, training : dict
+        Of the configuration.
+    copies : int
+        Noised copies of frames in every step.
+    checks : int
+        Of the held-out loss, evenly over the steps.
+    held_out : float
+        Share of the frames that the loss is held out on.
+    """
+
+    network: dict
+    training: dict
+    copies: int
+    checks: int = 10
+    held_out: float = 0.1
+
+
+#: Of alanine dipeptide.
+ALANINE = Learner(
+    {"cutoff": 0.4, "lmax": 1, "features": 8, "layers": 2},
+    {"learning_rate": 0.01, "weight_decay": 0.01, "ema_decay": 0.98, "patience": 1000, "validation_draws": 2},
+    copies=8,
+)
 
 
 @dataclass(frozen=True)
@@ -44,17 +70,21 @@ class Arm:
         Of noise for each frame, fixed for the whole training of a network; 0: fresh antithetic pairs at every step.
         The linear energies are fitted by exact score matching over noised frames, the mean over all draws.
 
-    Linear energies have a wall below the shortest distances of the frames as a prior, a network alone has none.
+    walled : bool
+        A network alone with a wall below the shortest distances of the frames, of all atoms two bonds apart and more.
+
+    Linear energies have that wall, of atoms four bonds apart and more, as a prior; a network alone has none.
     """
 
     linear: tuple[str, ...] = BONDED
     network: bool = False
     sigma: float = 0.0
     draws: int = 1
+    walled: bool = False
 
     @property
     def name(self):
-        parts = ["linear"] * bool(self.linear) + ["network"] * self.network
+        parts = ["linear"] * bool(self.linear) + ["network"] * self.network + ["wall"] * self.walled
         return " + ".join(parts) if len(parts) > 1 else f"{parts[0]} alone"
 
 
@@ -65,11 +95,13 @@ def quiet():
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def recipe(arm, steps, seed):
+def recipe(arm, steps, seed, learner=ALANINE):
     """The configuration of a training."""
-    wall = {} if arm.linear else None
+    wall = {} if arm.linear or arm.walled else None
     config = {"prior": {"wall": wall}, "network": None, "data": {"test_fraction": 0, "seed": seed}}
-    config["data"]["validation_fraction"] = 0.1 if arm.network else 0
+    config["data"]["validation_fraction"] = learner.held_out if arm.network else 0
+    if arm.walled:
+        config["exclusions"] = 1
     for kind in ALL:
         config[kind] = None if kind not in arm.linear else CHOICE
     if set(arm.linear) == set(ALL):
@@ -81,15 +113,16 @@ def recipe(arm, steps, seed):
         return config
     fresh = arm.draws == 0
     config["noise"] = {"sigma": arm.sigma, "draws": max(arm.draws, 1), "antithetic": fresh, "fresh": fresh}
-    config["network"] = NETWORK
-    batch = COPIES // (2 if fresh else arm.draws)
+    config["network"] = learner.network
+    batch = learner.copies // (2 if fresh else arm.draws)
     config["training"] = {
-        **TRAINING, "steps": steps, "check_every": max(steps // 10, 1), "batch": batch, "seed": seed,
+        **learner.training, "steps": steps, "check_every": max(steps // learner.checks, 1), "batch": batch,
+        "seed": seed,
     }  # fmt: skip
     return config
 
 
-def trained(arm, frames, directory, steps, seed):
+def trained(arm, frames, directory, steps, seed, learner=ALANINE):
     """The denoiser of an arm; one that is there is taken.
 
     Parameters
@@ -100,8 +133,9 @@ def trained(arm, frames, directory, steps, seed):
     steps : int
         Of the network.
     seed : int
+    learner : Learner
     """
-    config = recipe(arm, steps, seed)
+    config = recipe(arm, steps, seed, learner)
     text = json.dumps([config, frames.digest()], sort_keys=True)
     path = Path(directory) / f"{arm.name.replace(' ', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.safetensors"
     if not path.exists():
@@ -114,6 +148,13 @@ def without_wall(denoiser):
     """The same model without the wall."""
     kept = [(term, module) for term, module in zip(denoiser.header.terms, denoiser.modules()) if term.kind != "wall"]
     return denoiser.rebuilt(*map(list, zip(*kept)))
+
+
+def without_distances(denoiser):
+    """The same model without the shortest distances of its frames, so that one compiled force does for all seeds."""
+    other, number = denoiser.rebuilt(denoiser.header.terms, denoiser.modules()), len(denoiser.header.species)
+    other.header = other.header.model_copy(update={"shortest_distances": [[None] * number] * number})
+    return other
 
 
 def chosen(frames, number, seed):

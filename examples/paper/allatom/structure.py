@@ -30,7 +30,7 @@ def compared(frames, runs):
     """
     runs = [x for x in runs if len(x)]
     data = [frames.positions[frames.replica == number] for number in np.unique(frames.replica)]
-    return _basins(data, runs) + _map(data, runs) + _distributions(frames, runs)
+    return _basins(data, runs) + _map(data, runs) + distributions(frames, runs)
 
 
 def _basins(data, runs):
@@ -61,8 +61,16 @@ def _map(data, runs):
     return rows
 
 
-def _distributions(frames, runs):
-    """Widths of every kind of bond and angle over those of the data, and curves of some."""
+def distributions(frames, runs, shown=SHOWN):
+    """Rows: widths of every kind of bond and angle over those of the data, overlaps of dihedrals, and curves of some.
+
+    Parameters
+    ----------
+    frames : Frames
+    runs : list of array, shape (n_frames, n_particles, 3), nm
+    shown : list of (str, str)
+        Quantities and kinds of the curves.
+    """
     own = replace(frames, positions=np.concatenate(runs), forces=None, replica=None)
     data, model = internal_coordinates(frames), internal_coordinates(own)
     rows = []
@@ -73,7 +81,7 @@ def _distributions(frames, runs):
         if quantity != "dihedral":
             rows.append({"quantity": f"width of {quantity}", "kind": kind, "value": b.std() / a.std(),
                          "shift": (b.mean() - a.mean()) / a.std()})  # fmt: skip
-        if (quantity, kind) in SHOWN:
+        if (quantity, kind) in shown:
             low, high = (-180, 180) if quantity == "dihedral" else np.quantile(a, [0, 1])
             edges = np.linspace(low, high, BINS + 1)
             for of, values in (("data", a), ("model", b)):

@@ -1,0 +1,193 @@
+"""Ethanol with quantum-chemical forces: whether duplication of draws makes all-atom simulations of networks stable.
+
+    python benchmarks/suite/ethanol.py DIR --temperature 300   # and 500: a quarter of an hour each, pip install tblite
+    python examples/paper/07_ethanol.py [DIR] [--quick] [--seed 0] [--output DIR]
+
+The second molecule of part 7: nine atoms in the gas phase, nothing rigid, 300 and 500 K, forces of GFN2-xTB, in the
+manner of MD17 (these are not MD17's own labels).  Networks are trained until their held-out loss improves no more, from
+one, two and four fixed draws of noise and from fresh antithetic pairs of the same 300 frames: alone, and on top of
+linear energies; these alone, without noise and with.  What noise leaves of the bonds, the force error against the true
+forces of runs that took no part, how long runs live and what they die of, and distributions of bonds, angles and
+C-C-O-H.
+"""
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from allatom import stiffness
+from allatom.dynamics import LOOK, TIMESTEP
+from allatom.ethanol import frames as ethanol
+from allatom.ethanol.claims import claims
+from allatom.ethanol.figure import draw
+from allatom.experiment import Experiment
+from allatom.models import BONDED, Arm, Learner, quiet, recipe
+from allatom.structure import distributions
+from protocol.records import Records, parse, run, tell
+
+NAME = "07_ethanol"
+#: Of the networks, nm: half of the stiffness of the bond between O and H is left at 300 K.
+SIGMA = 0.0016
+#: Energies along bonds, and the distance of atoms three bonds apart, which hydrogens of ethanol feel.
+LINEAR = (*BONDED, "onethree", "onefour")
+#: All pairs of the molecule are within the cutoff.
+LEARNER = Learner(
+    {"cutoff": 0.5, "lmax": 1, "features": 16, "layers": 2},
+    {"learning_rate": 0.01, "weight_decay": 0.01, "ema_decay": 0.99, "patience": 5, "validation_draws": 4},
+    copies=32, checks=12, held_out=0.15,
+)  # fmt: skip
+#: Frames whose C-O-H is bent.
+BENT = 50
+#: What is below or around the network.
+ALONE, WALLED, ON_LINEAR = Arm((), True, SIGMA), Arm((), True, SIGMA, walled=True), Arm(LINEAR, True, SIGMA)
+SETTINGS = {
+    False: dict(
+        # Temperature (K), network, draws (0: fresh pairs), seeds: the most telling first.
+        arms=((300, ALONE, (1, 4, 0), 3),),
+        temperatures=(300,), apart=2, seeds=3, frames=300, tests=400, steps=600,
+        copies=4, life=20.0, backend="compiled", looks=5, begin=1.0, runs=1, duration=100.0,
+    ),
+    True: dict(
+        arms=((300, ALONE, (1, 0), 2), (300, WALLED, (0,), 1)),
+        temperatures=(300,), apart=1, seeds=2, frames=60, tests=20, steps=24,
+        copies=2, life=0.6, backend="python", looks=1, begin=0.1, runs=1, duration=1.0,
+    ),
+}  # fmt: skip
+
+
+class Ethanol(Experiment):
+    """All parts at one temperature (K)."""
+
+    def __init__(self, options, temperature, records):
+        size = SETTINGS[options.quick]
+        whole = ethanol.load(None if options.quick else options.frames, temperature, size["apart"])
+        models = options.output / "runs" / f"{NAME}-{whole.digest()[:6]}-{options.seed}"
+        system = f"ethanol, {temperature:g} K"
+        super().__init__(whole, size, models, records, system, options.seed, LEARNER)
+        self.temperature = temperature
+
+    def data(self):
+        """Rows of the frames alone: stiffness by the true forces, and conformers, run by run."""
+        about = {"system": self.system, "learner": "true forces"}
+        runs = [self.all.positions[self.all.replica == number] for number in np.unique(self.all.replica)]
+        return self.truth() + ethanol.populations(runs, "data", about)
+
+    def errors(self, arm, seed):
+        """Rows of a model: force error, stiffness, and where its held-out loss stopped to improve."""
+        held_out = self.model(arm, seed).header.held_out if arm.network else {}
+        found = [
+            {**self.about(arm), "quantity": name, "value": held_out[key], "of": self.size["steps"]}
+            for name, key in (("held-out loss", "network_loss"), ("steps taken", "network_steps")) if key in held_out
+        ]  # fmt: skip
+        return super().errors(arm, seed) + found
+
+    def lives(self, arm, seed):
+        """Rows of runs of a network: how long each lives, and what it looks like until then."""
+        copies, about = self.copies(arm, seed)
+        size, kept = self.size, []
+        lives, causes = copies.lives(size["life"], kept, size["looks"])
+        rows = {**about, "quantity": "life", "of": size["life"]}
+        found = [{**rows, "run": k, "value": float(life), "cause": c} for k, (life, c) in enumerate(zip(lives, causes))]
+        begin = round(size["begin"] / (LOOK * TIMESTEP * size["looks"]))
+        runs = [x[np.isfinite(x).all((1, 2))] for x in np.swapaxes(np.array(kept)[begin:], 0, 1)] if kept else []
+        return found + self.looks(runs, arm, seed, about)
+
+    def looks(self, runs, arm, seed, about):
+        """Rows of what runs look like beside frames that are noised as those of the training."""
+        runs = [x for x in runs if len(x) > 10]
+        if not runs:
+            return []
+        noised = stiffness.noised(self.all.positions, arm.sigma, self.seed)
+        # Curves are those of one seed, and the data's are kept once.
+        shown = ethanol.SHOWN if seed == 100 * self.seed else ()
+        found = distributions(replace(self.all, positions=noised), runs, shown)
+        found = [{**about, **row} for row in found if not arm.network or row.get("set") != "data"]
+        found += ethanol.populations(runs, "model", about)
+        return found + super().looks(runs, arm, seed, about)
+
+    def bends(self, arm, seed):
+        """Rows: the energy of a model along C-O-H, mean over frames, and how deep it is where the data are not.
+
+        Energies are above the lowest of those angles that the data have; the second is the lowest of the others.
+        """
+        model, about = self.model(arm, seed), self.about(arm)
+        x, angles = self.tests.positions[:BENT], np.arange(40.0, 171.0, 5.0)
+        energy = np.array([np.mean(model.energy(ethanol.bent(x, angle))) for angle in angles])
+        seen = ethanol.bend(self.all.positions)
+        inside = (angles >= seen.min()) & (angles <= seen.max())
+        energy -= energy[inside].min()
+        rows = [{**about, "quantity": "bend", "at": a, "value": e, "set": "in the data" if own else "beyond"}
+                for a, e, own in zip(angles, energy, inside)]  # fmt: skip
+        return [*rows, {**about, "quantity": "beyond the data", "kind": "C-O-H", "value": energy[~inside].min()}]
+
+    def linear_parts(self, walls=()):
+        """Parts of linear energies alone, without noise and with: fits, or runs with the wall and without."""
+        size = self.size
+        for seed in self.seeds(size["seeds"]):
+            for sigma in (0.0, SIGMA):
+                arm = Arm(LINEAR, sigma=sigma)
+                given = dict(sigma=sigma, recipe=recipe(arm, 0, seed), tests=size["tests"])
+                name = f"linear, {sigma:g} nm, {self.system}"
+                if not walls:
+                    self.part(name, functools.partial(self.errors, arm, seed), seed, size["frames"], **given)
+                    self.part(
+                        f"C-O-H of {name}", functools.partial(self.bends, arm, seed), seed, size["frames"], **given
+                    )
+                given |= {key: size[key] for key in ("runs", "duration")} | {"timestep": TIMESTEP}
+                for wall in walls:
+                    compute = functools.partial(self.linear_lives, arm, seed, wall)
+                    self.part(f"MD of {name}", compute, seed, size["frames"], **given, wall=wall)
+
+    def network_parts(self, network, draws, seeds):
+        """Parts of networks, seed by seed."""
+        size = self.size
+        for seed in self.seeds(seeds):
+            for number in draws:
+                arm = replace(network, draws=number)
+                given = dict(recipe=recipe(arm, size["steps"], seed, LEARNER), tests=size["tests"])
+                name = f"{arm.name}, {f'{number} draws' if number else 'fresh'}, {self.system}"
+                compute = functools.partial(self.errors, arm, seed)
+                self.part(name, compute, seed, size["frames"], size["steps"], **given)
+                compute = functools.partial(self.bends, arm, seed)
+                self.part(f"C-O-H of {name}", compute, seed, size["frames"], size["steps"], **given)
+                given |= {key: size[key] for key in ("copies", "life", "looks", "begin")} | {"timestep": TIMESTEP}
+                compute = functools.partial(self.lives, arm, seed)
+                self.part(f"MD of {name}", compute, seed, size["frames"], size["steps"], **given)
+
+    def seeds(self, number):
+        return range(100 * self.seed, 100 * self.seed + number)
+
+
+def report(table):
+    """Print force errors, steps and lives."""
+    for quantity, unit in (("force error", "kJ/mol/nm"), ("steps taken", ""), ("life", "ps")):
+        rows = table[table["quantity"] == quantity]
+        told = rows.groupby(["system", "learner", "sigma / nm", "draws", "fresh"], dropna=False)["value"]
+        print(f"{quantity}, {unit}".rstrip(", "))
+        print(told.agg(["mean", "min", "max", "count"]).to_string(float_format="%.3g"))
+
+
+def main(arguments=None):
+    options = parse(__doc__, arguments, Path("runs/ethanol"))
+    quiet()
+    torch.set_num_threads(1)
+    size, records = SETTINGS[options.quick], Records(options.output / f"{NAME}.csv")
+    molecules = {kelvin: Ethanol(options, kelvin, records) for kelvin in size["temperatures"]}
+    for molecule in molecules.values():
+        molecule.part(f"data, {molecule.system}", molecule.data, options.seed, len(molecule.all))
+        molecule.linear_parts()
+    for kelvin, network, draws, seeds in size["arms"]:
+        molecules[kelvin].network_parts(network, draws, seeds)
+    for molecule in molecules.values():
+        molecule.linear_parts(walls=(True,))
+    table = records.table()
+    draw(table, options.output / f"{NAME}.png")
+    report(table)
+    tell(claims(table), options.output / f"{NAME}_claims.csv")
+    return table
+
+
+if __name__ == "__main__":
+    run(main)
