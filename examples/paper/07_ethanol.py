@@ -50,7 +50,7 @@ SETTINGS = {
         copies=4, life=20.0, backend="compiled", looks=5, begin=1.0, runs=1, duration=100.0,
     ),
     True: dict(
-        arms=((300, ALONE, (1, 0), 2), (300, WALLED, (0,), 1)),
+        arms=((300, ALONE, (1, 0), 1), (300, WALLED, (0,), 1)),
         temperatures=(300,), apart=1, seeds=2, frames=60, tests=20, steps=24,
         copies=2, life=0.6, backend="python", looks=1, begin=0.1, runs=1, duration=1.0,
     ),
