@@ -107,7 +107,7 @@ def backbone(data):
 
 
 PACKAGE = "{python} -m openmm_diffusion"
-ALANINE = (f"{PACKAGE} generate examples/alanine/generate.yaml --output {{data}}/alanine --resume",)
+ALANINE = (f"{PACKAGE} generate benchmarks/suite/alanine.yaml --output {{data}}/alanine --resume",)
 MOLECULE = dict(timestep=0.002, duration=200.0, discard=5.0, interval=0.5, most=4000)
 
 add(System("licl", "2.4 M LiCl, 48 ions without water; exact mean forces", lambda _: Frames.load(
