@@ -107,6 +107,7 @@ class Part:
 
 def measure(system, chosen, frames, given, kept):
     """All parts of a system, split by split, so that learners have equally many whenever it ends."""
+    print(f"{system.name}: {system.about}", flush=True)
     for number in range(given.splits):
         for learner in chosen:
             part = Part(system, learner, frames, number, given.output)
@@ -165,7 +166,7 @@ def known(given):
 
 def main(arguments=None):
     given = parsed(arguments)
-    logging.getLogger("openmm_diffusion").setLevel(logging.WARNING)
+    logging.getLogger("openmm_diffusion").setLevel(logging.ERROR)  # "few frames", of every fit
     torch.set_num_threads(1)
     chosen = known(given)
     with rundirectory.occupied(given.output):

@@ -26,11 +26,9 @@ class System:
     Attributes
     ----------
     name, about : str
-        A word, and a line with what the labels are.
+        A word, and a line with what the labels are: noise in them adds the same to the squared error of every learner.
     load : callable
         From the folder of data (Path) to Frames of four runs or more.
-    exact : bool
-        Whether labels are forces without noise.  Noise adds the same to the squared error of every learner.
     commands : tuple of str
         What makes the file that `load` reads, in the root of the repository; {data} and {python} stand for the folder
         and the interpreter.
@@ -43,7 +41,6 @@ class System:
     name: str
     about: str
     load: Callable[[Path], Frames]
-    exact: bool = True
     commands: tuple[str, ...] = ()
     most: int = 2000
     timestep: float = 0.005
@@ -113,17 +110,17 @@ MOLECULE = dict(timestep=0.002, duration=200.0, discard=5.0, interval=0.5, most=
 add(System("licl", "2.4 M LiCl, 48 ions without water; exact mean forces", lambda _: Frames.load(
     ROOT / "examples" / "licl" / "licl.npz")))  # fmt: skip
 add(System(
-    "water", "one-bead SPC/E water, 216 beads; forces on whole molecules", file_of("water/frames.npz"), exact=False,
+    "water", "one-bead SPC/E water, 216 beads; forces on whole molecules", file_of("water/frames.npz"),
     commands=(f"{PACKAGE} generate benchmarks/suite/water.yaml --output {{data}}/water --resume",),
     duration=20.0, interval=0.2,
 ))  # fmt: skip
 add(System(
     "alanine10", "the 10 heavy atoms of alanine dipeptide in implicit solvent; forces without the mean over hydrogens",
-    file_of("alanine/frames.npz"), exact=False, commands=ALANINE, **MOLECULE,
+    file_of("alanine/frames.npz"), commands=ALANINE, **MOLECULE,
 ))  # fmt: skip
 add(System(
     "alanine5", "the 5 beads of the backbone of alanine dipeptide; forces without the mean over all else",
-    backbone, exact=False, commands=ALANINE, **MOLECULE,
+    backbone, commands=ALANINE, **MOLECULE,
 ))  # fmt: skip
 for kelvin in (300, 500):
     add(System(

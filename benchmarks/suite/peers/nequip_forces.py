@@ -20,7 +20,9 @@ def main(checkpoint, system):
     from nequip.data import AtomicDataDict, from_ase
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
     from nequip.model import ModelFromCheckpoint
+    from nequip.utils.global_state import set_global_state
 
+    set_global_state()  # as nequip-train had it: double precision around, and the model's own within
     torch.set_num_threads(1)
     model = ModelFromCheckpoint(checkpoint)
     model = next(iter(model.values())) if isinstance(model, torch.nn.ModuleDict) else model
