@@ -205,6 +205,26 @@ def test_the_lines_of_the_readme_work_as_printed_and_a_second_call_makes_nothing
     assert path.read_bytes() == written and second.stdout.count("split 1, fit") == 1 and "split 2" not in second.stdout
 
 
+def test_a_learner_of_ours_learns_a_bond_and_its_dynamics_keep_it(suite, tmp_path):
+    """A bond of Gaussian length, whose force is known, between an O and an H that is called H:O."""
+    rng, length, width, kT = np.random.default_rng(5), 0.1, 0.004, thermal_energy(300.0)
+    directions = rng.normal(size=(1600, 1, 3))
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    r = rng.normal(length, width, (1600, 1, 1))
+    # A density of r without the r^2 of space around it has 2 kT ln r in its energy.
+    pull = (kT * (r - length) / width**2 + 2 * kT / r) * directions
+    frames = Frames(np.concatenate([0 * r * directions, r * directions], 1), [8, 1], None, 300.0,
+                    np.concatenate([pull, -pull], 1), np.arange(1600) // 200, ["O", "H:O"], [[0, 1]])  # fmt: skip
+    times = dict(timestep=0.0005, duration=2.0, discard=0.2, interval=0.01)
+    system = suite["systems"].System("d", "", lambda _: frames, **times)
+    training, apart = system.split(frames, 0)
+    model = suite["learners"].of_system("ethanol300")["all bonded terms"].fit(training, tmp_path)
+    found = rows(suite["scores"].forces(model, apart))
+    assert found["force RMSE", "all"][0] < 0.15 * found["force rms, labels", "all"][0]
+    found = rows(suite["scores"].molecular_dynamics(model, training, apart, tmp_path, system, 2, "bond"))
+    assert found["share of runs that live", ""][0] == 1 and found["structure", "worst"][0] < 0.2
+
+
 def test_runs_that_are_there_are_read(suite, dimer, tmp_path):
     system, frames, k = dimer
     given = frames, tmp_path, system, 2, "again"
