@@ -1,6 +1,7 @@
 """The learners of the suite: from frames without forces to an object with forces.
 
-A learner is a function of Frames and of a folder of its own (Path), where it may keep files.  What it returns has
+A learner is a function of Frames and of a folder of its own (Path).  What it keeps there it may take from there when it
+is asked again: a fit that was stopped finds the folder empty.  What it returns has
 
     forces(positions, boxes)    # (..., n, 3) nm, (..., 3, 3) nm or None -> (..., n, 3) kJ/mol/nm
 
@@ -13,7 +14,7 @@ from typing import Any
 
 from systems import ROOT
 
-from openmm_diffusion import train
+from openmm_diffusion import Denoiser, train
 from openmm_diffusion.settings import read_yaml
 
 
@@ -67,7 +68,10 @@ def ours(name, systems, config):
 
     @learner(name, systems, **config)
     def fit(frames, folder):
-        return train(frames, config, progress=False)
+        path = folder / "model.safetensors"
+        if not path.exists():
+            train(frames, config, progress=False).save(path)
+        return Denoiser.load(path)
 
 
 ours("pair", ["licl"], recipe("licl/manybody.yaml", manybody=None))

@@ -11,6 +11,7 @@ import argparse
 import importlib.util
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -69,9 +70,14 @@ class Part:
     def fitted(self):
         """The model; what its fit took (s) is `seconds` then."""
         if self.model is None:
+            kept, told = self.folder / "model", self.folder / "cpu_s.txt"
+            if not told.exists():  # a fit that was stopped begins anew: nobody knows what it took
+                shutil.rmtree(kept, ignore_errors=True)
             begun = cpu()
-            self.model = self.learner.fit(self.training, self.folder)
-            self.seconds = getattr(self.model, "cpu_s", cpu() - begun)
+            self.model = self.learner.fit(self.training, rundirectory.made(kept))
+            if not told.exists():
+                rundirectory.write_whole(told, str(getattr(self.model, "cpu_s", cpu() - begun)))
+            self.seconds = float(told.read_text())
         return self.model
 
     def fit(self):
