@@ -32,7 +32,7 @@ from openmm_diffusion.units import BOHR, BOLTZMANN, HARTREE, count, number
 
 #: C of CH3, C of CH2, O, its H, those of CH3, those of CH2; equivalent atoms have one type.
 ELEMENTS = np.array([6, 6, 8, 1, 1, 1, 1, 1, 1])
-TYPES = ["C:CH3", "C:CH2", "O", "H:O", *3 * ["H:CH3"], *2 * ["H:CH2"]]
+TYPES = ["C1", "C2", "OH", "HO", *3 * ["H1"], *2 * ["H2"]]
 BONDS = np.array([[0, 1], [1, 2], [2, 3], [0, 4], [0, 5], [0, 6], [1, 7], [1, 8]])
 #: C-C-O-H.
 DIHEDRAL = (0, 1, 2, 3)
