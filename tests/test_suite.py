@@ -184,7 +184,7 @@ def test_the_lines_of_the_readme_work_as_printed_and_a_second_call_makes_nothing
     names = re.findall(r"`(\w+\.py)`[^`]*:\n\n```python", README)
     assert names == ["spring.py", "dimer.py"]
     for name, block in zip(names, blocks):
-        assert len(block.splitlines()) <= 12
+        assert len([line for line in block.splitlines() if line.strip()]) <= 10
         (tmp_path / name).write_text(block)
     words = [*re.search(r"run\.py (--add .*)", README).group(1).split(), "--runs", "1"]
     first = command(tmp_path, *words, "--splits", "2")
@@ -197,9 +197,9 @@ def test_the_lines_of_the_readme_work_as_printed_and_a_second_call_makes_nothing
     assert len(error) == 2 and (error > 0).all() and (error < 4 * np.sqrt(2 / 6000) * force).all()
     assert (tmp_path / "out" / "suite.png").exists() and "| dimer | spring | 2 |" in first.stdout
     # Whoever fits again now says so: the third split is the first to do it.
-    (tmp_path / "spring.py").write_text(
-        blocks[0].replace("    spring = Spring()", "    raise ValueError('fitted again')")
-    )
+    failing = blocks[0].replace("    k = ", "    raise ValueError('fitted again')\n    k = ")
+    assert failing != blocks[0]
+    (tmp_path / "spring.py").write_text(failing)
     second = command(tmp_path, *words, "--splits", "3")
     assert second.returncode == 1 and "fitted again" in second.stderr
     assert path.read_bytes() == written and second.stdout.count("split 1, fit") == 1 and "split 2" not in second.stdout

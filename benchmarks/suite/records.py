@@ -76,7 +76,9 @@ def summary(table):
     DataFrame
     """
     rows = []
-    for (system, learner), part in table.groupby(["system", "learner"], sort=False):
+    place = {name: number for number, name in enumerate(dict.fromkeys(table["system"]))}
+    together = table.sort_values("system", key=lambda names: names.map(place), kind="stable")
+    for (system, learner), part in together.groupby(["system", "learner"], sort=False):
         row = {"system": system, "learner": learner}
         error, labels = values(part, "force RMSE", "all"), values(part, "force rms, labels", "all")
         row["splits"] = part.loc[part["part"] == "fit", "split"].nunique()
