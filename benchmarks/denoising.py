@@ -66,8 +66,8 @@ def pair_forces(curves, frames):
     return forces * KJ_PER_KCAL * ANGSTROM_PER_NM
 
 
-def descent(python, training, test, sigma, rate, steps, neighbours, folder):
-    """Rows (learner, steps, CPU time, error) of AceCG: noise of sigma (nm), learning rate in kcal/mol/Angstrom."""
+def learnt(python, training, sigma, rate, steps, neighbours, folder):
+    """File of the potentials that AceCG learns: noise of sigma (nm), learning rate in kcal/mol/Angstrom."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "spline": SPLINE, "samples_per_frame": 8, "frames_per_step": 16, "sigma": sigma * ANGSTROM_PER_NM, "seed": 1,
@@ -84,7 +84,12 @@ def descent(python, training, test, sigma, rate, steps, neighbours, folder):
     if not Path(files[-1]).exists():
         with open(folder / "log.txt", "w") as log:
             subprocess.run([python, str(script), *files], check=True, stdout=log, stderr=log)
-    with np.load(files[-1]) as result:
+    return files[-1]
+
+
+def descent(python, training, test, sigma, rate, steps, neighbours, folder):
+    """Rows (learner, steps, CPU time, error) of AceCG; arguments as `learnt`."""
+    with np.load(learnt(python, training, sigma, rate, steps, neighbours, folder)) as result:
         rows = [
             ("AceCG", int(step), float(seconds), error(pair_forces(curves, test), test))
             for step, seconds, curves in zip(result["steps"], result["seconds"], result["forces"])

@@ -29,6 +29,7 @@ include_patterns = [
     "docs/**",
     "examples/*/*.md",
     "benchmarks/README.md",
+    "benchmarks/suite/README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
