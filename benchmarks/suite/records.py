@@ -160,7 +160,13 @@ def picture(table, path):
         right.set(yticks=[], title=name,
                   xlabel="worst divergence / bit" if divergence else "worst RMSD of g(r)")  # fmt: skip
         for axis in (left, right):
-            axis.set(ylim=(len(learners) - 0.5, -0.5), xlim=(0, None))
+            if not len(axis.dataLim.intervalx) or not np.isfinite(axis.dataLim.intervalx).all():
+                axis.text(0.5, 0.5, "not measured", ha="center", color="0.5", transform=axis.transAxes)
+                axis.set_xticks([])
+                continue
+            axis.set(ylim=(len(learners) - 0.5, -0.5), xlim=(0, 1.05 * axis.dataLim.xmax))
+    told = "points: splits; bars: their median; dotted: the frames that were learnt from"
+    figure.supxlabel(told, fontsize=9, color="0.3")
     figure.savefig(path, dpi=150)
 
 
