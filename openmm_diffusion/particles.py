@@ -101,7 +101,7 @@ def atom_types(
     atoms : iterable of openmm.app.topology.Atom or mdtraj.core.topology.Atom
     choice : "element", "name", "residue:name", or list of str
         Of what the type is made, or the types themselves, one for each atom.  None: the
-        element if all of `known` are elements; else the first of name, residue:name and
+        element if all of `known` are elements; else the first of residue:name, name and
         element that is among them, and the name where none is.
     known : list of str, optional
         The types to choose among where `choice` is None; without them, the elements where
@@ -183,5 +183,5 @@ def symbol(atom: Any) -> str:
 
 
 def _among(atom: Any, known: set[str]) -> str:
-    candidates = atom.name, f"{atom.residue.name}:{atom.name}", symbol(atom)
+    candidates = f"{atom.residue.name}:{atom.name}", atom.name, symbol(atom)
     return next((kind for kind in candidates if kind in known), atom.name)

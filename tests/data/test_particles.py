@@ -111,6 +111,11 @@ def test_a_type_of_residue_and_name_is_an_atom_in_a_residue():
     assert particles.atom_types(topology.atoms(), known=["GLY:CA", "ALA:CA"]) == ["ALA:CA", "GLY:CA"]
 
 
+def test_of_two_types_that_an_atom_may_be_the_one_that_says_more_is_taken():
+    kinds = ["O", "H:O", "ALA:CA", "CA"]
+    assert particles.atom_types(particles.topology_of(kinds).atoms(), known=kinds) == kinds
+
+
 @pytest.mark.parametrize("library", ["openmm", "mdtraj"])
 def test_what_an_atom_is_called(library):
     topology = app.Topology()
