@@ -120,7 +120,7 @@ def simulate_runs(model, output, config=None, runs=4, resume=False, client=None,
     output : path
         Receives run-0/, run-1/, ..., each as `simulate` leaves it.
     config : SimulationConfig, path of a YAML file or dict, optional
-        Of each run; the seed is that of the first, and one more for each other.
+        Of each run; the seed is that of the first, and one more for each other.  A start is that of all.
     runs : int
     resume : bool
         Go on with those in `output`, and begin those that are not there yet.
@@ -148,6 +148,8 @@ def simulate_runs(model, output, config=None, runs=4, resume=False, client=None,
             f"replicas is {config.replicas} and runs {runs}: give one of them, for copies in one System or for runs "
             "side by side"
         )
+    if config.seed + runs > 2**31:
+        raise ValueError(f"seed is {config.seed}: with {runs} runs give at most {2**31 - runs}, each has one more")
     checked(client)
     directories = [output / f"run-{number}" for number in range(runs)]
     begun = [directory for directory in directories if (directory / rundirectory.SETTINGS).exists()]

@@ -109,6 +109,7 @@ SIMULATE = [
     *[side_by_side("C", f"{v!r} runs", "runs is", runs=v) for v in (0, -1, 2.0, NAN, True, "2", None)],
     side_by_side("D", f"{HUGE} runs", f"runs is {HUGE}: give a whole number from 1 to 10000", runs=HUGE),
     side_by_side("C", "copies in each of several runs", "replicas is 2 and runs 2", config={"duration": 1.0, "replicas": 2}),
+    side_by_side("C", "seeds beyond the last", "seed is 2147483647: with 2 runs give at most 2147483646", config={"duration": 1.0, "seed": 2**31 - 1}),
     side_by_side("C", "runs without a frame", "no frame", config={"duration": 0.1}),
     side_by_side("F", "runs by an address", "client is 'tcp://host:8786': give a distributed.Client", client="tcp://host:8786"),
     *[simulated("C", f"{key} of {v}", f"{key} is", **{key: v}) for key, values in OPTIONS.items() for v in values],
