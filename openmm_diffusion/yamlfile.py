@@ -83,5 +83,14 @@ def text(values, **layout):
         Of text, numbers, lists and dicts.
     **layout
         Of `yaml.dump`, such as `width`.
+
+    Raises
+    ------
+    ValueError
+        For more than `read` takes.
     """
-    return yaml.dump(values, Dumper=_Dumper, **{"sort_keys": False, "allow_unicode": True, **layout})
+    found = yaml.dump(values, Dumper=_Dumper, **{"sort_keys": False, "allow_unicode": True, **layout})
+    size = len(found.encode())
+    if size > LONGEST:
+        raise ValueError(f"the settings have {size} bytes, and only {LONGEST} can be read again: name fewer files")
+    return found

@@ -12,7 +12,7 @@ import yaml
 from models import licl_denoiser, licl_frames
 
 from openmm_diffusion import simulate, train
-from openmm_diffusion.rundirectory import LOCK, SETTINGS, RunDirectoryError, begun, occupied
+from openmm_diffusion.rundirectory import LOCK, SETTINGS, RunDirectoryError, asked_for, begun, occupied
 from openmm_diffusion.simulation.generation import generate
 from openmm_diffusion.workflows.refine import refine
 
@@ -50,6 +50,21 @@ def test_a_process_that_died_keeps_nobody_out(holder, tmp_path, how):
     with occupied(tmp_path / "run"), begun(tmp_path / "run", {"key": 2}):
         assert (tmp_path / "run" / LOCK).read_text().startswith(f"process {os.getpid()} on ")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [SETTINGS]
+
+
+def test_what_could_not_be_read_again_is_not_begun(tmp_path):
+    files = [f"/somewhere/on/a/large/disk/frames-{number:06d}.npz" for number in range(25_000)]
+    with pytest.raises(ValueError, match="the settings have 1.* bytes, and only 1000000 can be read again"):
+        with occupied(tmp_path / "run"), begun(tmp_path / "run", {"frames": files}):
+            raise AssertionError("it was begun")
+    assert not (tmp_path / "run" / SETTINGS).exists()
+
+
+def test_a_list_that_stands_twice_in_settings_is_read_again(tmp_path):
+    edges = [2.5, 2.5, 2.5]
+    with occupied(tmp_path / "run"), begun(tmp_path / "run", {"box": edges, "inside": {"box": edges}}):
+        pass
+    assert asked_for(tmp_path / "run") == {"box": edges, "inside": {"box": edges}}
 
 
 def test_one_after_the_other_and_after_an_error(tmp_path):

@@ -36,9 +36,7 @@ def system_of(model, frames, steps):
     """An OpenMM System of a model: a denoiser as it runs fastest, another model by its forces."""
     topology = frames.topology()
     if isinstance(model, Denoiser):
-        # Types are told, for an atom O of a residue H would be read as an O where both O and H:O are types.
-        options = fastest(model, topology, steps, platform="CPU") | {"types": frames.types.tolist()}
-        return create_system(model, topology, **options)
+        return create_system(model, topology, **fastest(model, topology, steps, platform="CPU"))
     system = openmm.System()
     for mass in frames.masses.tolist():
         system.addParticle(mass)

@@ -194,7 +194,6 @@ def sample_ensemble(denoiser, output, starts, config, report=None, client=None):
     platform, header = config.platform or default_platform(), denoiser.header
     # XTC rounds to 0.001 nm: far below any feature of a g(r), but it widens a bond of width 0.003 nm by 1 %.
     extension = "dcd" if header.bonds else "xtc"
-
     given = []
     for number in range(config.runs):
         settings = config.model_dump(include={"duration", "interval", "timestep"})

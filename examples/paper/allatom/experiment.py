@@ -89,10 +89,10 @@ class Experiment:
         starts = self.starts(self.size["copies"], seed)
         return Copies(model, starts, self.limits, self.size["backend"], seed), self.about(arm)
 
-    def lives(self, arm, seed):
-        """Rows of runs of a network: how long each lives."""
+    def lives(self, arm, seed, *kept):
+        """Rows of runs of a network: how long each lives; `kept` as `Copies.lives` takes it."""
         copies, about = self.copies(arm, seed)
-        lives, causes = copies.lives(self.size["life"])
+        lives, causes = copies.lives(self.size["life"], *kept)
         about = {**about, "quantity": "life", "of": self.size["life"]}
         return [{**about, "run": k, "value": float(life), "cause": c} for k, (life, c) in enumerate(zip(lives, causes))]
 

@@ -46,6 +46,11 @@ def draw(table, path):
     _map(axes[1, 1], long, "model")
     _basins(axes[1, 2], long[long["quantity"] == "basin"])
     _densities(axes[1, 3], long[long["quantity"].str.startswith("density")])
+    finish(figure, axes, path)
+
+
+def finish(figure, axes, path):
+    """Legends, a word where a quick table has nothing, and the file."""
     for ax in axes.flat:
         if ax.get_legend_handles_labels()[0]:
             ax.legend(frameon=False, fontsize=9)

@@ -4,7 +4,7 @@ import numpy as np
 
 from allatom.claims import ALONE, BOTH, LINEAR, WALLED, arms
 from allatom.ethanol.frames import CONFORMERS
-from allatom.figure import KINDS, errors, learners, lives, plt
+from allatom.figure import KINDS, errors, finish, learners, lives, plt
 from allatom.stiffness import closed_form
 from openmm_diffusion.units import thermal_energy
 
@@ -40,13 +40,7 @@ def draw(table, path):
     _density(axes[1, 1], cold, "density of dihedral", "C-C-O-H / degree", "Trans and gauche")
     _conformers(axes[1, 2], cold[cold["quantity"] == "conformer"])
     _bend(axes[1, 3], cold[cold["quantity"] == "bend"])
-    for ax in axes.flat:
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend(frameon=False, fontsize=9)
-        elif not ax.has_data():
-            ax.text(0.5, 0.5, "in the full setting", ha="center", color="0.5", transform=ax.transAxes)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    finish(figure, axes, path)
 
 
 def _stiffness(ax, rows):
