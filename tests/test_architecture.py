@@ -20,7 +20,7 @@ ALLOWED = {
     "analysis": "data space noise particles units",
     "model": "energies space noise particles units",
     "learning": f"model energies analysis data space {BELOW.removesuffix(' figures')}",
-    "evaluation": "model analysis data noise particles units yamlfile rundirectory",
+    "evaluation": "model analysis data noise particles units yamlfile rundirectory progress",
     "forces": "model energies space particles units",
     "systems": "forces model energies space particles units yamlfile settings",
     "engines": "systems forces model energies space particles units rundirectory",

@@ -7,11 +7,16 @@ import pty
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from openmm_diffusion import progress
+from openmm_diffusion import Denoiser, Frames, evaluate, progress
+from openmm_diffusion.cli.verdicts import rdf
+from openmm_diffusion.model import configuration
 from openmm_diffusion.progress import Progress, duration, significant
+from openmm_diffusion.workflows.distillation import distil
 
 
 class Terminal(io.StringIO):
@@ -92,6 +97,34 @@ def test_times_are_told_to_what_a_guess_means(seconds, said):
 @pytest.mark.parametrize("number, said", [(0, "0"), (0.0123, "0.012"), (7.26, "7.3"), (123.4, "120"), (98765, "99000")])
 def test_numbers_are_rounded_to_what_they_mean(number, said):
     assert significant(number) == said
+
+
+def test_evaluations_pictures_and_distillations_count_to_their_end(tmp_path, monkeypatch, caplog):
+    """All frames of every stage, those without labels not among the forces, and lines on the way."""
+    frames = Frames.load("examples/licl/licl.npz")[:300:3]
+    some = frames.forces.copy()
+    some[::4] = np.nan
+    runs, model = tmp_path / "t.dcd", Denoiser.load("licl").subset(["coulomb", "wall", "pair"])
+    frames[:40].to_mdtraj().save(str(runs))
+    frames[:1].to_mdtraj().save(str(tmp_path / "t.pdb"))
+    ends: dict[str, list] = {}
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(configuration, "FRAMES", 8)
+    monkeypatch.setattr(Progress, "close", lambda told: ends.setdefault(told.what, []).append((told.done, told.total)))
+
+    with caplog.at_level(logging.INFO):
+        evaluate(model, replace(frames, forces=some), [runs], tmp_path / "t.pdb", discard=0)
+        rdf([f"a={runs}", f"b={runs}"], tmp_path / "out", tmp_path / "t.pdb")
+        fitted = distil(model, frames).fitted
+    totals = {name: [total for _, total in found] for name, found in ends.items()}
+    assert totals.pop("forces of the model")[0] == 2 * fitted, "an antithetic pair of each frame that is fitted"
+    assert totals == {
+        "g(r)": [1140, 80], "forces": [int(np.isfinite(some).all((1, 2)).sum())],
+        "forces on fresh noise": [800, 400], "averages over frames": [2 * fitted],
+    }  # fmt: skip
+    for name, found in ends.items():
+        assert np.allclose(*np.transpose(found)), name
+        assert any(record.getMessage().startswith(f"{name}: ") for record in caplog.records), name
 
 
 SIMULATE = ["simulate", "licl", "--duration", "8", "--interval", "0.1", "--platform", "CPU", "--backend", "python"]

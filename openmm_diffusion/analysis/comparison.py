@@ -17,9 +17,11 @@ log = logging.getLogger(__name__)
 
 #: Columns of the two errors, their sum, and what the reference itself can tell.
 ERRORS = ["pair", "learning", "smoothing", "reference", "total"]
+#: Antithetic pairs of noised copies of each reference frame.
+DRAWS = 5
 
 
-def noised(frames, sigma, draws=5, seed=0):
+def noised(frames, sigma, draws=DRAWS, seed=0):
     """Frames with additive noise, `draws` antithetic pairs of copies of each; replicas kept."""
     x = torch.as_tensor(frames.positions)
     y = x + sigma * draw_noise(x, draws, True, torch.Generator().manual_seed(seed))
@@ -30,10 +32,17 @@ def noised(frames, sigma, draws=5, seed=0):
     return replace(frames, positions=y, box=box, forces=None, bias_forces=None, replica=replica)
 
 
-def compare_rdf(reference, runs, sigma, training=None):
+def n_compared(reference, runs, sigma, training=None):
+    """Frames that `compare_rdf` goes through, noised copies of the reference among them."""
+    copies = 2 * DRAWS if sigma > 0 else 1
+    return (1 + copies) * len(reference) + len(runs) + (0 if training is None else len(training))
+
+
+def compare_rdf(reference, runs, sigma, training=None, told=None):
     """Errors, curves and peaks of MD (`runs`) against reference frames, clean and noised by sigma (nm).
 
-    The frames of the `training`, where they are given, have curves alone.
+    The frames of the `training`, where they are given, have curves alone.  `told` is called with the number of frames
+    that are done, of `n_compared`.
 
     Returns
     -------
@@ -59,10 +68,10 @@ def compare_rdf(reference, runs, sigma, training=None):
             runs.number_density, reference.number_density,
         )  # fmt: skip
     sets = {"clean": reference, "noised": noised(reference, sigma) if sigma > 0 else reference, "model": runs}
-    fine = {name: compute_rdf(part, rdf_range(reference), PEAK_BIN_WIDTH) for name, part in sets.items()}
+    fine = {name: compute_rdf(part, rdf_range(reference), PEAK_BIN_WIDTH, progress=told) for name, part in sets.items()}
     curves = {name: rebin(rdf, round(BIN_WIDTH / PEAK_BIN_WIDTH)) for name, rdf in fine.items()}
     if training is not None:
-        learnt = compute_rdf(training, rdf_range(reference), BIN_WIDTH)
+        learnt = compute_rdf(training, rdf_range(reference), BIN_WIDTH, progress=told)
     split = split_half_error(curves["clean"])
     rows, peaks, table = [], [], {"r_nm": curves["clean"].r}
     for pair in curves["clean"].g:

@@ -1,5 +1,6 @@
 """Radial distribution functions through mdtraj, with error bars, and their smearing by noise."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING
@@ -99,6 +100,7 @@ def compute_rdf(
     bin_width: float = 0.01,
     n_blocks: int = 8,
     frames_per_chunk: int = 500,
+    progress: Callable[[float], None] | None = None,
 ) -> RDF:
     """g(r) of every pair of species.
 
@@ -113,6 +115,9 @@ def compute_rdf(
         Contiguous blocks a single run is cut into.
     frames_per_chunk : int
         Frames whose distances are held in memory at once.
+    progress : callable, optional
+        Called with the number of frames after each chunk; a frame is done with its last pair of species, and each of
+        these counts the same.
 
     Returns
     -------
@@ -144,8 +149,14 @@ def compute_rdf(
         blocks = [b for b in np.array_split(np.arange(len(trajectory)), n_blocks) if len(b)]
     weights = np.array([len(b) for b in blocks], dtype=float)
     g, error, curves = {}, {}, {}
-    for name, pairs in species_pairs(trajectory.topology, getattr(frames, "types", None)).items():
-        rows = np.array([_curve(trajectory[b], pairs, r_range, n_bins, frames_per_chunk) for b in blocks])
+    every = species_pairs(trajectory.topology, getattr(frames, "types", None))
+
+    def told(done):
+        if progress is not None:
+            progress(done / len(every))
+
+    for name, pairs in every.items():
+        rows = np.array([_curve(trajectory[b], pairs, r_range, n_bins, frames_per_chunk, told) for b in blocks])
         g[name], error[name], curves[name] = *mean_and_error(rows, weights), rows
     edges = np.linspace(r_range[0], r_range[1], n_bins + 1)
     return RDF(0.5 * (edges[1:] + edges[:-1]), g, error, curves, weights)
@@ -167,13 +178,14 @@ def species_pairs(topology, types=None):
     return {name: p for name, p in pairs.items() if len(p)}
 
 
-def _curve(trajectory, pairs, r_range, n_bins, frames_per_chunk):
+def _curve(trajectory, pairs, r_range, n_bins, frames_per_chunk, told):
     total = np.zeros(n_bins)
     for start in range(0, len(trajectory), frames_per_chunk):
         chunk = trajectory[start : start + frames_per_chunk]
         # mdtraj builds frames x pairs distances in memory, and truncates the bin count unless n_bins is given.
         _, g = mdtraj.compute_rdf(chunk, pairs, r_range=r_range, n_bins=n_bins, periodic=True)
         total += g * len(chunk)
+        told(len(chunk))
     return total / len(trajectory)
 
 

@@ -99,9 +99,14 @@ def rdf(
     from ..analysis.rdf import compute_rdf, side_by_side
     from ..data.sets import labelled_sets
     from ..figures.structure import compared_rdf_figure
+    from ..progress import Progress
 
     sets = labelled_sets(trajectory, top, select, types, box, discard, interval)
-    tables = {name: compute_rdf(frames, (r_min, r_max), bin_width).table() for name, frames in sets.items()}
+    with Progress("g(r)", sum(map(len, sets.values()))) as told:
+        tables = {
+            name: compute_rdf(frames, (r_min, r_max), bin_width, progress=told.add).table()
+            for name, frames in sets.items()
+        }
     single = list(tables) == [""]
     table = tables[""] if single else side_by_side(tables)
     rundirectory.write_table(rundirectory.made(output) / "rdf.csv", table.round(5))

@@ -65,7 +65,8 @@ class ModelHeader(Protocol):
     def temperature(self) -> float: ...
 
     @property
-    def shortest_distances(self) -> list[list[float | None]]: ...
+    def shortest_distances(self) -> list[list[float | None]]:
+        """For fitting alone: compiled code is shared between models that differ in it."""
 
     @property
     def box(self) -> list[list[float]] | None: ...
@@ -158,6 +159,11 @@ class Term(BaseModel):
     if TYPE_CHECKING:  # `kind`, and what only some terms have
 
         def __getattr__(self, name: str) -> Any: ...
+
+    @property
+    def structure(self) -> dict[str, Any]:
+        """What the code of the module depends on; tensors of the module and what only fitting reads are not in it."""
+        return self.model_dump(mode="json", exclude={"penalty"})
 
     @property
     def conservative(self) -> bool:

@@ -1,5 +1,6 @@
 """A wall below the shortest distances seen, where data say nothing and pairs must keep repelling."""
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ from .native import Pairwise, cut_off, exclude
 #: of it, but at 0.05 nm such a wall stands among the noised pairs: it changed the held-out score of the pair
 #: potential of 2.4 M LiCl fourfold.  Six is what the guard of a run allows too.
 WALL_SIGMAS = 6
+#: Steps (nm) in which pairs are listed for walls.
+LISTED = 0.02
 
 
 class WallConfig(Settings):
@@ -63,6 +66,11 @@ class WallTerm(Term):
         radii = [[0.0 if d is None else max(d - margin, 0.0) for d in row] for row in summary.shortest_distances]
         return cls(radii=radii, stiffness=settings.stiffness, sigma=summary.sigma if summary.ranged else None)
 
+    @property
+    def structure(self) -> dict[str, Any]:
+        """As of every term; radii are a tensor of the module, and its code knows the reach of the list alone."""
+        return {**super().structure, "radii": reach(self.radii)}
+
     def module(self, header: ModelHeader) -> "Wall":
         if [len(row) for row in self.radii] != [len(header.species)] * len(header.species):
             raise ValueError(f"radii of the wall are no matrix over the {len(header.species)} species")
@@ -93,6 +101,12 @@ class WallTerm(Term):
         return Pairwise(energy, {}, {name: radii}, max(radii))
 
 
+def reach(radii: ArrayLike) -> float:
+    """Distance (nm) that pairs are listed to: the largest radius rounded up, so that walls much alike share a list."""
+    largest = float(np.max(radii))
+    return max(round(LISTED * math.ceil(round(largest / LISTED, 6)), 6), 0.0)
+
+
 class Wall(nn.Module):
     """Harmonic wall k/2 (r_w - r)^2 for r < r_w of every pair, zero with its slope beyond.
 
@@ -114,7 +128,7 @@ class Wall(nn.Module):
         self.sigma, self.retreat = (0.0, 0) if sigma is None else (sigma, WALL_SIGMAS)
         self.register_buffer("radii", torch.as_tensor(radii, dtype=torch.float64), persistent=False)
         self.stiffness = stiffness
-        self.cutoff = float(self.radii.max())
+        self.cutoff = reach(radii)
 
     def forward(self, c: Batch) -> Tensor:
         """Energy of each frame, shape (n_frames,), kJ/mol."""

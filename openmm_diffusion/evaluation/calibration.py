@@ -30,7 +30,7 @@ def divergence_sigma(frames):
     return DIVERGENCE_SIGMA_OF_BONDS if bonded else DIVERGENCE_SIGMA
 
 
-def projections(denoiser, frames, sigma=None, draws=4, seed=1):
+def projections(denoiser, frames, sigma=None, draws=4, seed=1, told=None):
     """Products of targets and forces, and squared forces, on fresh antithetic noise.
 
     Parameters
@@ -43,6 +43,8 @@ def projections(denoiser, frames, sigma=None, draws=4, seed=1):
     draws : int
         Antithetic pairs per frame.
     seed : int
+    told : callable, optional
+        Called with the number of noised frames after each chunk; there are two for each pair.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def projections(denoiser, frames, sigma=None, draws=4, seed=1):
     eps = draw_noise(x, draws, True, torch.Generator().manual_seed(seed))
     products, squares = np.zeros(x.shape[:2]), np.zeros(x.shape[:2])
     for copy in eps:
-        _, force = denoiser.evaluated((x + sigma * copy).numpy(), frames.boxes, frames.types, frames.bonds)
+        _, force = denoiser.evaluated((x + sigma * copy).numpy(), frames.boxes, frames.types, frames.bonds, told)
         products += (denoising_force(copy.numpy(), sigma, kT) * force).sum(-1) / len(eps)
         squares += (force * force).sum(-1) / len(eps)
     return products, squares

@@ -45,7 +45,7 @@ class ForceComparison:
         return result | {"labels": float(np.sqrt(np.mean(np.square(self.labels, dtype=np.float64))))}
 
 
-def compare_forces(denoiser, frames, distances):
+def compare_forces(denoiser, frames, distances, told=None):
     """`ForceComparison` of the labelled frames, or None without any.
 
     Parameters
@@ -54,11 +54,13 @@ def compare_forces(denoiser, frames, distances):
     frames : Frames
     distances : dict of str to float, nm
         Contact distance of each pair of types "A-B".
+    told : callable, optional
+        Called with the number of frames after each chunk.
     """
     if not frames.labelled.any():
         return None
     frames = frames[frames.labelled]
-    _, forces = denoiser.evaluated(frames.positions, frames.boxes, frames.types, frames.bonds)
+    _, forces = denoiser.evaluated(frames.positions, frames.boxes, frames.types, frames.bonds, told)
     everything = np.ones(frames.positions.shape[:2], dtype=bool)
     groups = {name: everything & mask for name, mask in species_groups(frames).items()}
     if contact_pairs(distances, frames.types):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas
 
-from ..analysis.comparison import compare_rdf, structure_rows
+from ..analysis.comparison import compare_rdf, n_compared, structure_rows
 from ..analysis.contacts import contact_pairs
 from ..analysis.molecules.comparison import MoleculeComparison, compare_molecules
 from ..analysis.structure import first_minima
@@ -17,6 +17,7 @@ from ..data.formats import listed
 from ..data.frames import Frames
 from ..data.sets import read_runs, runs_in, trained_on
 from ..model.denoiser import Denoiser
+from ..progress import Progress
 from ..units import picoseconds
 from .calibration import divergence_sigma, explained_variance, projections, slope
 from .forces import ForceComparison, compare_forces, force_rows, noise_rows
@@ -150,14 +151,17 @@ def evaluate(
             notes.append(NO_DENSITY)
         else:
             learnt = trained_on(header.data, frames) if reference is not frames else None
-            errors, curves, peaks = compare_rdf(reference, runs, denoiser.sigma, learnt)
+            compared = reference, runs, denoiser.sigma, learnt
+            with Progress("g(r)", n_compared(*compared)) as told:
+                errors, curves, peaks = compare_rdf(*compared, told.add)
             rows += structure_rows(reference, runs, errors, peaks, minima)
-    comparison = compare_forces(denoiser, reference, minima)
+    with Progress("forces", int(reference.labelled.sum())) as told:
+        comparison = compare_forces(denoiser, reference, minima, told.add)
     rows += [] if comparison is None else force_rows(comparison)
-    fresh, scales = projections(denoiser, reference), _scales(denoiser.header)
+    fresh, scales = _projections(denoiser, reference, None, 4), _scales(denoiser.header)
     if comparison is not None:
         small = min(denoiser.sigma, divergence_sigma(reference))
-        rows += noise_rows(reference, *(projections(denoiser, reference, small, draws=2) if small > 0 else fresh))
+        rows += noise_rows(reference, *(_projections(denoiser, reference, small, 2) if small > 0 else fresh))
     calibrated = slope(*fresh, reference.replica)
     rows += _held_out_rows(reference, fresh, calibrated, scales)
     at_volume = pressure_rows(denoiser, reference, runs)
@@ -168,6 +172,12 @@ def evaluate(
     result = Evaluation(errors, curves, peaks, table, calibrated, comparison, scales, molecules, notes)
     result.verdict = verdict(result, denoiser, 0 if runs is None else len(np.unique(runs.replica)))
     return result
+
+
+def _projections(denoiser, reference, sigma, draws):
+    """`projections`, which are most of the work for a network, and so tell how far they are."""
+    with Progress("forces on fresh noise", 2 * draws * len(reference)) as told:
+        return projections(denoiser, reference, sigma, draws, told=told.add)
 
 
 def _warn_of_others(denoiser, runs):

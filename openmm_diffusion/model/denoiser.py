@@ -320,14 +320,20 @@ class Denoiser:
         box: "ArrayLike | Quantity | None",
         species: Sequence[str | int] | np.ndarray | None = None,
         bonds: "ArrayLike | None" = None,
+        told: Callable[[int], None] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Energy (...) and forces (..., n_particles, 3): arguments as `forces`, but a box of None is no periodicity."""
+        """Energy (...) and forces (..., n_particles, 3): arguments as `forces`, but a box of None is no periodicity.
+
+        `told` is called with the number of configurations after each chunk of them.
+        """
         system = read_configuration(self, positions, box, species, bonds)
         energies, forces = [], []
         for y, boxes in system.chunks(self.dtype):
             energy, force = energy_and_forces(system.model, y, boxes, system.species, connectivity=system.connectivity)
             energies.append(energy.double())
             forces.append(force.double())
+            if told is not None:
+                told(len(y))
         shape = system.shape
         if not all(bool(torch.isfinite(found).all()) for found in (*energies, *forces)):
             raise ValueError("positions give no finite force: two particles are at one place; move them apart (nm)")

@@ -1,5 +1,6 @@
 """What a model file says of itself: everything but the weights, as validated JSON."""
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Annotated, Self
@@ -184,8 +185,12 @@ class Header(BaseModel):
 
     @property
     def structure(self) -> str:
-        """All that two models must share for the code of one to do for the other, weights aside: JSON."""
-        return self.model_dump_json(exclude={"data", "held_out", "versions"})
+        """All that two models must share for the code of one to do for the other, weights aside: JSON.
+
+        Nothing that only training, reports or Systems read is in it, so that fits of one basis have the same.
+        """
+        told = self.model_dump(mode="json", include={"species", "temperature", "box", "exclusions", "noised"})
+        return json.dumps({**told, "terms": [term.structure for term in self.terms]})
 
     @property
     def learnt(self) -> list[Term]:

@@ -32,6 +32,7 @@ from ..learning.measured import with_pressure
 from ..model.combination import merged
 from ..model.curves import pair_curves
 from ..model.denoiser import Denoiser
+from ..progress import Progress
 from ..rundirectory import made, write_table
 from ..settings import validated
 from ..space.batch import make_batch
@@ -147,7 +148,8 @@ def learnt_forces(denoiser, frames):
     With noise, an antithetic pair of each frame; without, the frames as they are.
     """
     y = noised(frames, denoiser.sigma, draws=1) if denoiser.sigma > 0 else frames
-    _, forces = denoiser.learnt.evaluated(y.positions, y.boxes, y.types, y.bonds)
+    with Progress("forces of the model", len(y)) as told:
+        _, forces = denoiser.learnt.evaluated(y.positions, y.boxes, y.types, y.bonds, told.add)
     return replace(y, forces=forces)
 
 
@@ -284,10 +286,12 @@ def _correction(energy, penalties, labelled, denoiser, start):
     if start.header.terms:
         known = torch.as_tensor(start.evaluated(labelled.positions, labelled.boxes, labelled.types, labelled.bonds)[1])
     index = denoiser.species_index(labelled.types)
-    moments = labelled_moments(
-        energy, positions, known, torch.as_tensor(labelled.forces), boxes, index, thermal_energy(labelled.temperature),
-        connectivity=denoiser.connectivity(index, labelled.bonds),
-    )  # fmt: skip
+    with Progress("averages over frames", len(labelled)) as told:
+        moments = labelled_moments(
+            energy, positions, known, torch.as_tensor(labelled.forces), boxes, index,
+            thermal_energy(labelled.temperature), connectivity=denoiser.connectivity(index, labelled.bonds),
+            told=told.add,
+        )  # fmt: skip
     labels_alone = np.ones(energy.n_species)
     return solve(energy, mixed([moments], labels_alone), penalties if isinstance(energy, LinearSum) else penalties[0])
 

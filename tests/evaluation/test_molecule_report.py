@@ -62,7 +62,7 @@ def test_the_calibration_of_stiff_bonds_is_not_that_of_the_noise_it_is_measured_
     class Spring:
         sigma, header = 0.0, SimpleNamespace(noised={"species": None, "axes": "xyz"})
 
-        def evaluated(self, x, boxes, types, bonds):
+        def evaluated(self, x, boxes, types, bonds, told=None):
             away = x[:, 1] - x[:, 0]
             length = np.linalg.norm(away, axis=-1, keepdims=True)
             pull = thermal_energy(300) / 0.003**2 * (length - 0.15) * away / length

@@ -14,7 +14,8 @@ import pytest
 import torch
 from models import QUICK, licl_context, licl_denoiser, licl_frames
 
-from openmm_diffusion import create_system
+from openmm_diffusion import Denoiser, create_system
+from openmm_diffusion.energies.wall import WallTerm
 from openmm_diffusion.forces import pythonforce
 from openmm_diffusion.forces.compiled import graph
 from openmm_diffusion.forces.compiled.cache import CACHE
@@ -186,6 +187,27 @@ def test_other_weights_take_the_same_graph(head):
         graphs.append((force.graph.path, force.graph.path.stat().st_ino))
     assert np.abs(one.forces(frames.positions[0]) - other.forces(frames.positions[0])).max() > 1
     assert graphs[0] == graphs[1], "one file, not written again"
+
+
+def test_another_fit_takes_the_same_graph(own_cache):
+    """Penalty, shortest distances and radii of the wall are of a fit; each wall is its own where pairs overlap."""
+    frames, one = licl_frames(), licl_denoiser(kinds=("pair",))
+    wall = WallTerm(radii=[[0.161, 0.161], [0.161, 0.161]], stiffness=2e5)
+    changed = [{"penalty": 7.0} if term.learnt else {} for term in one.header.terms]
+    modules = [*one.modules(), wall.module(one.header)]
+    terms = [[*one.header.terms, wall]]
+    further = wall.model_copy(update={"radii": [[0.179, 0.171], [0.171, 0.165]]})
+    terms.append([*(term.model_copy(update=u) for term, u in zip(one.header.terms, changed)), further])
+    positions = 0.4 * frames.positions[0]  # a drop, its closest pairs within both walls
+    found = []
+    for own in terms:
+        header = one.header.model_copy(update={"terms": own, "shortest_distances": [[0.2 + len(found)] * 2] * 2})
+        denoiser = Denoiser(header).rebuilt(own, [*modules[:-1], own[-1].module(header)])
+        force, reference = evaluator(denoiser), evaluator(denoiser, "double", compiled=False)
+        assert_same(force, reference, positions, 0.8 * frames.box, 2e-5)
+        found.append((force.graph.path, evaluated(force, positions, 0.8 * frames.box)[0]))
+    assert found[0][0] == found[1][0]
+    assert abs(found[0][1] - found[1][1]) > 1, "the walls are not told apart by these positions"
 
 
 def test_another_structure_is_compiled_anew(own_cache):
