@@ -4,10 +4,10 @@
     python examples/paper/07_ethanol.py [DIR] [--quick] [--seed 0] [--output DIR]
 
 The second molecule of part 7: nine atoms in the gas phase, nothing rigid, 300 and 500 K, forces of GFN2-xTB, in the
-manner of MD17 (these are not MD17's own labels); the full setting is 300 K.  Networks alone, of 600 steps from one and
-four fixed draws of noise and from fresh antithetic pairs of the same 300 frames; linear energies alone, without noise
-and with.  What noise leaves of the bonds, the force error against the true forces of runs that took no part, how long
-runs live and what they die of, and distributions of bonds, angles and C-C-O-H.
+manner of MD17 (these are not MD17's own labels).  Networks alone, of 600 steps from one, two and four fixed draws of
+noise and from fresh antithetic pairs of the same 300 frames, and of 2,400 steps; a network on top of linear energies;
+linear energies alone, without noise and with.  What noise leaves of the bonds, the force error against the true forces
+of runs that took no part, how long runs live and what they die of, and distributions of bonds, angles and C-C-O-H.
 """
 
 import functools
@@ -39,13 +39,17 @@ LEARNER = Learner(
 )  # fmt: skip
 #: Frames whose C-O-H is bent.
 BENT = 50
-#: A network, and one with a wall around.
-ALONE, WALLED = Arm((), True, SIGMA), Arm((), True, SIGMA, walled=True)
+#: A network, one trained for four times the steps, one with a wall around, and one on top of linear energies.
+ALONE, LONGER = Arm((), True, SIGMA), Arm((), True, SIGMA, times=4)
+WALLED, BOTH = Arm((), True, SIGMA, walled=True), Arm(LINEAR, True, SIGMA)
 SETTINGS = {
     False: dict(
         # Temperature (K), network, draws (0: fresh pairs), seeds: the most telling first.
-        arms=((300, ALONE, (1, 4, 0), 3),),
-        temperatures=(300,), apart=2, seeds=3, frames=300, tests=400, steps=600,
+        arms=(
+            (300, ALONE, (1, 4, 0), 3), (300, ALONE, (2,), 3), (300, LONGER, (1, 0), 3), (500, ALONE, (1, 0), 3),
+            (300, BOTH, (0,), 3),
+        ),
+        temperatures=(300, 500), apart=2, seeds=3, frames=300, tests=400, steps=600,
         copies=4, life=20.0, backend="compiled", looks=5, begin=1.0, runs=1, duration=100.0,
     ),
     True: dict(
@@ -77,7 +81,7 @@ class Ethanol(Experiment):
         """Rows of a model: force error, stiffness, and where its held-out loss stopped to improve."""
         held_out = self.model(arm, seed).header.held_out if arm.network else {}
         found = [
-            {**self.about(arm), "quantity": name, "value": held_out[key], "of": self.size["steps"]}
+            {**self.about(arm), "quantity": name, "value": held_out[key], "of": self.size["steps"] * arm.times}
             for name, key in (("held-out loss", "network_loss"), ("steps taken", "network_steps")) if key in held_out
         ]  # fmt: skip
         return super().errors(arm, seed) + found
@@ -138,19 +142,19 @@ class Ethanol(Experiment):
 
     def network_parts(self, network, draws, seeds):
         """Parts of networks, seed by seed."""
-        size = self.size
+        size, steps = self.size, self.size["steps"] * network.times
         for seed in self.seeds(seeds):
             for number in draws:
                 arm = replace(network, draws=number)
                 given = dict(recipe=recipe(arm, size["steps"], seed, LEARNER), tests=size["tests"])
                 name = f"{arm.name}, {f'{number} draws' if number else 'fresh'}, {self.system}"
                 compute = functools.partial(self.errors, arm, seed)
-                self.part(name, compute, seed, size["frames"], size["steps"], **given)
+                self.part(name, compute, seed, size["frames"], steps, **given)
                 compute = functools.partial(self.bends, arm, seed)
-                self.part(f"C-O-H of {name}", compute, seed, size["frames"], size["steps"], **given)
+                self.part(f"C-O-H of {name}", compute, seed, size["frames"], steps, **given)
                 given |= {key: size[key] for key in ("copies", "life", "looks", "begin")} | {"timestep": TIMESTEP}
                 compute = functools.partial(self.lives, arm, seed)
-                self.part(f"MD of {name}", compute, seed, size["frames"], size["steps"], **given)
+                self.part(f"MD of {name}", compute, seed, size["frames"], steps, **given)
 
     def seeds(self, number):
         return range(100 * self.seed, 100 * self.seed + number)
@@ -179,7 +183,8 @@ def main(arguments=None):
     for molecule in molecules.values():
         molecule.linear_parts(walls=(True,))
     table = records.table()
-    draw(table, options.output / f"{NAME}.png")
+    for kelvin in size["temperatures"]:
+        draw(table, options.output / (f"{NAME}.png" if kelvin == 300 else f"{NAME}_{kelvin:g}K.png"), kelvin)
     report(table)
     tell(claims(table), options.output / f"{NAME}_claims.csv")
     return table

@@ -4,14 +4,16 @@ import matplotlib
 import numpy as np
 from protocol.verdicts import mean_error
 
-from allatom.claims import ALONE, BOTH, LINEAR, LONG, NETWORKS, WALLED, arms, survival
+from allatom.claims import ALONE, BOTH, LINEAR, LONG, LONGER, NETWORKS, WALLED, arms, survival
 from allatom.stiffness import STIFF, closed_form
 from openmm_diffusion.units import thermal_energy
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen before pyplot is imported
 
-COLOURS = {ALONE: "tab:red", WALLED: "tab:orange", BOTH: "tab:green", LINEAR: "tab:blue", LONG: "navy"}
+COLOURS = {
+    ALONE: "tab:red", LONGER: "tab:purple", WALLED: "tab:orange", BOTH: "tab:green", LINEAR: "tab:blue", LONG: "navy",
+}  # fmt: skip
 KINDS = {
     "C-H": "tab:orange",
     "N-H": "tab:purple",
@@ -20,8 +22,6 @@ KINDS = {
     "C-N": "tab:brown",
     "C-O": "tab:pink",
 }
-#: Of bars and points beside each other.
-OFFSETS = {ALONE: -0.25, WALLED: 0.0, BOTH: 0.25}
 ORDER = ("1 draw", "2 draws", "4 draws", "fresh pairs")
 
 
@@ -79,6 +79,12 @@ def _stiffness(ax, rows):
     ax.set_title(r"Noise softens bonds; lines: $k/(1+2\sigma^2 k/kT)$")
 
 
+def beside(rows):
+    """Networks that rows are of, and how far from the number of draws each is drawn, beside the others."""
+    present = [learner for learner in NETWORKS if (rows["learner"] == learner).any()]
+    return {learner: 0.25 * (k - (len(present) - 1) / 2) for k, learner in enumerate(present)}
+
+
 def bars(ax, found, offset, learner, width=0.24):
     """Means with two standard errors for every number of draws."""
     names = [name for name in ORDER if name in found]
@@ -91,10 +97,9 @@ def bars(ax, found, offset, learner, width=0.24):
 
 def learners(ax, rows, molecule="alanine dipeptide"):
     """Stiffness of all bonds of the molecule over the closed form, by learner and draws."""
-    for learner, offset in OFFSETS.items():
+    for learner, offset in beside(rows).items():
         part = rows[rows["learner"] == learner]
-        if len(part):
-            bars(ax, {n: p.groupby("seed")["ratio"].mean() for n, p in arms(part).items()}, offset, learner)
+        bars(ax, {n: p.groupby("seed")["ratio"].mean() for n, p in arms(part).items()}, offset, learner)
     ax.axhline(1, color="black", lw=1)
     ax.set(ylabel="stiffness / closed form", ylim=(0, 1.4))
     ax.set_title(f"Bonds of {molecule} under networks")
@@ -102,10 +107,9 @@ def learners(ax, rows, molecule="alanine dipeptide"):
 
 def errors(ax, rows):
     """Force errors."""
-    for learner, offset in OFFSETS.items():
+    for learner, offset in beside(rows).items():
         part = rows[rows["learner"] == learner]
-        if len(part):
-            bars(ax, {n: p.groupby("seed")["value"].mean() for n, p in arms(part).items()}, offset, learner)
+        bars(ax, {n: p.groupby("seed")["value"].mean() for n, p in arms(part).items()}, offset, learner)
     for (sigma, part), style in zip(rows[rows["learner"] == LINEAR].groupby("sigma / nm"), ("-", "--", "-.", ":")):
         label = rf"linear alone, $\sigma$ = {10 * sigma:g} $\mathrm{{\AA}}$"
         ax.axhline(part["value"].mean(), color=COLOURS[LINEAR], ls=style, lw=1.5, label=label)
@@ -120,7 +124,7 @@ def lives(ax, rows, title="Lives of runs, and how many reached the end"):
     """Lives of runs: every one, and the share that reached the end."""
     networks = rows[rows["learner"].isin(NETWORKS)]
     ends = networks.groupby("learner")["of"].first()
-    for learner, offset in OFFSETS.items():
+    for learner, offset in beside(networks).items():
         part = rows[rows["learner"] == learner]
         for name, own in arms(part).items():
             at = ORDER.index(name) + offset + np.linspace(-0.09, 0.09, len(own))
@@ -128,8 +132,7 @@ def lives(ax, rows, title="Lives of runs, and how many reached the end"):
             alive, of, _ = survival(own)
             place = (ORDER.index(name) + offset, 1.15 * ends[learner])
             ax.annotate(f"{alive}/{of}", place, ha="center", fontsize=9, color=COLOURS[learner])
-        if len(part):
-            ax.plot([], [], ls="", marker="o", color=COLOURS[learner], label=f"{learner}, to {ends[learner]:g} ps")
+        ax.plot([], [], ls="", marker="o", color=COLOURS[learner], label=f"{learner}, to {ends[learner]:g} ps")
     told = [
         rf"{10 * part['sigma / nm'].iloc[0]:g} $\mathrm{{\AA}}$ {survival(part)[0]} of {len(part)}, "
         f"{part['of'].iloc[0]:g} ps"

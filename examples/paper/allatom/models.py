@@ -69,9 +69,10 @@ class Arm:
     draws : int
         Of noise for each frame, fixed for the whole training of a network; 0: fresh antithetic pairs at every step.
         The linear energies are fitted by exact score matching over noised frames, the mean over all draws.
-
     walled : bool
         A network alone with a wall below the shortest distances of the frames, of all atoms two bonds apart and more.
+    times : int
+        The network is trained for so many times the steps of others.
 
     Linear energies have that wall, of atoms four bonds apart and more, as a prior; a network alone has none.
     """
@@ -81,11 +82,13 @@ class Arm:
     sigma: float = 0.0
     draws: int = 1
     walled: bool = False
+    times: int = 1
 
     @property
     def name(self):
         parts = ["linear"] * bool(self.linear) + ["network"] * self.network + ["wall"] * self.walled
-        return " + ".join(parts) if len(parts) > 1 else f"{parts[0]} alone"
+        name = " + ".join(parts) if len(parts) > 1 else f"{parts[0]} alone"
+        return name if self.times == 1 else f"{name}, {self.times} times the steps"
 
 
 def quiet():
@@ -116,8 +119,8 @@ def recipe(arm, steps, seed, learner=ALANINE):
     config["network"] = learner.network
     batch = learner.copies // (2 if fresh else arm.draws)
     config["training"] = {
-        **learner.training, "steps": steps, "check_every": max(steps // learner.checks, 1), "batch": batch,
-        "seed": seed,
+        **learner.training, "steps": steps * arm.times, "check_every": max(steps * arm.times // learner.checks, 1),
+        "batch": batch, "seed": seed,
     }  # fmt: skip
     return config
 
@@ -131,7 +134,7 @@ def trained(arm, frames, directory, steps, seed, learner=ALANINE):
     frames : Frames
     directory : Path
     steps : int
-        Of the network.
+        Of networks, but for `Arm.times`.
     seed : int
     learner : Learner
     """

@@ -2,25 +2,25 @@
 
 import numpy as np
 
-from allatom.claims import ALONE, BOTH, LINEAR, WALLED, arms
+from allatom.claims import ALONE, BOTH, LINEAR, LONGER, WALLED, arms
 from allatom.ethanol.frames import CONFORMERS
 from allatom.figure import KINDS, errors, finish, learners, lives, plt
 from allatom.stiffness import closed_form
 from openmm_diffusion.units import thermal_energy
 
-COLD = "ethanol, 300 K"
 #: Whose distributions are drawn beside the data's, where there are any: name, learner, draws in words, style.
 SHOWN = (
     ("linear alone, no noise", LINEAR, None, "tab:blue"),
     ("network alone, 1 draw", ALONE, "1 draw", "tab:purple"),
     ("network alone, fresh pairs", ALONE, "fresh pairs", "tab:red"),
+    ("the same, 4 times the steps", LONGER, "fresh pairs", "tab:brown"),
     ("network + wall, fresh pairs", WALLED, "fresh pairs", "tab:orange"),
     ("linear + network, fresh pairs", BOTH, "fresh pairs", "tab:green"),
 )
 
 
-def draw(table, path):
-    """Eight panels.
+def draw(table, path, kelvin=300):
+    """Eight panels, of one temperature (K).
 
     Parameters
     ----------
@@ -29,23 +29,23 @@ def draw(table, path):
     path : Path
     """
     table = table.reindex(columns=table.columns.union(["set", "at", "cause"], sort=False))
-    cold = table[table["system"] == COLD]
+    own = table[table["system"] == f"ethanol, {kelvin:g} K"]
     figure, axes = plt.subplots(2, 4, figsize=(20, 9.2), layout="constrained")
-    _stiffness(axes[0, 0], cold[cold["quantity"] == "stiffness"])
-    learners(axes[0, 1], cold[cold["quantity"] == "stiffness"], "ethanol")
-    errors(axes[0, 2], cold[cold["quantity"] == "force error"])
-    if (cold["quantity"] == "life").any():
-        lives(axes[0, 3], cold[cold["quantity"] == "life"])
-    _density(axes[1, 0], cold, "density of bond", "O-H length / nm", "The bond between O and H, data without noise")
-    _density(axes[1, 1], cold, "density of dihedral", "C-C-O-H / degree", "Trans and gauche")
-    _conformers(axes[1, 2], cold[cold["quantity"] == "conformer"])
-    _bend(axes[1, 3], cold[cold["quantity"] == "bend"])
+    _stiffness(axes[0, 0], own[own["quantity"] == "stiffness"], kelvin)
+    learners(axes[0, 1], own[own["quantity"] == "stiffness"], f"ethanol, {kelvin:g} K,")
+    errors(axes[0, 2], own[own["quantity"] == "force error"])
+    if (own["quantity"] == "life").any():
+        lives(axes[0, 3], own[own["quantity"] == "life"])
+    _density(axes[1, 0], own, "density of bond", "O-H length / nm", "The bond between O and H, data without noise")
+    _density(axes[1, 1], own, "density of dihedral", "C-C-O-H / degree", "Trans and gauche")
+    _conformers(axes[1, 2], own[own["quantity"] == "conformer"])
+    _bend(axes[1, 3], own[own["quantity"] == "bend"])
     finish(figure, axes, path)
 
 
-def _stiffness(ax, rows):
+def _stiffness(ax, rows, kelvin):
     """What noise leaves of every kind of bond, by linear energies and by networks of fresh noise."""
-    kT = thermal_energy(300.0)
+    kT = thermal_energy(float(kelvin))
     line = np.linspace(0, 0.0022, 100)
     fresh = arms(rows[rows["learner"] == ALONE]).get("fresh pairs", rows[:0])
     for kind, part in rows[rows["learner"] == LINEAR].groupby("kind"):
