@@ -39,7 +39,7 @@ SETTINGS = {
                 (12, 24), 2.526, dict(runs=8, discard=100, frames=200, interval=1),
                 {"pair": {"sigma": 0, "cutoff": 1.0, "spacing": 0.02},
                  "manybody": {"sigma": 0, "cutoff": 0.8, "radial": 4, "lmax": 2}},
-                dict(copies=16, duration=100.0, discard=10.0, backend="compiled"), (0.2, 1.0), 2,
+                dict(copies=16, duration=50.0, discard=5.0, backend="compiled"), (0.2, 1.0), 2,
             ),
         ),
     ),
