@@ -16,14 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from allatom import stiffness
-from allatom.dynamics import LOOK, TIMESTEP
+from allatom.dynamics import TIMESTEP
 from allatom.ethanol import frames as ethanol
 from allatom.ethanol.claims import claims
 from allatom.ethanol.figure import draw
-from allatom.experiment import Experiment
+from allatom.experiment import Watched
 from allatom.models import BONDED, Arm, Learner, quiet, recipe
-from allatom.structure import distributions
 from protocol.records import Records, parse, run, tell
 
 NAME = "07_ethanol"
@@ -60,8 +58,10 @@ SETTINGS = {
 }  # fmt: skip
 
 
-class Ethanol(Experiment):
+class Ethanol(Watched):
     """All parts at one temperature (K)."""
+
+    shown = ethanol.SHOWN
 
     def __init__(self, options, temperature, records):
         size = SETTINGS[options.quick]
@@ -77,35 +77,9 @@ class Ethanol(Experiment):
         runs = [self.all.positions[self.all.replica == number] for number in np.unique(self.all.replica)]
         return self.truth() + ethanol.populations(runs, "data", about)
 
-    def errors(self, arm, seed):
-        """Rows of a model: force error, stiffness, and where its held-out loss stopped to improve."""
-        held_out = self.model(arm, seed).header.held_out if arm.network else {}
-        found = [
-            {**self.about(arm), "quantity": name, "value": held_out[key], "of": self.size["steps"] * arm.times}
-            for name, key in (("held-out loss", "network_loss"), ("steps taken", "network_steps")) if key in held_out
-        ]  # fmt: skip
-        return super().errors(arm, seed) + found
-
-    def lives(self, arm, seed):
-        """Rows of runs of a network: how long each lives, and what it looks like until then."""
-        size, kept = self.size, []
-        found = super().lives(arm, seed, kept, size["looks"])
-        begin = round(size["begin"] / (LOOK * TIMESTEP * size["looks"]))
-        runs = [x[np.isfinite(x).all((1, 2))] for x in np.swapaxes(np.array(kept)[begin:], 0, 1)] if kept else []
-        return found + self.looks(runs, arm, seed, self.about(arm))
-
-    def looks(self, runs, arm, seed, about):
-        """Rows of what runs look like beside frames that are noised as those of the training."""
-        runs = [x for x in runs if len(x) > 10]
-        if not runs:
-            return []
-        noised = stiffness.noised(self.all.positions, arm.sigma, self.seed)
-        # Curves are those of one seed, and the data's are kept once.
-        shown = ethanol.SHOWN if seed == 100 * self.seed else ()
-        found = distributions(replace(self.all, positions=noised), runs, shown)
-        found = [{**about, **row} for row in found if not arm.network or row.get("set") != "data"]
-        found += ethanol.populations(runs, "model", about)
-        return found + super().looks(runs, arm, seed, about)
+    def more(self, runs, about):
+        """Rows of the conformers of runs."""
+        return ethanol.populations(runs, "model", about)
 
     def bends(self, arm, seed):
         """Rows: the energy of a model along C-O-H, mean over frames, and how deep it is where the data are not.
@@ -155,9 +129,6 @@ class Ethanol(Experiment):
                 given |= {key: size[key] for key in ("copies", "life", "looks", "begin")} | {"timestep": TIMESTEP}
                 compute = functools.partial(self.lives, arm, seed)
                 self.part(f"MD of {name}", compute, seed, size["frames"], steps, **given)
-
-    def seeds(self, number):
-        return range(100 * self.seed, 100 * self.seed + number)
 
 
 def report(table):

@@ -29,8 +29,8 @@ class Limits:
 
     def __init__(self, frames):
         n = len(frames.types)
-        self.bonds = frames.bonds
-        self.longest = BROKEN * lengths(frames.positions, frames.bonds).mean(0)
+        self.bonds, self.box = frames.bonds, None if frames.boxes is None else frames.boxes[0]
+        self.longest = BROKEN * lengths(frames.positions, frames.bonds, self.box).mean(0)
         bonded = set(map(tuple, frames.bonds.tolist()))
         self.others = np.array([(i, j) for j in range(n) for i in range(j) if (i, j) not in bonded]).reshape(-1, 2)
 
@@ -38,14 +38,17 @@ class Limits:
         """What of `CAUSES` some configurations (n_frames, n_particles, 3), nm, died of: their numbers, 0 if none."""
         lost = ~np.isfinite(positions).all((1, 2))
         whole = np.where(lost[:, None, None], 0.0, positions)
-        broken = (lengths(whole, self.bonds) > self.longest).any(1)
-        collided = (lengths(whole, self.others) < COLLIDED).any(1)
+        broken = (lengths(whole, self.bonds, self.box) > self.longest).any(1)
+        collided = (lengths(whole, self.others, self.box) < COLLIDED).any(1)
         return np.select([lost, broken, collided], [3, 1, 2], 0)
 
 
-def lengths(positions, pairs):
-    """Distances of pairs, shape (n_frames, n_pairs), nm."""
+def lengths(positions, pairs, box=None):
+    """Distances of pairs, shape (n_frames, n_pairs), nm; to the nearest image in a box (3, 3), which is a cuboid."""
     vectors = positions[:, pairs[:, 0]] - positions[:, pairs[:, 1]]
+    if box is not None:
+        edges = np.diagonal(box)
+        vectors -= edges * np.round(vectors / edges)
     return np.sqrt(np.sum(np.square(vectors, dtype=float), axis=-1))
 
 

@@ -1,12 +1,16 @@
 """What is measured of any molecule: models of arms, their force errors and bonds, and how long runs under them live."""
 
+import functools
+from dataclasses import replace
+
 import numpy as np
 from protocol.records import Records
 
 from allatom import stiffness
 from allatom.claims import BARE
-from allatom.dynamics import TIMESTEP, Copies, Limits, long_run
+from allatom.dynamics import LOOK, TIMESTEP, Copies, Limits, long_run
 from allatom.models import ALANINE, chosen, error, trained, without_distances, without_wall
+from allatom.structure import distributions
 
 
 class Experiment:
@@ -33,7 +37,11 @@ class Experiment:
     frames, others, tests : Frames
         Of runs that are learnt from, of the others, and those of the others that forces are compared on.
     limits : Limits
+    alike : bool
+        Whether all bonds of a kind are, as in a liquid.
     """
+
+    alike = False
 
     def __init__(self, whole, size, models, records, system, seed, learner=ALANINE):
         self.all, self.size, self.seed, self.digest = whole, size, seed, whole.digest()
@@ -59,7 +67,7 @@ class Experiment:
         found = []
         for number in np.unique(self.all.replica):
             about = {"system": self.system, "learner": "true forces", "run": int(number)}
-            found += stiffness.rows(self.all[self.all.replica == number], None, 0.0, self.seed, about)
+            found += stiffness.rows(self.all[self.all.replica == number], None, 0.0, self.seed, about, self.alike)
         return found
 
     def about(self, arm):
@@ -77,7 +85,8 @@ class Experiment:
         rms = float(np.sqrt(np.mean(np.square(self.tests.forces, dtype=float))))
         network = "network" in [term.kind for term in model.header.terms]
         found = [{**about, "quantity": "force error", "value": error(model, self.tests), "of": rms, "kept": network}]
-        return found + stiffness.rows(self.tests, model.forces, arm.sigma, seed, about)
+        forces = functools.partial(model.forces, box=self.tests.boxes)
+        return found + stiffness.rows(self.tests, forces, arm.sigma, seed, about, self.alike)
 
     def starts(self, number, seed):
         """Frames that runs begin from."""
@@ -113,4 +122,54 @@ class Experiment:
     def looks(self, runs, arm, seed, about):
         """Rows of what runs (arrays of positions) look like."""
         x = np.concatenate(runs)
-        return stiffness.in_dynamics(x, self.others, arm.sigma, about) if len(x) else []
+        return stiffness.in_dynamics(x, self.others, arm.sigma, about, self.alike) if len(x) else []
+
+
+class Watched(Experiment):
+    """An experiment that looks at what runs of networks are like until they end, beside noised frames.
+
+    `size` has looks (of `dynamics`, between positions that are kept) and begin (ps, left out of every run) too.
+
+    Attributes
+    ----------
+    shown : list of (str, str)
+        What there are curves of, as `internal_coordinates` calls it.
+    """
+
+    shown = ()
+
+    def seeds(self, number):
+        return range(100 * self.seed, 100 * self.seed + number)
+
+    def errors(self, arm, seed):
+        """Rows of a model: force error, stiffness, and where its held-out loss stopped to improve."""
+        held_out = self.model(arm, seed).header.held_out if arm.network else {}
+        found = [
+            {**self.about(arm), "quantity": name, "value": held_out[key], "of": self.size["steps"] * arm.times}
+            for name, key in (("held-out loss", "network_loss"), ("steps taken", "network_steps")) if key in held_out
+        ]  # fmt: skip
+        return super().errors(arm, seed) + found
+
+    def lives(self, arm, seed):
+        """Rows of runs of a network: how long each lives, and what it looks like until then."""
+        size, kept = self.size, []
+        found = super().lives(arm, seed, kept, size["looks"])
+        begin = round(size["begin"] / (LOOK * TIMESTEP * size["looks"]))
+        runs = [x[np.isfinite(x).all((1, 2))] for x in np.swapaxes(np.array(kept)[begin:], 0, 1)] if kept else []
+        return found + self.looks(runs, arm, seed, self.about(arm))
+
+    def looks(self, runs, arm, seed, about):
+        """Rows of what runs look like beside frames that are noised as those of the training."""
+        runs = [x for x in runs if len(x) > 10]
+        if not runs:
+            return []
+        noised = stiffness.noised(self.all.positions, arm.sigma, self.seed)
+        # Curves are those of one seed, and the data's are kept once.
+        shown = self.shown if seed == 100 * self.seed else ()
+        found = distributions(replace(self.all, positions=noised), runs, shown)
+        found = [{**about, **row} for row in found if not arm.network or row.get("set") != "data"]
+        return found + self.more(runs, about) + super().looks(runs, arm, seed, about)
+
+    def more(self, runs, about):
+        """Rows of what a molecule has of its own in runs (arrays of positions)."""
+        return []

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,9 @@ class Learner:
         Of the held-out loss, evenly over the steps.
     held_out : float
         Share of the frames that the loss is held out on.
+    pair, prior : dict
+        Of the configuration, beside what every molecule has: of the pair potential, where an arm has one, and what is
+        known beforehand.
     """
 
     network: dict
@@ -45,6 +48,8 @@ class Learner:
     copies: int
     checks: int = 10
     held_out: float = 0.1
+    pair: dict = field(default_factory=lambda: PAIR)
+    prior: dict = field(default_factory=dict)
 
 
 #: Of alanine dipeptide.
@@ -101,7 +106,7 @@ def quiet():
 def recipe(arm, steps, seed, learner=ALANINE):
     """The configuration of a training."""
     wall = {} if arm.linear or arm.walled else None
-    config = {"prior": {"wall": wall}, "network": None, "data": {"test_fraction": 0, "seed": seed}}
+    config = {"prior": {"wall": wall, **learner.prior}, "network": None, "data": {"test_fraction": 0, "seed": seed}}
     config["data"]["validation_fraction"] = learner.held_out if arm.network else 0
     if arm.walled:
         config["exclusions"] = 1
@@ -109,7 +114,8 @@ def recipe(arm, steps, seed, learner=ALANINE):
         config[kind] = None if kind not in arm.linear else CHOICE
     if set(arm.linear) == set(ALL):
         config |= {kind: {"penalties": [TAKEN.get(kind, 10.0)], "folds": 3} for kind in ALL}
-        config["pair"] |= PAIR
+    if "pair" in arm.linear:
+        config["pair"] = {**config["pair"], **learner.pair}
     if not arm.network:
         for kind in arm.linear:
             config[kind] = {**config[kind], "sigma": arm.sigma}

@@ -77,6 +77,15 @@ def variance_stiffness(positions, bonds, kT):
     return kT / np.linalg.norm(x[:, bonds[:, 0]] - x[:, bonds[:, 1]], axis=-1).var(0)
 
 
+def pooled(values, kinds):
+    """Stiffness of every bond (kJ/mol/nm^2), replaced by that of the mean variance of all bonds of its kind.
+
+    Where molecules are alike: one bond in few frames knows its variance badly, and the mean of 1/variance is too large.
+    """
+    kinds = np.asarray(kinds)
+    return np.array([1 / np.mean(1 / values[kinds == kind]) for kind in kinds])
+
+
 def noised(positions, sigma, seed):
     """Positions with noise of sigma (nm)."""
     return positions + sigma * np.random.default_rng([seed, 13]).normal(size=np.shape(positions))
@@ -88,7 +97,7 @@ def names(frames):
     return ["-".join(sorted(pair, key="CNOH".index)) for pair in pairs]
 
 
-def rows(frames, model_forces, sigma, seed, about):
+def rows(frames, model_forces, sigma, seed, about, alike=False):
     """Rows: stiffness of every kind of bond, the mean of k_eff over that by the closed form, as the variance has it.
 
     Parameters
@@ -101,14 +110,18 @@ def rows(frames, model_forces, sigma, seed, about):
     seed : int
     about : dict
         Of every row.
+    alike : bool
+        Whether all bonds of a kind are, see `pooled`.
     """
     kT = thermal_energy(frames.temperature)
     clean = variance_stiffness(frames.positions, frames.bonds, kT)
+    kinds = np.array(names(frames))
+    clean = pooled(clean, kinds) if alike else clean
     y = noised(frames.positions, sigma, seed) if sigma else frames.positions
     by_force = stiffness(y, frames.forces if model_forces is None else model_forces(y), frames.bonds)
     by_variance = variance_stiffness(y, frames.bonds, kT)
+    by_variance = pooled(by_variance, kinds) if alike else by_variance
     expected = closed_form(clean, sigma, kT)
-    kinds = np.array(names(frames))
     found = []
     for kind in sorted(set(kinds)):
         own = kinds == kind
@@ -121,12 +134,14 @@ def rows(frames, model_forces, sigma, seed, about):
     return found
 
 
-def in_dynamics(positions, frames, sigma, about):
+def in_dynamics(positions, frames, sigma, about, alike=False):
     """Rows: the same from the variances of bonds in runs of a model that has sigma (nm); frames are clean."""
     kT = thermal_energy(frames.temperature)
-    expected = closed_form(variance_stiffness(frames.positions, frames.bonds, kT), sigma, kT)
-    found = variance_stiffness(positions, frames.bonds, kT)
     kinds, rows = np.array(names(frames)), []
+    clean, found = (variance_stiffness(x, frames.bonds, kT) for x in (frames.positions, positions))
+    if alike:
+        clean, found = pooled(clean, kinds), pooled(found, kinds)
+    expected = closed_form(clean, sigma, kT)
     for kind in sorted(set(kinds)):
         own = kinds == kind
         rows.append(
