@@ -159,6 +159,15 @@ def without_wall(denoiser):
     return denoiser.rebuilt(*map(list, zip(*kept)))
 
 
+def with_wall(denoiser, other):
+    """The same model with the wall of another one, between atoms that this one does not exclude.
+
+    What it would be after a training with that wall, which no noised frame touches.
+    """
+    walls = [(term, module) for term, module in zip(other.header.terms, other.modules()) if term.kind == "wall"]
+    return denoiser.rebuilt(*map(list, zip(*zip(denoiser.header.terms, denoiser.modules()), *walls)))
+
+
 def without_distances(denoiser):
     """The same model without the shortest distances of its frames, so that one compiled force does for all seeds."""
     other, number = denoiser.rebuilt(denoiser.header.terms, denoiser.modules()), len(denoiser.header.species)

@@ -1,0 +1,1 @@
+"""Liquid water: its frames, claims and figure."""
