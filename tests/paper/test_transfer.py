@@ -3,7 +3,7 @@
 import numpy as np
 import pandas
 import pytest
-from test_paper import script
+from test_paper import PAPER, script
 
 from openmm_diffusion import Denoiser
 
@@ -128,3 +128,15 @@ def test_reach_is_where_both_errors_together_are_a_tenth_larger(modules):
     (found,) = claims.reach(pandas.DataFrame(rows)).itertuples()
     assert found.slope == pytest.approx(1e-3) and found.own == pytest.approx(0.03)
     assert np.hypot(found.own, found.slope * found.reach) == pytest.approx(1.1 * found.own)
+
+
+def test_committed_results_carry_their_verdicts(modules):
+    """Every claim has a row in the table of the README, with the numbers and verdicts that the results give now."""
+    section = (PAPER / "README.md").read_text().split("## 8. ")[1].split("\n## ")[0]
+    lines = section.split("| claim ")[1].split("\n\n")[0].splitlines()[2:]
+    told = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+    table = pandas.read_csv(PAPER / "results" / f"{NAME}.csv")
+    assert table.loc[table["part"] == "md", "seed"].nunique() >= 3
+    found = modules[1].claims(table[table["part"] != "fit"])
+    expected = [[r.claim, r.ratio, f"{r.verdict}: {r.where}" if r.where else r.verdict] for r in found.itertuples()]
+    assert len(found) >= 10 and told == expected

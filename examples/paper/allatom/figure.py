@@ -124,13 +124,13 @@ def lives(ax, rows, title="Lives of runs, and how many reached the end"):
     """Lives of runs: every one, and the share that reached the end."""
     networks = rows[rows["learner"].isin(NETWORKS)]
     ends = networks.groupby("learner")["of"].first()
-    for learner, offset in beside(networks).items():
+    for above, (learner, offset) in enumerate(beside(networks).items()):
         part = rows[rows["learner"] == learner]
         for name, own in arms(part).items():
             at = ORDER.index(name) + offset + np.linspace(-0.09, 0.09, len(own))
             ax.plot(at, own["value"], ls="", marker="o", ms=5, color=COLOURS[learner], alpha=0.7)
             alive, of, _ = survival(own)
-            place = (ORDER.index(name) + offset, 1.15 * ends[learner])
+            place = (ORDER.index(name) + offset, 1.25 * 1.5**above * ends[learner])
             ax.annotate(f"{alive}/{of}", place, ha="center", fontsize=9, color=COLOURS[learner])
         ax.plot([], [], ls="", marker="o", color=COLOURS[learner], label=f"{learner}, to {ends[learner]:g} ps")
     told = [

@@ -83,7 +83,9 @@ def _density(ax, table, quantity, label, title):
             # Of linear energies there are two noise levels and one of networks: all are of the first seed.
             own = own[own["seed"] == own["seed"].min()].sort_values("at")
             ax.plot(own["at"], own["value"], color=colour, lw=1.5, label=name)
-    ax.set(xlabel=label, ylabel="density per nm" if "bond" in quantity else "density per degree", ylim=(0, None))
+    # Above is the legend's place.
+    top = 1.6 * max(line.get_ydata().max() for line in ax.get_lines())
+    ax.set(xlabel=label, ylabel="density per nm" if "bond" in quantity else "density per degree", ylim=(0, top))
     ax.set_title(title)
 
 
@@ -121,5 +123,5 @@ def _conformers(ax, rows):
         ax.bar(at, value, width, color=colour, label=name)
         ax.errorbar(at, value, 2 * error.fillna(0), ls="", color="black", capsize=2)
     ax.set_xticks(places, CONFORMERS)
-    ax.set(ylabel="population")
+    ax.set(ylabel="population", ylim=(0, 1.3))
     ax.set_title("Conformers, two standard errors over runs or seeds")
