@@ -131,6 +131,8 @@ def compute_rdf(
     replica = getattr(frames, "replica", None)
     if not isinstance(frames, mdtraj.Trajectory) and not hasattr(frames, "to_mdtraj"):
         raise TypeError(f"frames is {shown(frames)}: give Frames, or a Trajectory of mdtraj")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress is {shown(progress)}: give a function of the number of frames done, or None")
     trajectory = frames.to_mdtraj() if hasattr(frames, "to_mdtraj") else frames
     if trajectory.unitcell_vectors is None:
         raise ValueError("frames have no periodic box: a g(r) needs a density")

@@ -70,6 +70,7 @@ RDF = [
     Wrong("C", "compute_rdf", "r_range backwards", lambda i: compute_rdf(i.frames, (0.8, 0.2)), "r_range is 0.8 to 0.2"),
     Wrong("C", "compute_rdf", "r_range below zero", lambda i: compute_rdf(i.frames, (-0.2, 0.8)), "r_range is -0.2"),
     Wrong("C", "compute_rdf", "r_range beyond the box", lambda i: compute_rdf(i.frames, (0.2, 5)), "half the box"),
+    Wrong("C", "compute_rdf", "progress of true", lambda i: compute_rdf(i.frames, progress=True), "progress is True"),
     Wrong("C", "compute_rdf", "r_range of one number", lambda i: compute_rdf(i.frames, 0.8), "r_range has shape"),
     Wrong("C", "compute_rdf", "r_range of three", lambda i: compute_rdf(i.frames, (0.2, 0.5, 0.8)), "r_range has shape"),
     Wrong("C", "compute_rdf", "r_range of strings", lambda i: compute_rdf(i.frames, ("0.2", "0.8")), "r_range is an array of"),
