@@ -5,8 +5,8 @@
 Alanine dipeptide, 22 atoms, nothing rigid, 300 K, frames and forces made by OpenMM (amber14, OBC2, steps of 1 fs).
 What noise leaves of the stiffness of one bond alone and of every bond of the molecule, under linear energies and
 networks; the force error of a network alone, of linear energies of bonds, angles and dihedrals alone, and of both, from
-one, two and four fixed draws of noise and from fresh antithetic pairs; how long runs live; and long runs of linear
-energies without noise, their basins and distributions beside those of the frames.
+one, two and four fixed draws of noise and from fresh antithetic pairs, of few steps and many; how long runs live; and
+long runs of linear energies without noise, their basins and distributions beside those of the frames.
 """
 
 import functools
@@ -34,11 +34,15 @@ NETWORKS = {
     for draws in (1, 2, 4, 0)
 }
 ALONE = [name for name in NETWORKS if name.startswith("network")]
+#: The same of many more steps.
+LONGEST = {f"{Arm((), True, times=16).name}, {words}": Arm((), True, SIGMA, draws, times=16)
+           for words, draws in (("1 draws", 1), ("fresh", 0))}  # fmt: skip
+NETWORKS |= LONGEST
 SETTINGS = {
     False: dict(
         data=dict(runs=12, duration=400.0, discard=20.0), apart=4, seeds=3, frames=300, tests=300,
         sigmas=(0.0, 0.002), alone=(0.001, 0.002, 0.005), dimers=4000,
-        networks=dict.fromkeys(ALONE, 3) | {"linear + network, 1 draws": 1},
+        networks=dict.fromkeys(ALONE, 3) | {"linear + network, 1 draws": 1} | dict.fromkeys(LONGEST, 3),
         steps=100, copies=3, life=1.0, backend="python",
         lives=(0.0, 0.002), runs=1, duration=100.0,
         long=dict(frames=2000, runs=8, duration=1250.0, timestep=TIMESTEP, interval=0.5, discard=10.0),
@@ -109,12 +113,13 @@ class Alanine(Experiment):
         for name, seeds in size["networks"].items():
             for number in range(seeds):
                 seed, arm = 100 * self.seed + number, NETWORKS[name]
+                steps = size["steps"] * arm.times
                 given = dict(recipe=recipe(arm, size["steps"], seed), tests=size["tests"])
                 compute = functools.partial(self.errors, arm, seed)
-                self.part(name, compute, seed, size["frames"], size["steps"], **given)
+                self.part(name, compute, seed, size["frames"], steps, **given)
                 given |= {key: size[key] for key in ("copies", "life")} | {"timestep": TIMESTEP}
                 compute = functools.partial(self.lives, arm, seed)
-                self.part(f"MD of {name}", compute, seed, size["frames"], size["steps"], **given)
+                self.part(f"MD of {name}", compute, seed, size["frames"], steps, **given)
         if size["long"]:
             given = dict(recipe=recipe(Arm(ALL), 0, self.seed), friction=FRICTION, **{
                 key: value for key, value in size["long"].items() if key != "frames"})  # fmt: skip

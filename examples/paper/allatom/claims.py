@@ -12,8 +12,8 @@ LEAST = 0.9
 CROSSINGS = 10
 ALONE, LINEAR, BOTH, LONG = "network alone", "linear alone", "linear + network", "linear, all terms"
 WALLED, BARE = "network + wall", "linear, no wall"
-LONGER = f"{ALONE}, 4 times the steps"
-NETWORKS = (ALONE, LONGER, WALLED, BOTH)
+LONGER, LONGEST = (f"{ALONE}, {times} times the steps" for times in (4, 16))
+NETWORKS = (ALONE, LONGER, LONGEST, WALLED, BOTH)
 LAW = "k_eff = k/(1 + 2 sigma^2 k/kT)"
 COLUMNS = ["claim", "measured", "expected", "verdict", "where"]
 

@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 from protocol.verdicts import mean_error
 
-from allatom.claims import ALONE, BOTH, LINEAR, LONG, LONGER, NETWORKS, WALLED, arms, survival
+from allatom.claims import ALONE, BOTH, LINEAR, LONG, LONGER, LONGEST, NETWORKS, WALLED, arms, survival
 from allatom.stiffness import STIFF, closed_form
 from openmm_diffusion.units import thermal_energy
 
@@ -12,7 +12,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen before pyplot is imported
 
 COLOURS = {
-    ALONE: "tab:red", LONGER: "tab:purple", WALLED: "tab:orange", BOTH: "tab:green", LINEAR: "tab:blue", LONG: "navy",
+    ALONE: "tab:red", LONGER: "tab:purple", LONGEST: "tab:purple", WALLED: "tab:orange", BOTH: "tab:green",
+    LINEAR: "tab:blue", LONG: "navy",
 }  # fmt: skip
 KINDS = {
     "C-H": "tab:orange",
