@@ -19,7 +19,7 @@ from openmm_diffusion.units import thermal_energy
 
 #: nm; copies of each frame, each with noise of its own; those that are kept to validate with, as a part of the frames.
 SETTINGS = dict(
-    sigma=0.01, copies=2, kept=0.15, steps=600, batch=4, cutoff=0.6, features=16, layers=2, lmax=1, rate=0.01
+    sigma=0.01, copies=2, kept=0.15, steps=3000, batch=4, cutoff=0.6, features=16, layers=2, lmax=1, rate=0.01
 )
 ANGSTROM, EV = 10.0, 96.48533212  # in nm, and in kJ/mol
 FORCE = EV * ANGSTROM  # eV/Angstrom in kJ/mol/nm
