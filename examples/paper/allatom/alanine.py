@@ -10,8 +10,9 @@ from pathlib import Path
 import mdtraj
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
+from allatom.dynamics import kept_runs, sampled
 from openmm_diffusion import Frames
 
 PDB = Path(__file__).resolve().parents[2] / "alanine" / "alanine.pdb"
@@ -102,13 +103,7 @@ def run(number, duration, discard, seed):
     integrator.step(round(HELD / TIMESTEP))
     context.setParameter("hold", 0.0)
     integrator.step(round((discard - HELD) / TIMESTEP))
-    positions, forces = [], []
-    for _ in range(round((duration - discard) / INTERVAL)):
-        integrator.step(round(INTERVAL / TIMESTEP))
-        state = context.getState(positions=True, forces=True)
-        positions.append(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
-        forces.append(state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer))
-    return np.array(positions, dtype=np.float32), np.array(forces, dtype=np.float32)
+    return sampled(context, duration - discard, INTERVAL)
 
 
 def frames(directory, runs, duration, discard, seed):
@@ -125,24 +120,9 @@ def frames(directory, runs, duration, discard, seed):
     -------
     Frames
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    positions, forces = [], []
-    for number in range(runs):
-        path = directory / f"alanine-{duration:g}-{discard:g}ps-{seed}-{number:02d}.npz"
-        if not path.exists():
-            x, f = run(number, duration, discard, seed)
-            draft = path.with_suffix(".part.npz")
-            np.savez(draft, positions=x, forces=f)
-            draft.replace(path)
-            print(f"{path.name}: {len(x)} frames", flush=True)
-        with np.load(path) as kept:
-            positions.append(kept["positions"])
-            forces.append(kept["forces"])
-    replica = np.repeat(np.arange(runs), [len(part) for part in positions])
+    positions, forces, replica = kept_runs(directory, "alanine", run, runs, duration, discard, seed)
     elements = [atom.element.atomic_number for atom in topology().atoms()]
-    return Frames(
-        np.concatenate(positions), elements, None, TEMPERATURE, np.concatenate(forces), replica, types(), bonds()
-    )
+    return Frames(positions, elements, None, TEMPERATURE, forces, replica, types(), bonds())
 
 
 def dihedrals(positions):

@@ -127,6 +127,59 @@ def long_run(denoiser, directory, start, duration, timestep, interval, seed, lim
     return np.concatenate(found), duration, ""
 
 
+def sampled(context, duration, interval):
+    """What a run in a Context passes through.
+
+    Parameters
+    ----------
+    context : Context
+    duration, interval : float, ps
+        Of the run, and between frames.
+
+    Returns
+    -------
+    positions, forces : array, shape (n_frames, n_particles, 3), nm and kJ/mol/nm, dtype float32
+    """
+    integrator, positions, forces = context.getIntegrator(), [], []
+    for _ in range(round(duration / interval)):
+        integrator.step(round(interval / integrator.getStepSize().value_in_unit(unit.picosecond)))
+        state = context.getState(positions=True, forces=True)
+        positions.append(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+        forces.append(state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer))
+    return np.array(positions, dtype=np.float32), np.array(forces, dtype=np.float32)
+
+
+def kept_runs(directory, name, run, runs, duration, discard, seed):
+    """Positions, forces and replica of all runs; a run that is there is not made again.
+
+    Parameters
+    ----------
+    directory : Path
+    name : str
+        Of the files.
+    run : callable
+        Called with the number of a run, duration, discard and seed; gives positions and forces.
+    runs : int
+    duration, discard : float, ps
+    seed : int
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    positions, forces = [], []
+    for number in range(runs):
+        path = directory / f"{name}-{duration:g}-{discard:g}ps-{seed}-{number:02d}.npz"
+        if not path.exists():
+            x, f = run(number, duration, discard, seed)
+            draft = path.with_suffix(".part.npz")
+            np.savez(draft, positions=x, forces=f)
+            draft.replace(path)
+            print(f"{path.name}: {len(x)} frames", flush=True)
+        with np.load(path) as kept:
+            positions.append(kept["positions"])
+            forces.append(kept["forces"])
+    replica = np.repeat(np.arange(runs), [len(part) for part in positions])
+    return np.concatenate(positions), np.concatenate(forces), replica
+
+
 class Copies:
     """Copies of a molecule in one Context, none of which feels another; one that dies is put back to its start.
 

@@ -7,8 +7,9 @@ that the System is made here; the random places that runs begin from are the pac
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
+from allatom.dynamics import kept_runs, sampled
 from openmm_diffusion import Frames
 from openmm_diffusion.systems.solution import GenerateConfig, build_system, place_molecules
 
@@ -58,13 +59,7 @@ def run(number, duration, discard, seed):
     openmm.LocalEnergyMinimizer.minimize(context, maxIterations=500)
     context.setVelocitiesToTemperature(TEMPERATURE, 1 + 1000 * seed + number)
     integrator.step(round(discard / TIMESTEP))
-    positions, forces = [], []
-    for _ in range(round((duration - discard) / INTERVAL)):
-        integrator.step(round(INTERVAL / TIMESTEP))
-        state = context.getState(positions=True, forces=True)
-        positions.append(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
-        forces.append(state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer))
-    return np.array(positions, dtype=np.float32), np.array(forces, dtype=np.float32)
+    return sampled(context, duration - discard, INTERVAL)
 
 
 def frames(directory, runs, duration, discard, seed):
@@ -81,23 +76,10 @@ def frames(directory, runs, duration, discard, seed):
     -------
     Frames
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    positions, forces = [], []
-    for number in range(runs):
-        path = directory / f"water-{duration:g}-{discard:g}ps-{seed}-{number:02d}.npz"
-        if not path.exists():
-            x, f = run(number, duration, discard, seed)
-            draft = path.with_suffix(".part.npz")
-            np.savez(draft, positions=x, forces=f)
-            draft.replace(path)
-            print(f"{path.name}: {len(x)} frames", flush=True)
-        with np.load(path) as kept:
-            positions.append(kept["positions"])
-            forces.append(kept["forces"])
-    replica = np.repeat(np.arange(runs), [len(part) for part in positions])
+    positions, forces, replica = kept_runs(directory, "water", run, runs, duration, discard, seed)
     atoms = list(topology().atoms())
     bonds = np.array([sorted((one.index, other.index)) for one, other in topology().bonds()])
     return Frames(
-        np.concatenate(positions), [atom.element.atomic_number for atom in atoms], EDGE * np.eye(3), TEMPERATURE,
-        np.concatenate(forces), replica, [atom.element.symbol for atom in atoms], bonds,
+        positions, [atom.element.atomic_number for atom in atoms], EDGE * np.eye(3), TEMPERATURE,
+        forces, replica, [atom.element.symbol for atom in atoms], bonds,
     )  # fmt: skip
