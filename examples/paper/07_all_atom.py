@@ -113,7 +113,7 @@ class Alanine(Experiment):
         for name, seeds in size["networks"].items():
             for number in range(seeds):
                 seed, arm = 100 * self.seed + number, NETWORKS[name]
-                steps = size["steps"] * arm.times
+                steps = self.steps(arm)
                 given = dict(recipe=recipe(arm, size["steps"], seed), tests=size["tests"])
                 compute = functools.partial(self.errors, arm, seed)
                 self.part(name, compute, seed, size["frames"], steps, **given)

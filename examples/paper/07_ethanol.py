@@ -116,7 +116,7 @@ class Ethanol(Watched):
 
     def network_parts(self, network, draws, seeds):
         """Parts of networks, seed by seed."""
-        size, steps = self.size, self.size["steps"] * network.times
+        size, steps = self.size, self.steps(network)
         for seed in self.seeds(seeds):
             for number in draws:
                 arm = replace(network, draws=number)

@@ -9,7 +9,7 @@ from protocol.records import Records
 from allatom import stiffness
 from allatom.claims import BARE
 from allatom.dynamics import LOOK, TIMESTEP, Copies, Limits, long_run
-from allatom.models import ALANINE, chosen, error, trained, without_distances, without_wall
+from allatom.models import ALANINE, chosen, error, trained, without_wall
 from allatom.structure import distributions
 
 
@@ -57,6 +57,10 @@ class Experiment:
         given = dict(settings, seed=seed, frames=frames, steps=steps, data=self.digest)
         self.records.part(name, given, compute)
 
+    def steps(self, arm):
+        """Steps that the network of an arm is trained for, at most."""
+        return self.size["steps"] * arm.times
+
     def model(self, arm, seed, number=None):
         """The denoiser of an arm, from so many frames."""
         frames = chosen(self.frames, number or self.size["frames"], seed)
@@ -94,9 +98,8 @@ class Experiment:
 
     def copies(self, arm, seed):
         """Copies under an arm, and what rows say of it."""
-        model = without_distances(self.model(arm, seed))
         starts = self.starts(self.size["copies"], seed)
-        return Copies(model, starts, self.limits, self.size["backend"], seed), self.about(arm)
+        return Copies(self.model(arm, seed), starts, self.limits, self.size["backend"], seed), self.about(arm)
 
     def lives(self, arm, seed, *kept):
         """Rows of runs of a network: how long each lives; `kept` as `Copies.lives` takes it."""
@@ -145,7 +148,7 @@ class Watched(Experiment):
         """Rows of a model: force error, stiffness, and where its held-out loss stopped to improve."""
         held_out = self.model(arm, seed).header.held_out if arm.network else {}
         found = [
-            {**self.about(arm), "quantity": name, "value": held_out[key], "of": self.size["steps"] * arm.times}
+            {**self.about(arm), "quantity": name, "value": held_out[key], "of": self.steps(arm)}
             for name, key in (("held-out loss", "network_loss"), ("steps taken", "network_steps")) if key in held_out
         ]  # fmt: skip
         return super().errors(arm, seed) + found

@@ -123,10 +123,10 @@ def recipe(arm, steps, seed, learner=ALANINE):
     fresh = arm.draws == 0
     config["noise"] = {"sigma": arm.sigma, "draws": max(arm.draws, 1), "antithetic": fresh, "fresh": fresh}
     config["network"] = learner.network
-    batch = learner.copies // (2 if fresh else arm.draws)
+    batch, steps = learner.copies // (2 if fresh else arm.draws), steps * arm.times
     config["training"] = {
-        **learner.training, "steps": steps * arm.times, "check_every": max(steps * arm.times // learner.checks, 1),
-        "batch": batch, "seed": seed,
+        **learner.training, "steps": steps, "check_every": max(steps // learner.checks, 1), "batch": batch,
+        "seed": seed,
     }  # fmt: skip
     return config
 
@@ -166,13 +166,6 @@ def with_wall(denoiser, other):
     """
     walls = [(term, module) for term, module in zip(other.header.terms, other.modules()) if term.kind == "wall"]
     return denoiser.rebuilt(*map(list, zip(*zip(denoiser.header.terms, denoiser.modules()), *walls)))
-
-
-def without_distances(denoiser):
-    """The same model without the shortest distances of its frames, so that one compiled force does for all seeds."""
-    other, number = denoiser.rebuilt(denoiser.header.terms, denoiser.modules()), len(denoiser.header.species)
-    other.header = other.header.model_copy(update={"shortest_distances": [[None] * number] * number})
-    return other
 
 
 def chosen(frames, number, seed):

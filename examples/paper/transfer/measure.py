@@ -72,7 +72,6 @@ def placed(denoiser, frames):
     update = {
         "particles": frames.types.tolist(), "box": frames.boxes[0].tolist(), "temperature": frames.temperature,
         "number_density": frames.number_density, "shortest_distances": shortest, "data": {}, "held_out": {},
-        "terms": [term.model_copy(update={"penalty": None}) if term.learnt else term for term in header.terms],
     }  # fmt: skip
     there = header.model_copy(update=update)
     return Denoiser(there).rebuilt(there.terms, denoiser.modules())

@@ -29,11 +29,10 @@ def topology():
 
 def make_system():
     """The System: flexible, all pairs by PME."""
-    system = app.ForceField("amber14/spce.xml").createSystem(
+    return app.ForceField("amber14/spce.xml").createSystem(
         topology(), nonbondedMethod=app.PME, nonbondedCutoff=CUTOFF, switchDistance=SWITCH, constraints=None,
         rigidWater=False, removeCMMotion=False,
     )  # fmt: skip
-    return system
 
 
 def run(number, duration, discard, seed):
