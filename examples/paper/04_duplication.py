@@ -45,7 +45,7 @@ SETTINGS = {
         well_sigmas=(0.01, 0.0265), well_sets=40, visits=(0, 4, 16), visit_draws=(1, 16, INFINITE),
         well_divisions=(*LABELS, (62, 1), *((n, INFINITE) for n, _ in LABELS)),
         licl_sigmas=(0.005, 0.0265), sets=(3,), pool=500, tested=40,
-        labels=((160, 1), (40, 4), (20, 8)), growing=((160, 4),), theory=(60, 4),
+        labels=((160, 1), (40, 4)), growing=((160, 4),), theory=(60, 4),
         learners=("single draws", "single draws, fixed penalty", "antithetic pairs, fixed penalty"),
         network_sigmas=(0.01,), network_divisions=((160, 1), (40, 4), (160, 4)), network_steps=60,
         network_sets=(2,),

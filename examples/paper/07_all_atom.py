@@ -5,8 +5,9 @@
 Alanine dipeptide, 22 atoms, nothing rigid, 300 K, frames and forces made by OpenMM (amber14, OBC2, steps of 1 fs).
 What noise leaves of the stiffness of one bond alone and of every bond of the molecule, under linear energies and
 networks; the force error of a network alone, of linear energies of bonds, angles and dihedrals alone, and of both, from
-one, two and four fixed draws of noise and from fresh antithetic pairs, of few steps and many; how long runs live; and
-long runs of linear energies without noise, their basins and distributions beside those of the frames.
+one, two and four fixed draws of noise and from fresh antithetic pairs, of few steps and many, with a wall and without;
+how long runs live; and long runs of linear energies without noise, their basins and distributions beside those of the
+frames.
 """
 
 import functools
@@ -34,16 +35,17 @@ NETWORKS = {
     for draws in (1, 2, 4, 0)
 }
 ALONE = [name for name in NETWORKS if name.startswith("network")]
-#: The same of many more steps.
-LONGEST = {f"{Arm((), True, times=16).name}, {words}": Arm((), True, SIGMA, draws, times=16)
-           for words, draws in (("1 draws", 1), ("fresh", 0))}  # fmt: skip
+#: A network of many more steps, and such a one with a wall around atoms.
+LONGEST = {f"{Arm((), True, walled=wall, times=16).name}, {words}": Arm((), True, SIGMA, draws, wall, 16)
+           for wall in (False, True) for words, draws in (("1 draws", 1), ("fresh", 0))}  # fmt: skip
 NETWORKS |= LONGEST
 SETTINGS = {
     False: dict(
         data=dict(runs=12, duration=400.0, discard=20.0), apart=4, seeds=3, frames=300, tests=300,
         sigmas=(0.0, 0.002), alone=(0.001, 0.002, 0.005), dimers=4000,
-        networks=dict.fromkeys(ALONE, 3) | {"linear + network, 1 draws": 1} | dict.fromkeys(LONGEST, 3),
-        steps=100, copies=3, life=1.0, backend="python",
+        networks=dict.fromkeys([*ALONE, *LONGEST, "linear + network, 1 draws", "linear + network, fresh"], 3),
+        steps=100, copies=3, life=1.0, backend="compiled",
+        longer={Arm((), True, walled=True, times=16).name: 20.0, Arm(network=True).name: 100.0},
         lives=(0.0, 0.002), runs=1, duration=100.0,
         long=dict(frames=2000, runs=8, duration=1250.0, timestep=TIMESTEP, interval=0.5, discard=10.0),
     ),
@@ -117,7 +119,7 @@ class Alanine(Experiment):
                 given = dict(recipe=recipe(arm, size["steps"], seed), tests=size["tests"])
                 compute = functools.partial(self.errors, arm, seed)
                 self.part(name, compute, seed, size["frames"], steps, **given)
-                given |= {key: size[key] for key in ("copies", "life")} | {"timestep": TIMESTEP}
+                given |= {"copies": size["copies"], "life": self.life(arm), "timestep": TIMESTEP}
                 compute = functools.partial(self.lives, arm, seed)
                 self.part(f"MD of {name}", compute, seed, size["frames"], steps, **given)
         if size["long"]:

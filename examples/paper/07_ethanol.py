@@ -5,9 +5,10 @@
 
 The second molecule of part 7: nine atoms in the gas phase, nothing rigid, 300 and 500 K, forces of GFN2-xTB, in the
 manner of MD17 (these are not MD17's own labels).  Networks alone, of 600 steps from one, two and four fixed draws of
-noise and from fresh antithetic pairs of the same 300 frames, and of 2,400 steps; a network on top of linear energies;
-linear energies alone, without noise and with.  What noise leaves of the bonds, the force error against the true forces
-of runs that took no part, how long runs live and what they die of, and distributions of bonds, angles and C-C-O-H.
+noise and from fresh antithetic pairs of the same 300 frames, with a wall, and of 2,400 steps; a network on top of
+linear energies; these alone, without noise and with.  What noise leaves of the bonds, the force error against the true
+forces of runs that took no part, how long runs live and what they die of, and distributions of bonds, angles and
+C-C-O-H.
 """
 
 import functools
@@ -45,10 +46,10 @@ SETTINGS = {
         # Temperature (K), network, draws (0: fresh pairs), seeds: the most telling first.
         arms=(
             (300, ALONE, (1, 4, 0), 3), (300, ALONE, (2,), 3), (300, LONGER, (1, 0), 3), (500, ALONE, (1, 0), 3),
-            (300, BOTH, (0,), 3),
+            (300, WALLED, (1, 0), 3), (300, BOTH, (0,), 3), (300, LONGER, (2, 4), 3), (500, WALLED, (1, 0), 3),
         ),
         temperatures=(300, 500), apart=2, seeds=3, frames=300, tests=400, steps=600,
-        copies=4, life=20.0, backend="compiled", looks=5, begin=1.0, runs=1, duration=100.0,
+        copies=4, life=20.0, longer={BOTH.name: 100.0}, backend="compiled", looks=5, begin=1.0, runs=1, duration=100.0,
     ),
     True: dict(
         arms=((300, ALONE, (1, 0), 1), (300, WALLED, (0,), 1)),
@@ -126,7 +127,8 @@ class Ethanol(Watched):
                 self.part(name, compute, seed, size["frames"], steps, **given)
                 compute = functools.partial(self.bends, arm, seed)
                 self.part(f"C-O-H of {name}", compute, seed, size["frames"], steps, **given)
-                given |= {key: size[key] for key in ("copies", "life", "looks", "begin")} | {"timestep": TIMESTEP}
+                given |= {key: size[key] for key in ("copies", "looks", "begin")}
+                given |= {"life": self.life(arm), "timestep": TIMESTEP}
                 compute = functools.partial(self.lives, arm, seed)
                 self.part(f"MD of {name}", compute, seed, size["frames"], steps, **given)
 

@@ -3,11 +3,12 @@
     python examples/paper/07_water.py [--quick] [--seed 0] [--output DIR]
 
 The third system of part 7: 64 molecules, 192 atoms, nothing rigid, 300 K, frames and forces made by OpenMM (flexible
-SPC/E, PME, steps of 0.5 fs).  Networks alone, from one fixed draw of noise and from fresh antithetic pairs of the same
-few frames, and the same with a wall between molecules; linear energies of bonds, angles, 1-3 distances and pairs alone,
-without noise and with, from as few frames and from more, and with charges as known beforehand; a network on top of
-linear energies.  What noise leaves of the O-H bonds, the force error against the true forces of runs that took no part,
-how long runs live and what they die of, and distributions of bonds, angles and distances between molecules.
+SPC/E, PME, steps of 0.5 fs).  Networks alone, from one, two and four fixed draws of noise and from fresh antithetic
+pairs of the same few frames, the same with a wall between molecules, and of four times the steps; linear energies of
+bonds, angles, 1-3 distances and pairs alone, without noise and with, from as few frames and from more, and with charges
+as known beforehand; a network on top of linear energies.  What noise leaves of the O-H bonds, the force error against
+the true forces of runs that took no part, how long runs live and what they die of, and distributions of bonds, angles
+and distances between molecules.
 """
 
 import functools
@@ -35,14 +36,16 @@ LEARNER = Learner(
 )  # fmt: skip
 #: The charges that the data were made with, which are known of this water alone.
 KNOWN = {"coulomb": {"charges": {"O": -0.8476, "H": 0.4238}, "relative_permittivity": 1.0}}
-#: A network, the same with a wall between molecules, and one on top of linear energies.
-ALONE, WALLED, BOTH = Arm((), True, SIGMA), Arm((), True, SIGMA, walled=True), Arm(LINEAR, True, SIGMA)
+#: A network, one trained for four times the steps, the first with a wall between molecules, and one on top of linear
+#: energies.
+ALONE, LONGER = Arm((), True, SIGMA), Arm((), True, SIGMA, times=4)
+WALLED, BOTH = Arm((), True, SIGMA, walled=True), Arm(LINEAR, True, SIGMA)
 SETTINGS = {
     False: dict(
         data=dict(runs=8, duration=40.0, discard=15.0), apart=2, frames=30, tests=200, seeds=3, many=(500, 3),
         # Network, draws (0: fresh pairs), seeds: the most telling first.
-        arms=((ALONE, (1, 0), 3), (WALLED, (1, 0), 3), (BOTH, (0,), 1)), steps=600,
-        copies=2, life=3.0, backend="compiled", looks=5, begin=1.0, runs=1, duration=30.0,
+        arms=((ALONE, (1, 2, 4, 0), 5), (WALLED, (1, 2, 4, 0), 5), (BOTH, (1, 0), 3), (LONGER, (1, 0), 3)), steps=600,
+        copies=2, life=20.0, backend="compiled", looks=5, begin=1.0, runs=1, duration=100.0,
     ),
     True: dict(
         data=dict(runs=3, duration=1.8, discard=0.8), apart=1, frames=10, tests=4, seeds=2, many=(20, 1),
@@ -112,10 +115,10 @@ class Water(Watched):
                 name = f"{arm.name}, {f'{number} draws' if number else 'fresh'}"
                 if not arm.walled:
                     compute = functools.partial(self.errors, arm, seed)
-                    self.part(name, compute, seed, size["frames"], size["steps"], **given)
+                    self.part(name, compute, seed, size["frames"], self.steps(arm), **given)
                 given |= {key: size[key] for key in ("copies", "life", "looks", "begin")} | {"timestep": TIMESTEP}
                 compute = functools.partial(self.lives, arm, seed)
-                self.part(f"MD of {name}", compute, seed, size["frames"], size["steps"], **given)
+                self.part(f"MD of {name}", compute, seed, size["frames"], self.steps(arm), **given)
 
 
 def report(table):
@@ -142,7 +145,8 @@ def main(arguments=None):
     first, *rest = size["arms"]
     few.network_parts(*first)
     few.linear_parts((0.0, SIGMA), walls=(True,))
-    many.linear_parts((0.0,), walls=(True,))
+    for more in (many, charged):
+        more.linear_parts((0.0,), walls=(True,))
     for arm in rest:
         few.network_parts(*arm)
     table = records.table()

@@ -125,6 +125,26 @@ def test_verdicts_follow_the_numbers(modules, more, expected):
     assert row["verdict"] == expected
 
 
+def test_runs_of_one_kind_of_noise_alone_are_counted_too(modules):
+    rows = [row for seed in range(3) for row in lives([2.0] * 4, seed, np.inf, True)]
+    found = modules[0].claims(pandas.DataFrame(rows), kT).set_index("claim")
+    row = found.loc["most runs of network alone live 2 ps"]
+    assert row["measured"].startswith("fresh pairs 12 of 12") and row["verdict"] == "holds"
+    assert not found.index.str.contains("more draws").any()
+
+
+def test_lives_are_compared_as_far_as_both_kinds_of_runs_were_followed(modules):
+    """Runs with a wall that live for 8 to 20 ps, and others whose end was at 2 ps: none lives longer than 2 ps then."""
+    names = "network alone, 16 times the steps", "network + wall, 16 times the steps"
+    rows = []
+    for seed, (alone, walled) in enumerate(((0.5, 8.0), (0.4, 20.0), (2.0, 9.0))):
+        for name, value, end in zip(names, (alone, walled), (2.0, 20.0)):
+            rows += [row | {"learner": name, "of": end} for row in lives([value] * 2, seed)]
+    found = modules[0].claims(pandas.DataFrame(rows), kT).set_index("claim")["measured"]
+    words = "runs of network alone, 16 times the steps live longer with a wall (life without over life with): 1 draw"
+    assert found[words].split(" +- ")[0] == f"{np.exp(np.log([0.25, 0.2, 1.0]).mean()):.2f}"
+
+
 def test_committed_results_carry_their_verdicts(modules):
     """Every claim has a row in the table of the README, with the numbers and verdicts that the results give now."""
     text = (PAPER / "README.md").read_text()

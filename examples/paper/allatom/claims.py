@@ -13,7 +13,8 @@ CROSSINGS = 10
 ALONE, LINEAR, BOTH, LONG = "network alone", "linear alone", "linear + network", "linear, all terms"
 WALLED, BARE = "network + wall", "linear, no wall"
 LONGER, LONGEST = (f"{ALONE}, {times} times the steps" for times in (4, 16))
-NETWORKS = (ALONE, LONGER, LONGEST, WALLED, BOTH)
+WALLED_LONGEST = f"{WALLED}, 16 times the steps"
+NETWORKS = (ALONE, LONGER, LONGEST, WALLED, WALLED_LONGEST, BOTH)
 LAW = "k_eff = k/(1 + 2 sigma^2 k/kT)"
 COLUMNS = ["claim", "measured", "expected", "verdict", "where"]
 
@@ -169,9 +170,8 @@ def _errors(rows, judge):
         pairs["no noise"] = (clean, alone)
         words = f"force: linear energies have a smaller error than a network alone at {10 * sigma:g} A"
         judge.smaller(words, pairs)
-        both = by_seed(rows[rows["learner"] == BOTH])
-        judge.smaller("force: a network on top makes the error of linear energies smaller", {
-            f"{10 * sigma:g} A": (both, ours)})  # fmt: skip
+        both = {name: (by_seed(part), ours) for name, part in arms(rows[rows["learner"] == BOTH]).items()}
+        judge.smaller("force: a network on top makes the error of linear energies smaller", both)
         judge.smaller("force: without noise linear energies have a smaller error than with", {
             f"{10 * sigma:g} A": (clean, ours)})  # fmt: skip
 
@@ -180,22 +180,31 @@ def _lives(rows, judge):
     """Survival against the number of draws."""
     for learner in NETWORKS:
         parts = arms(rows[rows["learner"] == learner])
-        first = parts.pop("1 draw", None)
-        if first is None or not parts:
+        if not parts:
             continue
-        judge.smaller(
-            f"runs of {learner} live longer with more draws than with one (life with one over life with more)",
-            {name: (by_seed(first), by_seed(part)) for name, part in parts.items()},
-        )  # fmt: skip
+        first, more = parts.get("1 draw"), {name: part for name, part in parts.items() if name != "1 draw"}
+        # Runs that all reach the end tell nothing of who would live longer.
+        if first is not None and more and (first["value"] < first["of"]).any():
+            judge.smaller(
+                f"runs of {learner} live longer with more draws than with one (life with one over life with more)",
+                {name: (by_seed(first), by_seed(part)) for name, part in more.items()},
+            )  # fmt: skip
         found, good, bad = [], [], []
-        for name, part in {"1 draw": first, **parts}.items():
+        for name, part in parts.items():
             alive, of, error = survival(part)
             found.append(f"{name} {alive} of {of} (+- {error:.2f})")
             slack = spare() * error
             good.append((alive + 1) / (of + 2) - slack > 0.5)
             bad.append((alive + 1) / (of + 2) + slack < 0.5)
-        length = first["of"].iloc[0]
-        judge.add(f"most runs of {learner} live {length:g} ps", ", ".join(found), "more than half", verdict(good, bad))
+        length = rows.loc[rows["learner"] == learner, "of"].iloc[0]
+        places = [name for name, yes in zip(parts, good) if yes]
+        told = ", ".join(places) if 0 < len(places) < len(parts) else ""
+        words = f"most runs of {learner} live {length:g} ps"
+        judge.add(words, ", ".join(found), "more than half", verdict(good, bad), told)
+    for bare, walled in ((ALONE, WALLED), (LONGEST, WALLED_LONGEST)):
+        without, along = (arms(rows[rows["learner"] == learner]) for learner in (bare, walled))
+        pairs = {name: _clipped(without[name], part) for name, part in along.items() if name in without}
+        judge.smaller(f"runs of {bare} live longer with a wall (life without over life with)", pairs)
     linear = rows[rows["learner"].isin([LINEAR, BARE])]
     for (learner, sigma, length), part in linear.groupby(["learner", "sigma / nm", "of"], sort=False):
         alive, of, error = survival(part)
@@ -203,6 +212,12 @@ def _lives(rows, judge):
         which = "linear energies alone" if learner == LINEAR else "linear energies without a wall"
         claim = f"runs of {which} live {length:g} ps, {10 * sigma:g} A"
         judge.add(claim, f"{alive} of {of} (+- {error:.2f})", "all", told)
+
+
+def _clipped(first, second):
+    """Lives of two kinds of runs by seed, ps, up to where both were followed."""
+    end = min(first["of"].min(), second["of"].min())
+    return tuple(by_seed(part.assign(value=part["value"].clip(upper=end))) for part in (first, second))
 
 
 def _long(rows, judge):

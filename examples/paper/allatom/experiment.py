@@ -21,8 +21,8 @@ class Experiment:
     whole : Frames
         All there are.
     size : dict
-        Settings: apart (of the runs, the last ones), frames, tests, steps, copies, life, backend, runs, duration, and
-        what a molecule has of its own.
+        Settings: apart (of the runs, the last ones), frames, tests, steps, copies, life (ps), longer (ps, of arms by
+        name that have their own), backend, runs, duration, and what a molecule has of its own.
     models : Path
         Directory of models and runs.
     records : Records, or Path of their CSV
@@ -92,6 +92,10 @@ class Experiment:
         forces = functools.partial(model.forces, box=self.tests.boxes)
         return found + stiffness.rows(self.tests, forces, arm.sigma, seed, about, self.alike)
 
+    def life(self, arm):
+        """ps that runs of a network are followed for at most."""
+        return self.size.get("longer", {}).get(arm.name, self.size["life"])
+
     def starts(self, number, seed):
         """Frames that runs begin from."""
         return chosen(self.frames, number, seed + 50).positions.astype(float)
@@ -104,8 +108,8 @@ class Experiment:
     def lives(self, arm, seed, *kept):
         """Rows of runs of a network: how long each lives; `kept` as `Copies.lives` takes it."""
         copies, about = self.copies(arm, seed)
-        lives, causes = copies.lives(self.size["life"], *kept)
-        about = {**about, "quantity": "life", "of": self.size["life"]}
+        lives, causes = copies.lives(self.life(arm), *kept)
+        about = {**about, "quantity": "life", "of": self.life(arm)}
         return [{**about, "run": k, "value": float(life), "cause": c} for k, (life, c) in enumerate(zip(lives, causes))]
 
     def linear_lives(self, arm, seed, wall):

@@ -4,7 +4,19 @@ import matplotlib
 import numpy as np
 from protocol.verdicts import mean_error
 
-from allatom.claims import ALONE, BOTH, LINEAR, LONG, LONGER, LONGEST, NETWORKS, WALLED, arms, survival
+from allatom.claims import (
+    ALONE,
+    BOTH,
+    LINEAR,
+    LONG,
+    LONGER,
+    LONGEST,
+    NETWORKS,
+    WALLED,
+    WALLED_LONGEST,
+    arms,
+    survival,
+)
 from allatom.stiffness import STIFF, closed_form
 from openmm_diffusion.units import thermal_energy
 
@@ -12,8 +24,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen before pyplot is imported
 
 COLOURS = {
-    ALONE: "tab:red", LONGER: "tab:purple", LONGEST: "tab:purple", WALLED: "tab:orange", BOTH: "tab:green",
-    LINEAR: "tab:blue", LONG: "navy",
+    ALONE: "tab:red", LONGER: "tab:purple", LONGEST: "tab:purple", WALLED: "tab:orange", WALLED_LONGEST: "tab:orange",
+    BOTH: "tab:green", LINEAR: "tab:blue", LONG: "navy",
 }  # fmt: skip
 KINDS = {
     "C-H": "tab:orange",
@@ -81,26 +93,27 @@ def _stiffness(ax, rows):
 
 
 def beside(rows):
-    """Networks that rows are of, and how far from the number of draws each is drawn, beside the others."""
+    """Networks that rows are of: how far from the number of draws each is drawn, beside the others, and how wide."""
     present = [learner for learner in NETWORKS if (rows["learner"] == learner).any()]
-    return {learner: 0.25 * (k - (len(present) - 1) / 2) for k, learner in enumerate(present)}
+    width = min(0.25, 0.85 / max(len(present), 1))
+    return {learner: (width * (k - (len(present) - 1) / 2), width) for k, learner in enumerate(present)}
 
 
-def bars(ax, found, offset, learner, width=0.24):
+def bars(ax, found, offset, width, learner):
     """Means with two standard errors for every number of draws."""
     names = [name for name in ORDER if name in found]
     at = np.array([ORDER.index(name) for name in names]) + offset
     values = np.array([mean_error(found[name]) for name in names])
-    ax.bar(at, values[:, 0], width, color=COLOURS[learner], label=learner, alpha=0.85)
+    ax.bar(at, values[:, 0], 0.96 * width, color=COLOURS[learner], label=learner, alpha=0.85)
     ax.errorbar(at, values[:, 0], 2 * np.nan_to_num(values[:, 1]), ls="", color="black", capsize=3)
     ax.set_xticks(range(len(ORDER)), ORDER)
 
 
 def learners(ax, rows, molecule="alanine dipeptide"):
     """Stiffness of all bonds of the molecule over the closed form, by learner and draws."""
-    for learner, offset in beside(rows).items():
+    for learner, place in beside(rows).items():
         part = rows[rows["learner"] == learner]
-        bars(ax, {n: p.groupby("seed")["ratio"].mean() for n, p in arms(part).items()}, offset, learner)
+        bars(ax, {n: p.groupby("seed")["ratio"].mean() for n, p in arms(part).items()}, *place, learner)
     ax.axhline(1, color="black", lw=1)
     ax.set(ylabel="stiffness / closed form", ylim=(0, 1.4))
     ax.set_title(f"Bonds of {molecule} under networks")
@@ -108,9 +121,9 @@ def learners(ax, rows, molecule="alanine dipeptide"):
 
 def errors(ax, rows):
     """Force errors."""
-    for learner, offset in beside(rows).items():
+    for learner, place in beside(rows).items():
         part = rows[rows["learner"] == learner]
-        bars(ax, {n: p.groupby("seed")["value"].mean() for n, p in arms(part).items()}, offset, learner)
+        bars(ax, {n: p.groupby("seed")["value"].mean() for n, p in arms(part).items()}, *place, learner)
     for (sigma, part), style in zip(rows[rows["learner"] == LINEAR].groupby("sigma / nm"), ("-", "--", "-.", ":")):
         label = rf"linear alone, $\sigma$ = {10 * sigma:g} $\mathrm{{\AA}}$"
         ax.axhline(part["value"].mean(), color=COLOURS[LINEAR], ls=style, lw=1.5, label=label)
@@ -125,10 +138,10 @@ def lives(ax, rows, title="Lives of runs, and how many reached the end"):
     """Lives of runs: every one, and the share that reached the end."""
     networks = rows[rows["learner"].isin(NETWORKS)]
     ends = networks.groupby("learner")["of"].first()
-    for above, (learner, offset) in enumerate(beside(networks).items()):
+    for above, (learner, (offset, width)) in enumerate(beside(networks).items()):
         part = rows[rows["learner"] == learner]
         for name, own in arms(part).items():
-            at = ORDER.index(name) + offset + np.linspace(-0.09, 0.09, len(own))
+            at = ORDER.index(name) + offset + np.linspace(-0.36, 0.36, len(own)) * width
             ax.plot(at, own["value"], ls="", marker="o", ms=5, color=COLOURS[learner], alpha=0.7)
             alive, of, _ = survival(own)
             place = (ORDER.index(name) + offset, 1.25 * 1.5**above * ends[learner])
@@ -139,11 +152,13 @@ def lives(ax, rows, title="Lives of runs, and how many reached the end"):
         f"{part['of'].iloc[0]:g} ps"
         for _, part in rows[rows["learner"].isin([LINEAR, LONG])].groupby(["learner", "sigma / nm"])
     ]
+    lines = ["; ".join(told[k : k + 2]) for k in range(0, len(told), 2)]
+    # Room for the counts above and the legend below.
     ax.set(
         yscale="log",
-        ylim=(0.005, 5 * max(1, ends.max())),
+        ylim=(0.0004, 1.25 * 1.5 ** (len(beside(networks)) + 1) * ends.max()),
         ylabel="life of a run / ps",
-        xlabel="linear energies alone:\n" + "; ".join(told),
+        xlabel="linear energies alone:\n" + "\n".join(lines),
     )
     ax.set_xticks(range(len(ORDER)), ORDER)
     ax.set_title(title)

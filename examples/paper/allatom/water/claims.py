@@ -39,7 +39,7 @@ def groups_of(table):
     """Rows of every learner, noise level and number of draws, by name."""
     linear = table[table["learner"] == LINEAR]
     found = {f"{LINEAR}, {10 * sigma:g} A": part for sigma, part in linear.groupby("sigma / nm")}
-    found[MANY] = table[table["learner"] == MANY]
+    found |= {name: table[table["learner"] == name] for name in (MANY, CHARGED)}
     for learner in NETWORKS:
         own = arms(table[table["learner"] == learner])
         found |= {f"{learner}, {name}": part for name, part in own.items()}
@@ -54,11 +54,13 @@ def _more(table, judge):
     words = "force: more frames make the error of linear energies without noise smaller"
     judge.smaller(words, {MANY: (many, few)})
     judge.smaller("force: known charges make it smaller still", {CHARGED: (charged, many)})
-    lives = table[(table["quantity"] == "life") & (table["learner"] == MANY)]
-    if len(lives):
-        alive, of, error = survival(lives)
-        told = FAILS if alive < of else HOLDS if of > 2 else OPEN
-        judge.add(f"runs of {MANY} live {lives['of'].iloc[0]:g} ps", f"{alive} of {of} (+- {error:.2f})", "all", told)
+    for name in (MANY, CHARGED):
+        lives = table[(table["quantity"] == "life") & (table["learner"] == name)]
+        if len(lives):
+            alive, of, error = survival(lives)
+            told = FAILS if alive < of else HOLDS if of > 2 else OPEN
+            words = f"runs of {name} live {lives['of'].iloc[0]:g} ps"
+            judge.add(words, f"{alive} of {of} (+- {error:.2f})", "all", told)
 
 
 def _looks(name, part, judge):

@@ -14,6 +14,7 @@ SHOWN = (("bond", "H-O"), ("angle", "H-O-H"))
 CURVES = (
     ("linear alone, no noise", LINEAR, 0.0, "tab:blue", "-"),
     (MANY, MANY, 0.0, "navy", "--"),
+    (CHARGED, CHARGED, 0.0, "tab:cyan", ":"),
     ("network alone, 1 draw", ALONE, "1 draw", "tab:purple", "-"),
     ("network alone, fresh pairs", ALONE, "fresh pairs", "tab:red", "-"),
     ("network + wall, fresh pairs", WALLED, "fresh pairs", "tab:orange", "-"),
