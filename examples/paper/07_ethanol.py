@@ -49,7 +49,8 @@ SETTINGS = {
             (300, WALLED, (1, 0), 3), (300, BOTH, (0,), 3), (300, LONGER, (2, 4), 3), (500, WALLED, (1, 0), 3),
         ),
         temperatures=(300, 500), apart=2, seeds=3, frames=300, tests=400, steps=600,
-        copies=4, life=20.0, longer={BOTH.name: 100.0}, backend="compiled", looks=5, begin=1.0, runs=1, duration=100.0,
+        copies=4, life=20.0, longer=dict.fromkeys([BOTH.name, WALLED.name], 100.0), backend="compiled",
+        looks=5, begin=1.0, runs=1, duration=100.0,
     ),
     True: dict(
         arms=((300, ALONE, (1, 0), 1), (300, WALLED, (0,), 1)),
