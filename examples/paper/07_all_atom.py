@@ -15,7 +15,7 @@ import functools
 import numpy as np
 import torch
 from allatom import alanine, stiffness
-from allatom.claims import claims
+from allatom.claims import BOTH, WALLED_LONGEST, claims
 from allatom.dynamics import FRICTION, TIMESTEP, long_run
 from allatom.experiment import Experiment
 from allatom.figure import draw
@@ -45,7 +45,7 @@ SETTINGS = {
         sigmas=(0.0, 0.002), alone=(0.001, 0.002, 0.005), dimers=4000,
         networks=dict.fromkeys([*ALONE, *LONGEST, "linear + network, 1 draws", "linear + network, fresh"], 3),
         steps=100, copies=3, life=1.0, backend="compiled",
-        longer={Arm((), True, walled=True, times=16).name: 20.0, Arm(network=True).name: 100.0},
+        longer={WALLED_LONGEST: 20.0, BOTH: 100.0},
         lives=(0.0, 0.002), runs=1, duration=100.0,
         long=dict(frames=2000, runs=8, duration=1250.0, timestep=TIMESTEP, interval=0.5, discard=10.0),
     ),
@@ -119,9 +119,8 @@ class Alanine(Experiment):
                 given = dict(recipe=recipe(arm, size["steps"], seed), tests=size["tests"])
                 compute = functools.partial(self.errors, arm, seed)
                 self.part(name, compute, seed, size["frames"], steps, **given)
-                given |= {"copies": size["copies"], "life": self.life(arm), "timestep": TIMESTEP}
                 compute = functools.partial(self.lives, arm, seed)
-                self.part(f"MD of {name}", compute, seed, size["frames"], steps, **given)
+                self.part(f"MD of {name}", compute, seed, size["frames"], steps, **given, **self.md(arm))
         if size["long"]:
             given = dict(recipe=recipe(Arm(ALL), 0, self.seed), friction=FRICTION, **{
                 key: value for key, value in size["long"].items() if key != "frames"})  # fmt: skip

@@ -128,10 +128,8 @@ class Ethanol(Watched):
                 self.part(name, compute, seed, size["frames"], steps, **given)
                 compute = functools.partial(self.bends, arm, seed)
                 self.part(f"C-O-H of {name}", compute, seed, size["frames"], steps, **given)
-                given |= {key: size[key] for key in ("copies", "looks", "begin")}
-                given |= {"life": self.life(arm), "timestep": TIMESTEP}
                 compute = functools.partial(self.lives, arm, seed)
-                self.part(f"MD of {name}", compute, seed, size["frames"], steps, **given)
+                self.part(f"MD of {name}", compute, seed, size["frames"], steps, **given, **self.md(arm))
 
 
 def report(table):

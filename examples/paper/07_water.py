@@ -116,9 +116,8 @@ class Water(Watched):
                 if not arm.walled:
                     compute = functools.partial(self.errors, arm, seed)
                     self.part(name, compute, seed, size["frames"], self.steps(arm), **given)
-                given |= {key: size[key] for key in ("copies", "life", "looks", "begin")} | {"timestep": TIMESTEP}
                 compute = functools.partial(self.lives, arm, seed)
-                self.part(f"MD of {name}", compute, seed, size["frames"], self.steps(arm), **given)
+                self.part(f"MD of {name}", compute, seed, size["frames"], self.steps(arm), **given, **self.md(arm))
 
 
 def report(table):

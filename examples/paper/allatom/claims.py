@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas
-from protocol.verdicts import FAILS, HOLDS, OPEN, below, by_states, mean_error, spare, states, verdict
+from protocol.verdicts import FAILS, HOLDS, OPEN, below, by_states, mean_error, some, spare, states, verdict
 
 #: What noise leaves of a bond agrees with the closed form within so much of it; networks are given twice that.
 WITHIN = 0.05
@@ -61,6 +61,12 @@ class Judge:
     def add(self, claim, measured, expected, told, where=""):
         self.rows.append(dict(zip(COLUMNS, (self.about + claim, measured, expected, told, where))))
 
+    def all_live(self, claim, runs):
+        """A claim that all runs (their rows) live to their end: it takes three to hold."""
+        alive, of, error = survival(runs)
+        told = FAILS if alive < of else HOLDS if of > 2 else OPEN
+        self.add(claim, f"{alive} of {of} (+- {error:.2f})", "all", told)
+
     def stiff(self, claim, rows, tolerance=WITHIN):
         """A claim that bonds are as stiff as the closed form says, for every noise level or number of draws."""
         rows = rows.assign(fresh=rows["fresh"].eq(True))
@@ -77,10 +83,8 @@ class Judge:
             good.append(state > 0)
             bad.append(state < 0)
         if found:
-            places = [name for name, yes in zip(at, good) if yes]
-            told = ", ".join(places) if 0 < len(places) < len(at) else ""
             expected = f"1, within {tolerance:g}"
-            self.add(f"{claim}: {', '.join(at)}", ", ".join(found), expected, verdict(good, bad), told)
+            self.add(f"{claim}: {', '.join(at)}", ", ".join(found), expected, verdict(good, bad), some(good, at))
 
     def smaller(self, claim, pairs):
         """A claim that values of the first are smaller than those of the second, seed by seed: ratios, at some places.
@@ -103,9 +107,7 @@ class Judge:
             good.append(one)
             bad.append(other)
         if found:
-            places = [name for name, yes in zip(at, good) if yes]
-            told = ", ".join(places) if 0 < len(places) < len(at) else ""
-            self.add(f"{claim}: {', '.join(at)}", ", ".join(found), "below 1", verdict(good, bad), told)
+            self.add(f"{claim}: {', '.join(at)}", ", ".join(found), "below 1", verdict(good, bad), some(good, at))
 
 
 def claims(table, kT):
@@ -197,21 +199,16 @@ def _lives(rows, judge):
             good.append((alive + 1) / (of + 2) - slack > 0.5)
             bad.append((alive + 1) / (of + 2) + slack < 0.5)
         length = rows.loc[rows["learner"] == learner, "of"].iloc[0]
-        places = [name for name, yes in zip(parts, good) if yes]
-        told = ", ".join(places) if 0 < len(places) < len(parts) else ""
         words = f"most runs of {learner} live {length:g} ps"
-        judge.add(words, ", ".join(found), "more than half", verdict(good, bad), told)
+        judge.add(words, ", ".join(found), "more than half", verdict(good, bad), some(good, parts))
     for bare, walled in ((ALONE, WALLED), (LONGEST, WALLED_LONGEST)):
         without, along = (arms(rows[rows["learner"] == learner]) for learner in (bare, walled))
         pairs = {name: _clipped(without[name], part) for name, part in along.items() if name in without}
         judge.smaller(f"runs of {bare} live longer with a wall (life without over life with)", pairs)
     linear = rows[rows["learner"].isin([LINEAR, BARE])]
     for (learner, sigma, length), part in linear.groupby(["learner", "sigma / nm", "of"], sort=False):
-        alive, of, error = survival(part)
-        told = HOLDS if alive == of and of > 2 else FAILS if alive < of else OPEN
         which = "linear energies alone" if learner == LINEAR else "linear energies without a wall"
-        claim = f"runs of {which} live {length:g} ps, {10 * sigma:g} A"
-        judge.add(claim, f"{alive} of {of} (+- {error:.2f})", "all", told)
+        judge.all_live(f"runs of {which} live {length:g} ps, {10 * sigma:g} A", part)
 
 
 def _clipped(first, second):

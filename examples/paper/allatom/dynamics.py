@@ -17,6 +17,9 @@ TIMESTEP, FRICTION = 0.001, 1.0  # ps, 1/ps
 LOOK = 20  # steps between looks for a copy that has died
 CAUSES = ("", "broken bond", "collision", "not a number")
 BLOCK = 50.0  # ps of a long run that are kept together
+#: Of a Context on the processor: without the second the order in which PME adds up, and so a run, depends on what else
+#: the processor does.
+PROPERTIES = {"Threads": "1", "DeterministicForces": "true"}
 
 
 class Limits:
@@ -57,7 +60,7 @@ def context_of(denoiser, copies, backend, timestep, seed):
     system = create_system(denoiser, training_topology(denoiser), replicas=copies, backend=backend)
     integrator = openmm.LangevinMiddleIntegrator(denoiser.header.temperature, FRICTION, timestep)
     integrator.setRandomNumberSeed(seed + 1)
-    return openmm.Context(system, integrator, openmm.Platform.getPlatform("CPU"), {"Threads": "1"})
+    return openmm.Context(system, integrator, openmm.Platform.getPlatform("CPU"), PROPERTIES)
 
 
 def step(context, steps):

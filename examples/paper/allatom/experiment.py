@@ -96,6 +96,10 @@ class Experiment:
         """ps that runs of a network are followed for at most."""
         return self.size.get("longer", {}).get(arm.name, self.size["life"])
 
+    def md(self, arm):
+        """Settings that rows of runs of a network depend on."""
+        return {"copies": self.size["copies"], "life": self.life(arm), "timestep": TIMESTEP}
+
     def starts(self, number, seed):
         """Frames that runs begin from."""
         return chosen(self.frames, number, seed + 50).positions.astype(float)
@@ -147,6 +151,9 @@ class Watched(Experiment):
 
     def seeds(self, number):
         return range(100 * self.seed, 100 * self.seed + number)
+
+    def md(self, arm):
+        return super().md(arm) | {key: self.size[key] for key in ("looks", "begin")}
 
     def errors(self, arm, seed):
         """Rows of a model: force error, stiffness, and where its held-out loss stopped to improve."""

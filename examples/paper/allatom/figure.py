@@ -137,8 +137,9 @@ def errors(ax, rows):
 def lives(ax, rows, title="Lives of runs, and how many reached the end"):
     """Lives of runs: every one, and the share that reached the end."""
     networks = rows[rows["learner"].isin(NETWORKS)]
+    placed = beside(networks)
     ends = networks.groupby("learner")["of"].first()
-    for above, (learner, (offset, width)) in enumerate(beside(networks).items()):
+    for above, (learner, (offset, width)) in enumerate(placed.items()):
         part = rows[rows["learner"] == learner]
         for name, own in arms(part).items():
             at = ORDER.index(name) + offset + np.linspace(-0.36, 0.36, len(own)) * width
@@ -156,7 +157,7 @@ def lives(ax, rows, title="Lives of runs, and how many reached the end"):
     # Room for the counts above and the legend below.
     ax.set(
         yscale="log",
-        ylim=(0.0004, 1.25 * 1.5 ** (len(beside(networks)) + 1) * ends.max()),
+        ylim=(0.0004, 1.25 * 1.5 ** (len(placed) + 1) * ends.max()),
         ylabel="life of a run / ps",
         xlabel="linear energies alone:\n" + "\n".join(lines),
     )

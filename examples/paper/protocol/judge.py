@@ -3,7 +3,7 @@
 import numpy as np
 import pandas
 
-from protocol.verdicts import below, mean_error, verdict
+from protocol.verdicts import below, mean_error, some, verdict
 
 #: "As good" allows so much more, as in part 3.
 ALLOWED = 1.1
@@ -58,17 +58,11 @@ class Judge:
         if not found:
             return
         shown, good, bad = (np.array(column) for column in zip(*found.values()))
-        where = [self._at(found, good, ""), self._at(found, ~(good | bad), "not decided at ")]
+        where = [some(good, found), some(~(good | bad), found, "not decided at ")]
         self.rows.append(
             {"claim": f"{claim}: {', '.join(found)}", "ratio": ", ".join(shown), "verdict": verdict(good, bad),
              "where": "; ".join(filter(None, where))}
         )  # fmt: skip
-
-    @staticmethod
-    def _at(found, which, words):
-        """Where something is so, unless it is so everywhere or nowhere."""
-        chosen = [name for name, yes in zip(found, which) if yes]
-        return words + ", ".join(chosen) if 0 < len(chosen) < len(found) else ""
 
     def table(self):
         """Claims and verdicts, one row each: a DataFrame of claim, ratio, verdict and where."""

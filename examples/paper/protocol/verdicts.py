@@ -84,8 +84,14 @@ def where(good, undecided, at, unit):
 
 def places(which, at, unit, words=""):
     """Where something is so, unless it is so everywhere or nowhere."""
-    chosen = [value for value, yes in zip(at, which) if yes]
-    return f"{words}{listed(chosen)} {unit}" if 0 < len(chosen) < len(list(at)) else ""
+    found = some(which, [f"{value:g}" for value in at], words)
+    return f"{found} {unit}" if found else ""
+
+
+def some(which, names, words=""):
+    """The names of which something is so, after some words; nothing where it is so of all or of none."""
+    chosen = [name for name, yes in zip(names, which) if yes]
+    return words + ", ".join(chosen) if 0 < len(chosen) < len(names) else ""
 
 
 def listed(values, form="g"):

@@ -1,9 +1,9 @@
 """What is said of liquid water, what was measured, and verdicts: those of any molecule, and of what runs look like."""
 
 import pandas
-from protocol.verdicts import FAILS, HOLDS, OPEN, by_states, mean_error, states
+from protocol.verdicts import by_states, mean_error, some, states
 
-from allatom.claims import COLUMNS, LINEAR, NETWORKS, Judge, arms, by_seed, of_molecule, survival
+from allatom.claims import COLUMNS, LINEAR, NETWORKS, Judge, arms, by_seed, of_molecule
 
 #: Linear energies of more frames, and with what is known of the charges.
 MANY, CHARGED = "linear, 500 frames", "linear + charges, 500 frames"
@@ -57,10 +57,7 @@ def _more(table, judge):
     for name in (MANY, CHARGED):
         lives = table[(table["quantity"] == "life") & (table["learner"] == name)]
         if len(lives):
-            alive, of, error = survival(lives)
-            told = FAILS if alive < of else HOLDS if of > 2 else OPEN
-            words = f"runs of {name} live {lives['of'].iloc[0]:g} ps"
-            judge.add(words, f"{alive} of {of} (+- {error:.2f})", "all", told)
+            judge.all_live(f"runs of {name} live {lives['of'].iloc[0]:g} ps", lives)
 
 
 def _looks(name, part, judge):
@@ -80,8 +77,7 @@ def _looks(name, part, judge):
         mean, error = mean_error(each)
         told.append(int(states(mean, error, 0.0, CLOSE, len(each))[0]))
         found.append(f"{mean:.3f} +- {error:.3f}")
-    places = [kind for kind, state in zip(KINDS, told) if state > 0]
     judge.add(
         f"runs of {name}: g(r) between molecules off that of the data, rms: {', '.join(KINDS)}", ", ".join(found),
-        f"below {CLOSE:g}", by_states(told), ", ".join(places) if 0 < len(places) < len(KINDS) else "",
+        f"below {CLOSE:g}", by_states(told), some([state > 0 for state in told], KINDS),
     )  # fmt: skip

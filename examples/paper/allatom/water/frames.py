@@ -9,7 +9,7 @@ import numpy as np
 import openmm
 from openmm import app
 
-from allatom.dynamics import kept_runs, sampled
+from allatom.dynamics import PROPERTIES, kept_runs, sampled
 from openmm_diffusion import Frames
 from openmm_diffusion.systems.solution import GenerateConfig, build_system, place_molecules
 
@@ -53,9 +53,7 @@ def run(number, duration, discard, seed):
     integrator = openmm.LangevinMiddleIntegrator(TEMPERATURE, FRICTION, TIMESTEP)
     # Zero asks OpenMM for a random one.
     integrator.setRandomNumberSeed(1 + 1000 * seed + number)
-    # Without it the order in which PME adds up depends on what else the processor does, and the runs with it.
-    properties = {"Threads": "1", "DeterministicForces": "true"}
-    context = openmm.Context(make_system(), integrator, openmm.Platform.getPlatformByName("CPU"), properties)
+    context = openmm.Context(make_system(), integrator, openmm.Platform.getPlatformByName("CPU"), PROPERTIES)
     context.setPositions(place_molecules(CONFIG, np.random.default_rng([seed, number])))
     openmm.LocalEnergyMinimizer.minimize(context, maxIterations=500)
     context.setVelocitiesToTemperature(TEMPERATURE, 1 + 1000 * seed + number)
